@@ -1,0 +1,41 @@
+"""The HU range a model was trained on, and its map to [-1, 1]. Imports no torch: model cards use it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", "np.ndarray", "Tensor")
+
+
+@dataclass(frozen=True)
+class HUWindow:
+    """lo_hu maps to -1 and hi_hu to 1. ValueError unless both are finite and lo_hu < hi_hu."""
+
+    lo_hu: float
+    hi_hu: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lo_hu) and math.isfinite(self.hi_hu) and self.lo_hu < self.hi_hu):
+            raise ValueError(f"an HU window needs finite lo_hu < hi_hu, got {self.lo_hu} and {self.hi_hu}")
+
+    def to_unit(self, hu: Array) -> Array:
+        """HU to [-1, 1], clipped to the window. Integers become float32; a float type is kept."""
+        inside = _as_float(hu).clip(self.lo_hu, self.hi_hu)
+        return (inside - self.lo_hu) * (2 / (self.hi_hu - self.lo_hu)) - 1
+
+    def from_unit(self, unit: Array) -> Array:
+        """[-1, 1] to HU: the inverse of `to_unit` inside the window. Nothing is clipped or rounded."""
+        return (_as_float(unit) + 1) * ((self.hi_hu - self.lo_hu) / 2) + self.lo_hu
+
+
+def _as_float(values: Array) -> Array:
+    if isinstance(values, np.ndarray):
+        return values if np.issubdtype(values.dtype, np.floating) else values.astype(np.float32)
+    return values if values.is_floating_point() else values.float()
