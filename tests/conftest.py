@@ -1,0 +1,83 @@
+"""What every test shares: the data folder, the gpu marker, and the rule that CI skips nothing in silence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EXCUSES = ("no GPU", "no display", "no data")
+CONTENT = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+unexcused = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with real CTs: $LESIONBRUSH_DATA, else shared/data beside the repository."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = Path(os.environ.get("LESIONBRUSH_DATA") or default)
+    if not folder.is_dir():
+        pytest.skip(f"no data: {folder} does not exist (set LESIONBRUSH_DATA)")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "data_dir" in getattr(item, "fixturenames", ()):
+            item.add_marker("data")
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu and not has_cuda():
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="no GPU: needs a CUDA device"))
+
+
+def has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[unexcused] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    report = yield
+    note_skip(item.config, report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector):
+    report = yield
+    note_skip(collector.config, report)
+    return report
+
+
+def note_skip(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Remember a skip that has no accepted excuse (an expected failure is none)."""
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    _, _, reason = report.longrepr
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(EXCUSES):
+        config.stash[unexcused].append(f"{report.nodeid}: {reason}")
+
+
+def in_ci() -> bool:
+    return os.environ.get("CI", "").lower() in ("1", "true")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if in_ci() and session.config.stash[unexcused] and session.exitstatus in CONTENT:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if in_ci() and config.stash[unexcused]:
+        terminalreporter.section(f"skipped in CI for another reason than {', '.join(EXCUSES)}", red=True)
+        terminalreporter.write_line("\n".join(config.stash[unexcused]))
