@@ -1,0 +1,67 @@
+"""The attributes of a lesion, as numbers a network can be conditioned on.
+
+One table, used by the request (what a user may ask), the training pack (what the readers said and what the
+image shows) and the model (what goes in). NaN means: left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+ATTRIBUTES = (
+    "lesion",
+    "texture",
+    "margin",
+    "spiculation",
+    "lobulation",
+    "calcified",
+    "mean_hu",
+    "heterogeneity_hu",
+)
+"""Order of the vector. All are scaled to about 0..1; `encode` and `from_readers` do the scaling."""
+
+MEAN_HU_SCALE = 1000.0
+HETEROGENEITY_HU_SCALE = 500.0
+TEXTURES = {"ground_glass": 0.0, "part_solid": 0.5, "solid": 1.0}
+READER_ABSENT_CALCIFICATION = 6
+
+
+def from_readers(row: Mapping[str, str], hu_in_mask: np.ndarray) -> np.ndarray:
+    """(A,) float32 from one row of the LIDC-IDRI readers' scores and the HU in the mask.
+
+    Readers score 1..5: texture from ground glass to solid, margin from poor to sharp, spiculation and
+    lobulation from none to marked; calcification has kinds 1..5, and 6 for absent.
+    """
+
+    def score(name: str) -> float:
+        text = row.get(f"{name}_value", "")
+        return (float(text) - 1) / 4 if text else np.nan
+
+    kind = row.get("Calcification_value", "")
+    calcified = float(float(kind) != READER_ABSENT_CALCIFICATION) if kind else np.nan
+    values = [
+        1.0,
+        score("Texture"),
+        score("Margin"),
+        score("Spiculation"),
+        score("Lobulation"),
+        calcified,
+        float(hu_in_mask.mean()) / MEAN_HU_SCALE,
+        float(hu_in_mask.std()) / HETEROGENEITY_HU_SCALE,
+    ]
+    return np.array(values, dtype=np.float32)
+
+
+def healthy() -> np.ndarray:
+    """(A,) float32 of no lesion at all: everything else is left open."""
+    values = np.full(len(ATTRIBUTES), np.nan, np.float32)
+    values[0] = 0.0
+    return values
+
+
+def as_input(values: np.ndarray) -> np.ndarray:
+    """(..., A) with NaN for what is open, to the network's (..., 2 A): values, then which are given."""
+    given = ~np.isnan(values)
+    return np.concatenate((np.where(given, values, 0.0), given), axis=-1).astype(np.float32)

@@ -1,0 +1,69 @@
+"""Half-open index boxes: tuples of three slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+Box = tuple[slice, slice, slice]
+
+
+def box_of(bounds: Iterable[tuple[int, int]]) -> Box:
+    a, b, c = (slice(int(low), int(high)) for low, high in bounds)
+    return a, b, c
+
+
+def bounding_box(mask: np.ndarray) -> Box:
+    """The smallest box that holds every True of a 3-D mask. ValueError when there is none."""
+    bounds = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        hit = np.flatnonzero(mask.any(axis=others))
+        if not len(hit):
+            raise ValueError("the mask is empty: it has no bounding box")
+        bounds.append((hit[0], hit[-1] + 1))
+        mask = mask[(slice(None),) * axis + (slice(hit[0], hit[-1] + 1),)]
+    return box_of(bounds)
+
+
+def shifted(box: Box, within: Box) -> Box:
+    """A box given relative to `within`, relative to what `within` is relative to."""
+    return box_of((p.start + w.start, p.stop + w.start) for p, w in zip(box, within, strict=True))
+
+
+def relative(box: Box, within: Box) -> Box:
+    """The inverse of `shifted`."""
+    return box_of((p.start - w.start, p.stop - w.start) for p, w in zip(box, within, strict=True))
+
+
+def dilated(box: Box, margin_mm: float, spacing_mm: np.ndarray, shape: Sequence[int]) -> Box:
+    """The box grown by the margin on every side, clipped to the volume."""
+    grow = np.ceil(margin_mm / spacing_mm - 1e-9).astype(int)
+    return box_of((max(p.start - g, 0), min(p.stop + g, n)) for p, g, n in zip(box, grow, shape, strict=True))
+
+
+def hull(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all of them."""
+    axes = zip(*boxes, strict=True)
+    return box_of((min(p.start for p in parts), max(p.stop for p in parts)) for parts in axes)
+
+
+def overlap(a: Box, b: Box) -> bool:
+    return all(p.start < q.stop and q.start < p.stop for p, q in zip(a, b, strict=True))
+
+
+def merged(boxes: Sequence[Box], grown: Callable[[Box], Box]) -> list[Box]:
+    """Join boxes until no two overlap once each is `grown`."""
+    done: list[Box] = []
+    for box in boxes:
+        joined = box
+        while near := [other for other in done if overlap(grown(other), grown(joined))]:
+            joined = hull([joined, *near])
+            done = [other for other in done if other not in near]
+        done.append(joined)
+    return done
+
+
+def round_up(value: float, multiple: int) -> int:
+    return int(-(-value // multiple) * multiple)

@@ -1,0 +1,1 @@
+"""Network architectures. A network knows tensors only: no files, no HU, no request."""

@@ -1,0 +1,97 @@
+"""NIfTI volumes, by nibabel. Voxels in stored order; the affine leads to RAS mm."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.fileholders import FileHolder
+
+from lesionbrush.itkio import LPS_TO_RAS, require_plausible_size
+from lesionbrush.volume import Array, SourceHeader, Volume, require_3d
+
+_CHUNK_BYTES = 1 << 16
+_MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI codes: metre, millimetre, micrometre
+
+
+@dataclass(frozen=True, eq=False)
+class NiftiSource(SourceHeader):
+    """The NIfTI header as it was, without extensions: those may hold the DICOM header of the patient."""
+
+    header: nib.Nifti1Header
+
+
+def read_nifti(path: Path) -> Volume:
+    """A .nii or .nii.gz file, scale factors applied. Raises as nibabel and zlib do, NotACT, ValueError."""
+    opener: Callable[..., Any] = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream:
+        image = _nifti_class(stream).from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
+        shape = _without_unit_axes(image.shape)
+        require_3d(shape, len(image.get_data_dtype().fields or "1"))
+        require_plausible_size(math.prod(shape), path)
+        stored = image.dataobj.get_unscaled().reshape(shape, order="F")
+        while stream.read(_CHUNK_BYTES):  # gzip compares its checksum at the very end
+            pass
+    native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
+    image.header.extensions.clear()
+    affine = _nifti_affine(image.header)
+    array = _scaled(native, image.dataobj.slope, image.dataobj.inter)
+    return Volume(array, affine, NiftiSource(native.dtype, affine, image.header))
+
+
+def _nifti_class(stream: Any) -> type[nib.Nifti1Image]:
+    start = stream.read(8)
+    stream.seek(0)
+    return nib.Nifti2Image if start[4:7] == b"n+2" else nib.Nifti1Image
+
+
+def _without_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(I, J, K, 1, 1) is one volume."""
+    trailing = [length for length in shape[3:] if length != 1]
+    return shape if trailing else shape[:3]
+
+
+def _scaled(stored: Array, slope: float, intercept: float) -> Array:
+    if (slope, intercept) == (1, 0):
+        return stored
+    scaled = stored.astype(np.result_type(stored, np.float32))  # exact for 16-bit integers and whole factors
+    scaled *= slope
+    scaled += intercept
+    return scaled
+
+
+def _nifti_affine(header: nib.Nifti1Header) -> Array:
+    """In mm: sform if coded, else qform, else what ITK (and Slicer) assume, LPS axes from the origin."""
+    if header["sform_code"] > 0 or header["qform_code"] > 0:
+        affine = header.get_best_affine()
+    else:
+        affine = LPS_TO_RAS @ np.diag([*header.get_zooms()[:3], 1.0])
+    mm = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
+    return np.diag([mm, mm, mm, 1.0]) @ affine
+
+
+def write_nifti(volume: Volume, path: Path, note: str) -> None:
+    """Write in the pixel type of the array, with the source's header while the grid is still its own."""
+    header = _nifti_header(volume)
+    header.set_data_dtype(volume.array.dtype)
+    if note:
+        header["descrip"] = note.encode()[:80].decode(errors="ignore").encode()
+    image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+    image_class(volume.array, None, header).to_filename(path)  # nibabel's gzip level is 1, the fastest
+
+
+def _nifti_header(volume: Volume) -> nib.Nifti1Header:
+    source = volume.source
+    if isinstance(source, NiftiSource) and np.array_equal(source.affine, volume.affine):
+        return source.header.copy()
+    header = nib.Nifti1Header()
+    header.set_sform(volume.affine, code="scanner")
+    header.set_qform(volume.affine, code="scanner")
+    header.set_xyzt_units("mm")
+    return header

@@ -1,0 +1,99 @@
+"""Where a synthetic CT comes from: the record beside every output."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from lesionbrush import __version__
+from lesionbrush.request import SynthesisRequest
+
+SUFFIX = ".provenance.json"
+
+
+class MaskStatistics(BaseModel):
+    """HU of the synthetic CT in the lesion mask."""
+
+    model_config = ConfigDict(frozen=True)
+
+    voxels: int
+    mean_hu: float
+    std_hu: float
+    p10_hu: float
+    p90_hu: float
+
+    @classmethod
+    def of(cls, hu: np.ndarray) -> MaskStatistics:
+        """Statistics of a flat array of HU."""
+        p10, p90 = np.percentile(hu, (10, 90))
+        values = (hu.mean(), hu.std(), p10, p90)
+        mean, std, low, high = (round(float(value), 2) for value in values)
+        return cls(voxels=hu.size, mean_hu=mean, std_hu=std, p10_hu=low, p90_hu=high)
+
+
+class Provenance(BaseModel):
+    """Everything needed to say what an output is and to make it again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    synthetic: bool = True
+    notice: str = "Synthetic CT made by LesionBrush. Not for diagnosis; not a medical device."
+    model: str
+    weights_sha256: str
+    weights_license: str
+    attribution: str
+    request: SynthesisRequest
+    variant: int
+    seed: int
+    reference_sha256: str
+    box_offset: tuple[int, int, int]
+    box_shape: tuple[int, int, int]
+    voxels_changed: int
+    in_mask: MaskStatistics
+    device: str
+    remarks: tuple[str, ...] = ()
+    seconds: dict[str, float]
+    created: str
+    versions: dict[str, str]
+
+    @property
+    def note(self) -> str:
+        """At most 80 bytes for a file's header field."""
+        return f"SYNTHETIC LesionBrush {__version__} {self.model} seed {self.seed}"[:79]
+
+
+def versions() -> dict[str, str]:
+    """Versions that can change a voxel."""
+    names = ("torch", "numpy", "scipy", "monai")
+    return {"lesionbrush": __version__, "python": platform.python_version(), **{n: version(n) for n in names}}
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def sidecar_path(volume_path: Path) -> Path:
+    """`ct.nii.gz` -> `ct.provenance.json`."""
+    stem = volume_path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    return volume_path.with_name(stem + SUFFIX)
+
+
+def write_sidecar(provenance: Provenance, volume_path: Path) -> Path:
+    """Write the record beside a volume, in one move."""
+    path = sidecar_path(volume_path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def read_sidecar(volume_path: Path) -> Provenance:
+    """The record beside a volume."""
+    return Provenance.model_validate(json.loads(sidecar_path(volume_path).read_text(encoding="utf-8")))

@@ -1,0 +1,120 @@
+"""The models that are installed: typed cards in MONAI Bundle folders. Imports no torch.
+
+A model is a folder `models/<name>/` with `configs/metadata.json`, whose key `lesionbrush` holds the card, and
+`models/model.safetensors`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lesionbrush.errors import UnknownModel, WeightsError
+
+METADATA = Path("configs") / "metadata.json"
+WEIGHTS = Path("models") / "model.safetensors"
+
+
+class NetworkShape(BaseModel):
+    """What fixes the network's tensors; the system knows how to read it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[int, ...]
+    blocks: int
+    head_channels: int
+    prior_spread: float
+
+
+class ModelCard(BaseModel):
+    """What a model is, what it may be used for, and what its weights need."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    system: str
+    title: str
+    makes: str = Field(description="what it makes, in one sentence")
+    window_hu: tuple[float, float]
+    spacing_mm: float
+    roi_voxels: tuple[int, ...] = Field(description="sides of the cubes it is run on, smallest first")
+    roi_multiple: int = Field(
+        description="sides of larger boxes are multiples of this; they are run in tiles"
+    )
+    schedule: str
+    network: NetworkShape
+    attributes: tuple[str, ...]
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    weights_license: str
+    attribution: str
+    trained: dict[str, float] = Field(description="steps taken and hours of work")
+    training_data: str
+    split: str
+    figures: dict[str, float] = Field(description="measured on validation patients; units in the names")
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A card and where its folder is."""
+
+    card: ModelCard
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / WEIGHTS
+
+
+def models_dir() -> Path:
+    """`LESIONBRUSH_MODELS`, or the folder `models` of this checkout."""
+    chosen = os.environ.get("LESIONBRUSH_MODELS")
+    return Path(chosen) if chosen else Path(__file__).resolve().parents[2] / "models"
+
+
+def load_card(folder: Path) -> ModelCard:
+    """The card of one model folder. WeightsError when it is missing or not valid."""
+    path = folder / METADATA
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        return ModelCard.model_validate(metadata["lesionbrush"])
+    except (OSError, json.JSONDecodeError, KeyError, ValidationError) as error:
+        raise WeightsError(
+            f"model folder {folder.name!r} has no valid {METADATA.as_posix()}: {error}"
+        ) from error
+
+
+def list_models(root: Path | None = None) -> list[InstalledModel]:
+    """All installed models by name. WeightsError for a folder whose card is damaged."""
+    root = root or models_dir()
+    folders = sorted(path.parent.parent for path in root.glob(f"*/{METADATA.as_posix()}"))
+    return [InstalledModel(load_card(folder), folder) for folder in folders]
+
+
+def find_model(name: str, root: Path | None = None) -> InstalledModel:
+    """One installed model. UnknownModel lists the names there are."""
+    models = {model.card.name: model for model in list_models(root)}
+    if name not in models:
+        raise UnknownModel(f"no model is called {name!r}; installed are: {', '.join(models) or 'none'}")
+    return models[name]
+
+
+def verify_weights(model: InstalledModel) -> None:
+    """WeightsError unless the weights are there and are the ones the card names."""
+    try:
+        with model.weights.open("rb") as file:
+            found = hashlib.sha256(file.read()).hexdigest()
+    except OSError as error:
+        raise WeightsError(
+            f"the weights of {model.card.name!r} are missing: restore its {WEIGHTS.name} from the repository"
+        ) from error
+    if found != model.card.weights_sha256:
+        raise WeightsError(
+            f"the weights of {model.card.name!r} have SHA-256 {found[:12]}..., the card names "
+            f"{model.card.weights_sha256[:12]}...: the file is damaged or another version; restore it"
+        )

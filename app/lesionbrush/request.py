@@ -1,0 +1,91 @@
+"""What a caller may ask for. The JSON schema of `SynthesisRequest` is what clients show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lesionbrush.attributes import HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES
+from lesionbrush.errors import InvalidRequest
+
+Degree = Annotated[float, Field(ge=0, le=1)]
+Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
+
+
+class Attributes(BaseModel):
+    """How the lesion should look; what is left out is left to the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lesion: Literal["present", "none"] = Field("present", description="none: healthy tissue under the mask")
+    texture: Literal["ground_glass", "part_solid", "solid"] | None = None
+    margin: Degree | None = Field(None, description="0 poorly defined, 1 sharp")
+    spiculation: Degree | None = Field(None, description="0 none, 1 marked")
+    lobulation: Degree | None = Field(None, description="0 none, 1 marked")
+    calcified: bool | None = None
+    mean_hu: Annotated[float, Field(ge=-950, le=1000)] | None = Field(None, description="mean HU in the mask")
+    heterogeneity_hu: Annotated[float, Field(ge=0, le=500)] | None = Field(
+        None, description="standard deviation of HU in the mask"
+    )
+
+    def vector(self) -> np.ndarray:
+        """(A,) float32 in the order of `attributes.ATTRIBUTES`, NaN where left open."""
+        texture = None if self.texture is None else TEXTURES[self.texture]
+        mean = None if self.mean_hu is None else self.mean_hu / MEAN_HU_SCALE
+        spread = None if self.heterogeneity_hu is None else self.heterogeneity_hu / HETEROGENEITY_HU_SCALE
+        present = float(self.lesion == "present")
+        values = [
+            present,
+            texture,
+            self.margin,
+            self.spiculation,
+            self.lobulation,
+            self.calcified,
+            mean,
+            spread,
+        ]
+        return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float32)
+
+
+class SynthesisRequest(BaseModel):
+    """One request: how to sample, what to make, and what to send back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(0, ge=0, lt=2**31, description="same seed, same voxels")
+    variants: int = Field(1, ge=1, le=16, description="number of samples, each from another seed")
+    steps: int = Field(12, ge=1, le=1000, description="denoising steps: more is slower and finer")
+    sampler: Sampler = "ddpm"
+    margin_mm: float = Field(3.0, ge=0, le=20, description="how far around the mask voxels may change")
+    guidance_strength: float = Field(
+        1.0, ge=0, le=10, description="1: as trained; more: attributes exaggerated"
+    )
+    attributes: Attributes = Attributes()
+    label: int | None = Field(None, ge=1, description="which label of the mask is the lesion")
+    output: Literal["volume", "box"] = Field(
+        "volume", description="the whole CT, or only the box that changed"
+    )
+
+
+def parse_request(values: Mapping[str, Any] | str) -> SynthesisRequest:
+    """A request from a mapping or JSON text. InvalidRequest names every bad key with its value."""
+    try:
+        if isinstance(values, str):
+            values = json.loads(values)
+        return SynthesisRequest.model_validate(values)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"the parameters are not JSON: {error}") from error
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(_sentence(dict(item)) for item in error.errors())) from error
+
+
+def _sentence(item: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in item["loc"]) or "parameters"
+    if item["type"] == "extra_forbidden":
+        known = ", ".join((Attributes if len(item["loc"]) > 1 else SynthesisRequest).model_fields)
+        return f"{name}: unknown parameter (got {item['input']!r}); known are {known}"
+    return f"{name}: {item['msg']} (got {item['input']!r})"

@@ -1,0 +1,68 @@
+"""Where a model runs, in which precision, and what to do when memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+
+def pick_device(wanted: str | None) -> torch.device:
+    """The device asked for, or CUDA when there is one."""
+    return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def half_precision(device: torch.device) -> AbstractContextManager[None]:
+    """bfloat16 where the hardware multiplies it faster than float32; the same answer on every call."""
+    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    fast = fast or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+
+
+class OutOfMemoryFallback:
+    """Runs a batch in as few parts as memory allows: all at once, halves, single items, then on the CPU."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.network, self.device = network, device
+
+    def run(self, items: Sequence[int], sample: Callable[[Sequence[int], torch.device], Tensor]) -> RunResult:
+        """`sample` gets a part of `items` and the device, and returns its results along the first axis."""
+        part = len(items)
+        while True:
+            try:
+                done = [sample(items[k : k + part], self.device) for k in range(0, len(items), part)]
+                return RunResult(torch.cat(done), self.device, _remark(part, len(items)))
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                if part == 1:
+                    break
+                part = (part + 1) // 2
+        return self._on_cpu(items, sample)
+
+    def _on_cpu(
+        self, items: Sequence[int], sample: Callable[[Sequence[int], torch.device], Tensor]
+    ) -> RunResult:
+        cpu = torch.device("cpu")
+        self.network.to(cpu)
+        try:
+            done = [sample(items[k : k + 1], cpu) for k in range(len(items))]
+        finally:
+            self.network.to(self.device)
+        return RunResult(
+            torch.cat(done), cpu, ("The GPU's memory was too small for one variant; ran on the CPU.",)
+        )
+
+
+class RunResult:
+    """Results of a run, the device it ended on, and remarks for the user."""
+
+    def __init__(self, results: Tensor, device: torch.device, remarks: tuple[str, ...]) -> None:
+        self.results, self.device, self.remarks = results, device, remarks
+
+
+def _remark(part: int, total: int) -> tuple[str, ...]:
+    if part == total:
+        return ()
+    return (f"The GPU's memory was too small for {total} samples at once; ran {part} at a time.",)

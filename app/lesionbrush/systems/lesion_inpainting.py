@@ -1,0 +1,167 @@
+"""Lesion inpainting: a diffusion model of one ROI, given the tissue around a mask.
+
+The voxels outside the edit region are known. The network sees them clean in one channel, and keep_known holds
+the noisy image to them at every step, so that only the edit region is ever in question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from safetensors.torch import load_file
+from torch import Tensor
+
+from lesionbrush.attributes import as_input
+from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
+from lesionbrush.diffusion.guidance import keep_known
+from lesionbrush.diffusion.samplers import SAMPLERS, draw_noise
+from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, timesteps
+from lesionbrush.errors import WeightsError
+from lesionbrush.hu import HUWindow
+from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
+from lesionbrush.registry import InstalledModel, ModelCard
+from lesionbrush.request import SynthesisRequest
+from lesionbrush.synthesize import OnStep, RoiBatch, Sampled
+from lesionbrush.systems.devices import OutOfMemoryFallback, half_precision, pick_device
+
+TILE_OVERLAP = 0.25
+LEAST_SIGNAL = 0.02
+"""Sampling starts where this much of the signal is left: below it, steps of even log-SNR do nothing."""
+
+
+class LesionInpainting:
+    """A trained network ready to fill ROIs."""
+
+    def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
+        self.card, self.device = card, device
+        self.network = network.to(memory_format=torch.channels_last_3d).to(device).eval()
+        self.window = HUWindow(*card.window_hu)
+        self.schedule = SCHEDULES[card.schedule]()
+
+    @classmethod
+    def load(cls, installed: InstalledModel, device: str | None = None) -> LesionInpainting:
+        """Read the weights. WeightsError when they do not fit the network of the card."""
+        card = installed.card
+        network = LesionUNet(LesionUNetConfig(len(card.attributes), **card.network.model_dump()))
+        try:
+            network.load_state_dict(load_file(installed.weights))
+        except (RuntimeError, OSError) as error:
+            raise WeightsError(f"the weights of {card.name!r} do not fit its network: {error}") from error
+        return cls(card, network, pick_device(device))
+
+    @torch.inference_mode()
+    def sample(
+        self, rois: RoiBatch, request: SynthesisRequest, seeds: Sequence[int], on_step: OnStep
+    ) -> Sampled:
+        """Every lesion for every seed, as one batch. See `synthesize.Model`."""
+        lesions = len(rois.reference_hu)
+        job = _Job(self, rois, request, [(seed, k) for seed in seeds for k in range(lesions)], on_step)
+        run = OutOfMemoryFallback(self.network, self.device).run(range(len(job.items)), job.sample)
+        unit = run.results.reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
+        return Sampled(self.window.from_unit(unit), _name(run.device), run.remarks)
+
+
+class _Job:
+    """One request: what stays the same over the parts of a batch that had to be split."""
+
+    def __init__(
+        self,
+        model: LesionInpainting,
+        rois: RoiBatch,
+        request: SynthesisRequest,
+        items: list[tuple[int, int]],
+        on_step: OnStep,
+    ) -> None:
+        self.model, self.rois, self.request, self.items, self.on_step = model, rois, request, items, on_step
+        self.attributes = torch.from_numpy(as_input(request.attributes.vector()))
+
+    def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
+        """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""
+        schedule, chosen = self.model.schedule, [self.items[k] for k in part]
+        lesions = [lesion for _, lesion in chosen]
+        image = self._tensor(self.model.window.to_unit(self.rois.reference_hu), lesions, device)
+        editable = self._tensor(self.rois.editable, lesions, device)
+        generators = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
+        noise = draw_noise(image.shape, generators, device, torch.float32)
+        hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
+        steps = timesteps(schedule, self.request.steps, t_start=first_timestep(schedule))
+        denoise = self._denoiser(self._conditions(image, editable, lesions), device)
+        out = SAMPLERS[self.request.sampler](
+            denoise, noise, schedule, steps, generator=generators, after_step=hooks
+        )
+        return out[:, 0]
+
+    def _tensor(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
+        return torch.from_numpy(array[lesions].astype(np.float32))[:, None].to(device)
+
+    def _conditions(self, image: Tensor, editable: Tensor, lesions: list[int]) -> Tensor:
+        """(B, 3, Z, Y, X): visible context (0 where unknown), visibility, lesion mask."""
+        visible = self._tensor(self.rois.inside, lesions, image.device) * (1 - editable)
+        return torch.cat(
+            (image * visible, visible, self._tensor(self.rois.mask, lesions, image.device)), dim=1
+        )
+
+    def _denoiser(self, conditions: Tensor, device: torch.device) -> Denoiser:
+        given = self._conditional(conditions, self.attributes.to(device))
+        only_lesion = torch.zeros_like(self.attributes)
+        half = len(only_lesion) // 2
+        only_lesion[[0, half]] = self.attributes[[0, half]]
+        open_ = self._conditional(conditions, only_lesion.to(device))
+        return classifier_free(given, open_, self.request.guidance_strength)
+
+    def _conditional(self, conditions: Tensor, attributes: Tensor) -> Denoiser:
+        model, schedule = self.model, self.model.schedule
+
+        def denoise(x: Tensor, t: int) -> Tensor:
+            def predict(inputs: Tensor) -> Tensor:
+                alpha, sigma = (
+                    inputs.new_full((len(inputs),), v) for v in (schedule.alpha(t), schedule.sigma(t))
+                )
+                rows = attributes.expand(len(inputs), -1)
+                with half_precision(inputs.device):
+                    return model.network(inputs[:, :1], alpha, sigma, inputs[:, 1:], rows)
+
+            return in_tiles(predict, torch.cat((x, conditions), dim=1), model.card.roi_voxels[-1])
+
+        return denoise
+
+    def _progress(self, part: Sequence[int]) -> Callable[[Tensor, int | None, int], Tensor]:
+        """Counts steps over all parts of the batch, and lets the caller cancel by raising."""
+        before, size, total = part[0], len(part), len(self.items) * self.request.steps
+
+        def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
+            self.on_step(before * self.request.steps + (step + 1) * size, total)
+            return x
+
+        return hook
+
+
+def in_tiles(predict: Callable[[Tensor], Tensor], inputs: Tensor, tile: int) -> Tensor:
+    """`predict` on the whole (B, C, Z, Y, X) box, or for larger ones the mean over overlapping tiles.
+
+    All tiles share each step's x, so a large lesion is sampled jointly, never cut
+    (Bar-Tal et al. 2023, arXiv:2302.08113).
+    """
+    if max(inputs.shape[2:]) <= tile:
+        return predict(inputs)
+    size = [min(side, tile) for side in inputs.shape[2:]]
+    tiled = sliding_window_inference(inputs, size, 1, predict, overlap=TILE_OVERLAP, mode="gaussian")
+    return cast(Tensor, tiled)
+
+
+def first_timestep(schedule: NoiseSchedule) -> int:
+    """The noisiest timestep whose signal amplitude is at least `LEAST_SIGNAL`."""
+    return int((schedule.alphas_bar.sqrt() >= LEAST_SIGNAL).sum()) - 1
+
+
+def mixed_seed(seed: int, lesion: int) -> int:
+    """One generator per (seed, lesion): a lesion's noise does not depend on what else is in the batch."""
+    return int(np.random.SeedSequence((seed, lesion)).generate_state(1)[0])
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

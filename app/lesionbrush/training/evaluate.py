@@ -1,0 +1,161 @@
+"""How good a model is on patients it has not seen: figures, and a sheet of real beside synthetic.
+
+Each held-out nodule is taken out of its own CT crop and made anew under the same mask, twice: from the mask
+alone, and with what the readers said of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lesionbrush.io import read_volume
+from lesionbrush.metrics import seam_ratio
+from lesionbrush.montage import LUNG, SOFT, Panel, sheet
+from lesionbrush.registry import find_model
+from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.roi import Orientation
+from lesionbrush.synthesize import Model, synthesize
+from lesionbrush.systems import load_model
+from lesionbrush.training.split import is_validation
+from lesionbrush.volume import Volume
+
+SHEET_CASES = 24
+
+
+@dataclass(frozen=True)
+class Case:
+    """A held-out nodule: its crop, mask, and what the readers said."""
+
+    name: str
+    crop: Volume
+    mask: Volume
+    attributes: Attributes
+
+
+@dataclass(frozen=True)
+class CaseFigures:
+    """HU in the mask and the seam, of the real nodule and of the two synthetic ones."""
+
+    name: str
+    real_mean_hu: float
+    mask_only_mean_hu: float
+    with_readers_mean_hu: float
+    real_seam: float
+    mask_only_seam: float
+    with_readers_seam: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Medians over the cases, as they go into the card."""
+
+    cases: int
+    mean_hu_error_mask_only_hu: float
+    mean_hu_error_with_readers_hu: float
+    seam_mask_only: float
+    seam_with_readers: float
+    seam_real: float
+
+
+def evaluate(model_name: str, data: Path, out: Path, cases: int = 0) -> Figures:
+    """Write figures.json and sheet.png into `out`; `cases` 0 takes every held-out nodule."""
+    model = load_model(find_model(model_name))
+    chosen = held_out(data)
+    chosen = chosen[:: max(1, len(chosen) // cases)][:cases] if cases else chosen
+    if not chosen:
+        raise FileNotFoundError(f"{data} holds no held-out nodules: point --data at the training data")
+    out.mkdir(parents=True, exist_ok=True)
+    rows, panels = [], []
+    for case in tqdm([load_case(data, row) for row in chosen], desc="evaluate", unit="nodule"):
+        mask_only, with_readers = (_made(case, a, model) for a in (Attributes(), case.attributes))
+        rows.append(_measured(case, mask_only, with_readers))
+        panels.append(_panels(case, with_readers))
+    figures = _summary(rows)
+    report = {"figures": asdict(figures), "cases": [asdict(row) for row in rows]}
+    (out / "figures.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    every = max(1, len(panels) // SHEET_CASES)
+    sheet([p for four in panels[::every][:SHEET_CASES] for p in four], columns=12).save(out / "sheet.png")
+    return figures
+
+
+def held_out(data: Path) -> list[dict[str, str]]:
+    """The readers' rows of the held-out nodules, largest first."""
+    with (data / "lidc_nodules" / "attributes.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["file"] and is_validation(row["patient_id"])]
+    there = [row for row in rows if (data / "lidc_nodules" / "images" / row["file"]).is_file()]
+    return sorted(there, key=lambda row: -float(row["diameter_mm"]))
+
+
+def load_case(data: Path, row: dict[str, str]) -> Case:
+    folder = data / "lidc_nodules"
+    crop, mask = (read_volume(folder / kind / row["file"]) for kind in ("images", "masks"))
+    return Case(row["file"], crop, mask, readers_attributes(row))
+
+
+def readers_attributes(row: dict[str, str]) -> Attributes:
+    """What the readers said, as a request: scores 1..5 become 0..1, texture one of three names."""
+
+    def degree(name: str) -> float | None:
+        return (float(row[f"{name}_value"]) - 1) / 4 if row[f"{name}_value"] else None
+
+    texture = float(row["Texture_value"])
+    name = "ground_glass" if texture <= 2 else "part_solid" if texture < 5 else "solid"
+    return Attributes.model_validate(
+        {
+            "texture": name,
+            "margin": degree("Margin"),
+            "spiculation": degree("Spiculation"),
+            "lobulation": degree("Lobulation"),
+            "calcified": float(row["Calcification_value"]) != 6,
+        }
+    )
+
+
+def _made(case: Case, attributes: Attributes, model: Model) -> np.ndarray:
+    request = SynthesisRequest(attributes=attributes)
+    return synthesize(case.crop, case.mask, request, model)[0].volume().array
+
+
+def _measured(case: Case, mask_only: np.ndarray, with_readers: np.ndarray) -> CaseFigures:
+    inside = case.mask.array > 0
+    margin = SynthesisRequest().margin_mm
+    made = (case.crop.array, mask_only, with_readers)
+    means = [float(hu[inside].mean()) for hu in made]
+    seams = [seam_ratio(hu, inside, case.crop.spacing_mm, margin) for hu in made]
+    return CaseFigures(case.name, *means, *seams)
+
+
+def _summary(rows: list[CaseFigures]) -> Figures:
+    def error(name: str) -> float:
+        return float(np.median([abs(getattr(row, name) - row.real_mean_hu) for row in rows]))
+
+    def median(name: str) -> float:
+        return float(np.nanmedian([getattr(row, name) for row in rows]))
+
+    values = [
+        error("mask_only_mean_hu"),
+        error("with_readers_mean_hu"),
+        median("mask_only_seam"),
+        median("with_readers_seam"),
+        median("real_seam"),
+    ]
+    return Figures(len(rows), *(round(value, 3) for value in values))
+
+
+def _panels(case: Case, made: np.ndarray) -> list[Panel]:
+    """Real and synthetic in the lung window, then in the soft-tissue window, through the largest slice."""
+    turned = Orientation.of(case.crop.affine)
+    k = int(turned.view(case.mask.array).sum(axis=(1, 2)).argmax())
+    _, row_mm, column_mm = turned.spacing_mm(case.crop.spacing_mm)
+    pair = ((case.crop.array, "real"), (made, "synthetic"))
+    return [
+        Panel(turned.view(array)[k, ::-1, ::-1], (row_mm, column_mm), window, caption)
+        for window in (LUNG, SOFT)
+        for array, caption in pair
+    ]

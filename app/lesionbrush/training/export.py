@@ -1,0 +1,44 @@
+"""From a checkpoint to a model folder: safetensors weights, and a card that names them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from lesionbrush.registry import METADATA, WEIGHTS, ModelCard, load_card
+
+
+def export(checkpoint: Path, folder: Path) -> ModelCard:
+    """Write the moving average of `checkpoint` into a model folder and its SHA-256 into the card.
+
+    The card's other facts are kept: they are written by hand or by `evaluate`.
+    FileNotFoundError when the checkpoint is missing, WeightsError when the folder has no valid card.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    weights = {name: tensor.contiguous() for name, tensor in state["average"].items()}
+    path = folder / WEIGHTS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    save_file(weights, temporary)
+    os.replace(temporary, path)
+    training = {"steps": state["progress"]["step"], "hours": round(state["progress"]["seconds"] / 3600, 2)}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    update_card(folder, weights_sha256=digest, trained=training)
+    return load_card(folder)
+
+
+def update_card(folder: Path, **facts: Any) -> None:
+    """Replace some facts of the card; what the card does not know is refused before anything is written."""
+    path = folder / METADATA
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    card = ModelCard.model_validate({**metadata["lesionbrush"], **facts})
+    metadata["lesionbrush"] = json.loads(card.model_dump_json())
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
