@@ -55,14 +55,15 @@ def overlap(a: Box, b: Box) -> bool:
 
 def merged(boxes: Sequence[Box], grown: Callable[[Box], Box]) -> list[Box]:
     """Join boxes until no two overlap once each is `grown`."""
-    done: list[Box] = []
+    done: list[tuple[Box, Box]] = []  # a box, and the same one grown: a speckled mask has thousands
     for box in boxes:
-        joined = box
-        while near := [other for other in done if overlap(grown(other), grown(joined))]:
+        joined, reach = box, grown(box)
+        while near := [other for other, around in done if overlap(around, reach)]:
+            done = [pair for pair in done if not overlap(pair[1], reach)]
             joined = hull([joined, *near])
-            done = [other for other in done if other not in near]
-        done.append(joined)
-    return done
+            reach = grown(joined)
+        done.append((joined, reach))
+    return [box for box, _ in done]
 
 
 def round_up(value: float, multiple: int) -> int:

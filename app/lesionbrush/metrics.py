@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+
+from lesionbrush.roi import ramp
 
 RING_MM = 4.0
 
 
 def edit_region(mask: np.ndarray, spacing_mm: Sequence[float], margin_mm: float) -> np.ndarray:
-    """Bool: the voxels that may change, as `roi.ramp` defines them."""
-    distance: np.ndarray = distance_transform_edt(~mask, sampling=tuple(spacing_mm))
-    return mask | (distance < margin_mm)
+    """Bool: the voxels that may change, as `roi.ramp` defines them. mask: bool; none of it, none of them."""
+    region: np.ndarray = ramp(mask, spacing_mm, margin_mm) > 0
+    return region
 
 
 def seam_ratio(hu: np.ndarray, mask: np.ndarray, spacing_mm: Sequence[float], margin_mm: float) -> float:

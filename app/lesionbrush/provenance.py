@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
+import re
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lesionbrush import __version__
+from lesionbrush.errors import StorageFull
 from lesionbrush.request import SynthesisRequest
 
 SUFFIX = ".provenance.json"
@@ -65,7 +68,7 @@ class Provenance(BaseModel):
 
     @property
     def note(self) -> str:
-        """At most 80 bytes for a file's header field."""
+        """At most 79 ASCII bytes: what NIfTI's header field holds with the zero behind it."""
         return f"SYNTHETIC LesionBrush {__version__} {self.model} seed {self.seed}"[:79]
 
 
@@ -81,16 +84,22 @@ def now() -> str:
 
 def sidecar_path(volume_path: Path) -> Path:
     """`ct.nii.gz` -> `ct.provenance.json`."""
-    stem = volume_path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    stem = re.sub(r"(\.nii)?\.[^.]*$", "", volume_path.name, flags=re.IGNORECASE)
     return volume_path.with_name(stem + SUFFIX)
 
 
 def write_sidecar(provenance: Provenance, volume_path: Path) -> Path:
-    """Write the record beside a volume, in one move."""
+    """Write the record beside a volume, all or nothing. StorageFull when the disk is."""
     path = sidecar_path(volume_path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageFull(f"the disk is full: {path.name} was not written") from error
     return path
 
 

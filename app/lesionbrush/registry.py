@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from lesionbrush.errors import UnknownModel, WeightsError
 
@@ -83,7 +83,7 @@ def load_card(folder: Path) -> ModelCard:
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
         return ModelCard.model_validate(metadata["lesionbrush"])
-    except (OSError, json.JSONDecodeError, KeyError, ValidationError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:  # ValueError: no text, no JSON, no card
         raise WeightsError(
             f"model folder {folder.name!r} has no valid {METADATA.as_posix()}: {error}"
         ) from error

@@ -77,10 +77,10 @@ def parse_request(values: Mapping[str, Any] | str) -> SynthesisRequest:
         if isinstance(values, str):
             values = json.loads(values)
         return SynthesisRequest.model_validate(values)
-    except json.JSONDecodeError as error:
-        raise InvalidRequest(f"the parameters are not JSON: {error}") from error
     except ValidationError as error:
         raise InvalidRequest("; ".join(_sentence(dict(item)) for item in error.errors())) from error
+    except (ValueError, RecursionError) as error:  # JSON's own errors, endless numbers, endless nesting
+        raise InvalidRequest(f"the parameters are not JSON: {error}") from error
 
 
 def _sentence(item: dict[str, Any]) -> str:

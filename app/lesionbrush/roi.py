@@ -108,9 +108,13 @@ def _step_mm(positions_mm: np.ndarray) -> float:
 
 
 def resample(array: np.ndarray, weights: Sequence[Float]) -> Float:
-    """Apply one (targets, sources) matrix per axis to a (Z, Y, X) array."""
+    """Apply one (targets, sources) matrix per axis to a (Z, Y, X) array.
+
+    The array is made contiguous first: BLAS rounds differently for another memory layout, and the result must
+    not depend on the order in which a volume is stored.
+    """
     wz, wy, wx = weights
-    out = np.asarray(array, dtype=np.float32) @ wx.T
+    out = np.ascontiguousarray(array, dtype=np.float32) @ wx.T
     out = np.einsum("by,zyx->zbx", wy, out, optimize=True)
     return np.ascontiguousarray(np.tensordot(wz, out, axes=1))
 
@@ -138,10 +142,10 @@ def _nearest_edge(index: int, size: int) -> tuple[int, int]:
 
 def from_roi(roi: np.ndarray, grid: RoiGrid, box: Box, spacing_mm: np.ndarray) -> Float:
     """Resample a ROI array onto the voxels of `box` of a (Z, Y, X) view."""
-    weights = [
-        axis_weights(grid.positions_mm(axis), np.arange(part.start, part.stop) * spacing_mm[axis])
-        for axis, part in enumerate(box)
-    ]
+    weights = []
+    for axis, part in enumerate(box):
+        target = np.arange(part.start, part.stop + 1) * spacing_mm[axis]  # one more: one slice is thick too
+        weights.append(axis_weights(grid.positions_mm(axis), target)[:-1])
     return resample(roi, weights)
 
 
@@ -160,7 +164,7 @@ def ramp(mask: np.ndarray, spacing_mm: Sequence[float] | np.ndarray | float, mar
 
     mask: (Z, Y, X) bool. Distances are between voxel centres; the ramp is above 0 in the edit region alone.
     """
-    if margin_mm <= 0:
+    if margin_mm <= 0 or not mask.any():
         return mask.astype(np.float32)
     sampling = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
     distance = distance_transform_edt(~mask, sampling=sampling)

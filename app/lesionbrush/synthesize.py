@@ -77,7 +77,7 @@ class Synthesis:
 
     def volume(self) -> Volume:
         """The whole synthetic CT: a copy of the reference with the box put in."""
-        array = self.reference.array.copy()
+        array = self.reference.array.copy(order="K")
         array[self.slices] = self.box
         return self.reference.with_array(array)
 
@@ -176,8 +176,9 @@ class Lesions:
             ramp(c >= 0.5 * c.max(), g.spacing_mm, self.margin_mm)
             for c, g in zip(coverage, grids, strict=True)
         ]
+        editable = (np.stack(weights) > 0) | (coverage > 0)  # also what is thinner than half a ROI voxel
         inside = np.stack([inside_volume(grid, self.view.shape, self.spacing_mm) for grid in grids])
-        return RoiBatch(hu, coverage, np.stack(weights) > 0, inside)
+        return RoiBatch(hu, coverage, editable, inside)
 
     def compose(
         self, grids: Sequence[RoiGrid], rois: RoiBatch, hu: np.ndarray, card: ModelCard

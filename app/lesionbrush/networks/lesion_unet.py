@@ -29,7 +29,7 @@ class LesionUNetConfig:
     channels: tuple[int, ...] = (48, 96, 160)
     blocks: int = 2
     head_channels: int = 16
-    prior_spread: float = 0.15
+    prior_spread: float = 0.05
     """Expected spread of x_0 around the network's guess, in units of the image: see `LesionUNet.forward`."""
 
     @property

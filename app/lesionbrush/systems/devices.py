@@ -21,19 +21,26 @@ def half_precision(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
 
 
+AT_ONCE_ON_CPU = 8
+
+
 class OutOfMemoryFallback:
-    """Runs a batch in as few parts as memory allows: all at once, halves, single items, then on the CPU."""
+    """Runs a batch in as few parts as memory allows: all at once, halves, single items, then on the CPU.
+
+    A CPU gets `AT_ONCE_ON_CPU` items at a time from the start: more are no faster there, and the operating
+    system ends a process that takes too much memory instead of raising an error.
+    """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.network, self.device = network, device
 
     def run(self, items: Sequence[int], sample: Callable[[Sequence[int], torch.device], Tensor]) -> RunResult:
         """`sample` gets a part of `items` and the device, and returns its results along the first axis."""
-        part = len(items)
+        most = part = len(items) if self.device.type == "cuda" else min(len(items), AT_ONCE_ON_CPU)
         while True:
             try:
                 done = [sample(items[k : k + part], self.device) for k in range(0, len(items), part)]
-                return RunResult(torch.cat(done), self.device, _remark(part, len(items)))
+                return RunResult(torch.cat(done), self.device, _remark(part, most))
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 if part == 1:

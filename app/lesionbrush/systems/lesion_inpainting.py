@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
 from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, timesteps
-from lesionbrush.errors import WeightsError
+from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard
@@ -38,7 +39,8 @@ class LesionInpainting:
 
     def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
         self.card, self.device = card, device
-        self.network = network.to(memory_format=torch.channels_last_3d).to(device).eval()
+        network = network.to(device).eval()
+        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[card.schedule]()
 
@@ -49,7 +51,7 @@ class LesionInpainting:
         network = LesionUNet(LesionUNetConfig(len(card.attributes), **card.network.model_dump()))
         try:
             network.load_state_dict(load_file(installed.weights))
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, SafetensorError) as error:
             raise WeightsError(f"the weights of {card.name!r} do not fit its network: {error}") from error
         return cls(card, network, pick_device(device))
 
@@ -78,6 +80,7 @@ class _Job:
     ) -> None:
         self.model, self.rois, self.request, self.items, self.on_step = model, rois, request, items, on_step
         self.attributes = torch.from_numpy(as_input(request.attributes.vector()))
+        self.timesteps = visited_timesteps(model.schedule, request.steps)
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""
@@ -88,10 +91,9 @@ class _Job:
         generators = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
-        steps = timesteps(schedule, self.request.steps, t_start=first_timestep(schedule))
         denoise = self._denoiser(self._conditions(image, editable, lesions), device)
         out = SAMPLERS[self.request.sampler](
-            denoise, noise, schedule, steps, generator=generators, after_step=hooks
+            denoise, noise, schedule, self.timesteps, generator=generators, after_step=hooks
         )
         return out[:, 0]
 
@@ -151,6 +153,14 @@ def in_tiles(predict: Callable[[Tensor], Tensor], inputs: Tensor, tile: int) -> 
     size = [min(side, tile) for side in inputs.shape[2:]]
     tiled = sliding_window_inference(inputs, size, 1, predict, overlap=TILE_OVERLAP, mode="gaussian")
     return cast(Tensor, tiled)
+
+
+def visited_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """The noise levels a request visits. InvalidRequest when it wants more than there are."""
+    start = first_timestep(schedule)
+    if steps > start + 1:
+        raise InvalidRequest(f"steps: this model has {start + 1} noise levels, choose no more (got {steps})")
+    return timesteps(schedule, steps, t_start=start)
 
 
 def first_timestep(schedule: NoiseSchedule) -> int:

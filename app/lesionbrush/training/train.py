@@ -1,7 +1,8 @@
 """Training of the lesion inpainting model. Needs torch, numpy and scipy; reads the pack only.
 
 Loss: the squared error of the predicted clean image in the edit region, weighted per noise level so that
-every level counts alike (Karras et al. 2022, arXiv:2206.00364, Sec. 5: lambda = 1 / c_out^2).
+every level counts alike (Karras et al. 2022, arXiv:2206.00364, Sec. 5: lambda = 1 / c_out^2 with sigma_data the
+spread of the edit region given its surroundings), and per scan by how little noise it has.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class TrainingConfig:
     log_ratio_mean: float = -1.2
     log_ratio_std: float = 1.5
     uniform_share: float = 0.1
+    data_spread: float = 0.15
     validate_every: int = 500
     validation_batches: int = 12
 
@@ -56,10 +58,12 @@ class Trainer:
     """One training run: network, its moving average, optimiser, and the generators it draws from."""
 
     def __init__(self, config: TrainingConfig, device: torch.device) -> None:
-        torch.manual_seed(config.seed)
         self.config, self.device = config, device
         self.schedule: NoiseSchedule = cosine()
-        self.network = LesionUNet(config.network).to(memory_format=torch.channels_last_3d).to(device)
+        with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
+            torch.manual_seed(config.seed)
+            network = LesionUNet(config.network).to(device)
+        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
@@ -69,18 +73,23 @@ class Trainer:
         self.progress = Progress()
 
     def fit(self, train: Batches, validation: Batches, folder: Path, stop_after_s: float = math.inf) -> None:
-        """Train to `config.steps`, or until the time is up; checkpoints into `folder` at every validation."""
+        """Train to `config.steps`, or until the time is up.
+
+        A checkpoint goes into `folder` at every validation and at the end, also when it is interrupted.
+        """
         started, losses = time.perf_counter(), []
         bar = tqdm(total=self.config.steps, initial=self.progress.step, desc="train", unit="step")
-        while self.progress.step < self.config.steps and time.perf_counter() - started < stop_after_s:
-            losses.append(self.step(train.draw()))
-            bar.update()
-            if self.progress.step % self.config.validate_every == 0:
-                self._report(losses, validation, bar)
-                losses = []
-                self.save(folder)
-        bar.close()
-        self.save(folder)
+        try:
+            while self.progress.step < self.config.steps and time.perf_counter() - started < stop_after_s:
+                losses.append(self.step(train.draw()))
+                bar.update()
+                if self.progress.step % self.config.validate_every == 0:
+                    self._report(losses, validation, bar)
+                    losses = []
+                    self.save(folder)
+        finally:
+            bar.close()
+            self.save(folder)
 
     def step(self, batch: Batch) -> float:
         """One optimiser step; returns the loss."""
@@ -126,13 +135,13 @@ class Trainer:
             predicted = network(
                 noisy, alpha, sigma, batch.conditions.to(self.device), batch.attributes.to(self.device)
             )
-        ratio, spread = sigma / alpha, self.config.network.prior_spread
+        ratio, spread = sigma / alpha, self.config.data_spread
         weight = (ratio**2 + spread**2) / (ratio * spread) ** 2
         scored = batch.scored.to(self.device)
         error = (scored * (predicted - image) ** 2).sum(dim=(1, 2, 3, 4)) / scored.sum(
             dim=(1, 2, 3, 4)
         ).clamp(min=1)
-        return (weight * error).mean()
+        return (batch.weight.to(self.device) * weight * error).mean()
 
     def draw_levels(self, count: int, rng: torch.Generator) -> Tensor:
         """Noise levels: log-normal in sigma/alpha, with a share drawn evenly over all t."""
@@ -174,7 +183,8 @@ class Trainer:
         }
         torch.save(state, folder / "checkpoint.tmp")
         os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
-        (folder / "history.json").write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
+        (folder / "history.tmp").write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
+        os.replace(folder / "history.tmp", folder / "history.json")
 
     def resume(self, folder: Path) -> bool:
         """Go on from `folder`; False when there is nothing to go on from."""

@@ -1,0 +1,54 @@
+"""`python -m lesionbrush.cli COMMAND`: finds the command, runs it, and says in one line what went wrong."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from lesionbrush.errors import LesionBrushError
+
+COMMANDS = ("demo", "serve", "synthesize", "montage", "models", "train", "evaluate", "bench")
+BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
+
+
+class OneLineParser(ArgumentParser):
+    """Says what is wrong with the arguments without repeating all that could be right."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0, 1 for a check that failed, 2 for bad input, 130 after Ctrl-C."""
+    name, *rest = arguments or [""]
+    if name not in COMMANDS:
+        print(f"run.py: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return BAD_INPUT
+    command = import_module(f"lesionbrush.cli.{name}")
+    parser = OneLineParser(prog=f"run.py {name}", description=command.__doc__)
+    command.add_arguments(parser)
+    try:
+        return int(command.run(parser.parse_args(rest)))
+    except (LesionBrushError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def exit_when_terminated() -> None:
+    """Leave through every `finally`: what a command started is stopped, what is half done is removed."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows knows no SIGHUP, nohup ignores it
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(TERMINATED))
+
+
+if __name__ == "__main__":
+    exit_when_terminated()
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,146 @@
+"""Time a request, phase by phase, on a large CT with one nodule of 20 mm."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, OverHttp, Samples, Shape
+from lesionbrush.cli.local_server import asking, local_server
+from lesionbrush.cli.machine import Machine, this_machine
+from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.registry import find_model
+from lesionbrush.request import SynthesisRequest
+from lesionbrush.systems import load_model
+
+SHORT_SLICES, LONG_SLICES = 100, 800
+LEAST_MEMORY_REQUESTS = 4
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("what", choices=("latency",))
+    parser.add_argument(
+        "--shape", type=int, nargs=3, default=(512, 512, 300), metavar=("I", "J", "K"), help="512 512 300"
+    )
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="default: %(default)s")
+    parser.add_argument("--server", action="store_true", help="the same over HTTP, with the CT on the server")
+    parser.add_argument("--scaling", action="store_true", help=f"{LONG_SLICES} and {SHORT_SLICES} slices")
+    parser.add_argument(
+        "--memory", type=int, nargs="?", const=20, metavar="N", help="RAM after each of N requests"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured")
+    parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
+    add_model_argument(parser)
+    add_request_arguments(parser)
+
+
+@dataclass
+class Report:
+    """All that was measured in one run."""
+
+    machine: Machine
+    model: str
+    shape: Shape
+    repeats: int
+    request: SynthesisRequest
+    tables: list[Samples] = field(default_factory=list)
+    memory: list[Memory] = field(default_factory=list)
+    scaling_ratio: float | None = None
+
+    def as_json(self) -> str:
+        everything = asdict(self)
+        everything["request"] = self.request.model_dump(mode="json")
+        everything["medians"] = {table.title: table.medians() for table in self.tables}
+        everything["slope_mb_per_request"] = {memory.title: memory.slope_mb for memory in self.memory}
+        return json.dumps(everything, indent=1)
+
+
+def run(options: Namespace) -> int:
+    report = _empty_report(options)
+    print(f"{report.machine}\n{_subject(report)}\n", flush=True)
+    model = load_model(find_model(options.model), "cpu" if options.cpu else None)
+    core = InProcess(model, report.request)
+    with TemporaryDirectory(prefix="lesionbrush-bench-") as folder:
+        files = CaseFiles.write(Path(folder), report.shape)
+        report.tables.append(core.every_phase(files, options.repeats))
+        if options.memory:
+            ask = partial(core.ask, files)
+            report.memory.append(Memory.after_each("of this process", options.memory, os.getpid(), ask))
+        if options.server:
+            _measure_server(options, files, report)
+    if options.scaling:
+        _measure_scaling(core, options.repeats, report)
+    print("\n".join(_lines(report)))
+    if options.json:
+        options.json.write_text(report.as_json() + "\n", encoding="utf-8")
+    return 0
+
+
+def _empty_report(options: Namespace) -> Report:
+    request = request_from(options)
+    i, j, k = options.shape
+    if min(i, j, k) < 32 or options.repeats < 1:
+        raise InvalidRequest(
+            f"{i} x {j} x {k}, {options.repeats} times: 32 voxels an axis and 1 repeat are least"
+        )
+    if options.memory is not None and options.memory < LEAST_MEMORY_REQUESTS:
+        raise InvalidRequest(f"--memory {options.memory}: a slope needs {LEAST_MEMORY_REQUESTS} or more")
+    if request.variants > 1 or request.output != "volume":
+        raise InvalidRequest("the benchmark asks for one variant, and chooses the output itself")
+    return Report(this_machine(), options.model, (i, j, k), options.repeats, request)
+
+
+def _measure_server(options: Namespace, files: CaseFiles, report: Report) -> None:
+    with ExitStack() as stack:
+        studies = Path(stack.enter_context(TemporaryDirectory(prefix="lesionbrush-bench-")))
+        started = local_server(studies, files.nii.with_name("server.log"), gpu=not options.cpu)
+        client, process = stack.enter_context(started)
+        stack.enter_context(asking())
+        client.put_image(files.nii, IMAGE_ID)
+        server = OverHttp(client, report.model, report.request)
+        report.tables += [server.every_phase(files, output, report.repeats) for output in ("box", "volume")]
+        if options.memory:
+            ask = partial(server.ask, files, "volume")
+            report.memory.append(Memory.after_each("of the server", options.memory, process, ask))
+
+
+def _measure_scaling(core: InProcess, repeats: int, report: Report) -> None:
+    i, j, _ = report.shape
+    short, long = core.scaling([(i, j, SHORT_SLICES), (i, j, LONG_SLICES)], repeats)
+    report.tables += [short, long]
+    ratios = [table.medians()["all but reading and sending"] for table in (long, short)]
+    report.scaling_ratio = round(ratios[0] / ratios[1], 3)
+
+
+def _subject(report: Report) -> str:
+    request = report.request
+    size = " x ".join(map(str, report.shape))
+    steps = f"{request.steps} steps of {request.sampler}"
+    return f"{report.model}, {steps}, {size} int16 voxels, medians of {report.repeats}"
+
+
+def _lines(report: Report) -> Iterator[str]:
+    for table in report.tables:
+        yield f"{table.title:<52}seconds"
+        yield from (f"  {phase:<48}{seconds:9.3f}" for phase, seconds in table.medians().items())
+    if report.scaling_ratio is not None:
+        what = f"{LONG_SLICES} over {SHORT_SLICES} slices, all but reading and sending"
+        yield f"{what}: {report.scaling_ratio:.2f} times"
+    for memory in report.memory:
+        yield from _memory_lines(memory)
+
+
+def _memory_lines(memory: Memory) -> Sequence[str]:
+    values = ", ".join(f"{mb:.0f}" for mb in memory.resident_mb)
+    return (
+        f"memory {memory.title}, MB after each of {len(memory.resident_mb)} requests: {values}",
+        f"  {memory.slope_mb:+.2f} MB per request over the second half",
+    )

@@ -1,0 +1,77 @@
+"""Names of the files that commands write, and what differs between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from LesionBrushLib.client import SUFFIXES
+from scipy.ndimage import distance_transform_edt
+
+from lesionbrush.boxes import bounding_box, dilated
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.io import read_volume
+from lesionbrush.volume import Array, require_ct
+
+
+def volume_suffix(path: Path) -> str:
+    """`.nii.gz` of `ct.nii.gz`. Raises InvalidRequest when no volume can be written to such a name."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise InvalidRequest(f"{path.name}: unknown file type; use one of {', '.join(SUFFIXES)}")
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """The path itself for one variant; `ct_1.nii.gz`, `ct_2.nii.gz`, ... for more."""
+    if count == 1:
+        return [path]
+    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
+    stem = path.name.removesuffix(suffix)
+    return [path.with_name(f"{stem}_{number}{suffix}") for number in range(1, count + 1)]
+
+
+def require_png(path: Path) -> None:
+    if path.suffix.lower() != ".png":
+        raise InvalidRequest(f"{path.name}: the picture is a PNG; give it a name that ends with .png")
+
+
+def require_none_of(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Raise InvalidRequest when a result would replace a file it is made from."""
+    kept = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in kept:
+            raise InvalidRequest(f"{path} is an input of this command; write the result to another file")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Voxels that differ between two files, inside the edit region and outside, of `total`."""
+
+    inside: int
+    outside: int
+    total: int
+
+
+def changes_on_disk(reference: Path, mask: Path, synthetic: Path, margin_mm: float) -> Changes:
+    """What a result changed, told from the files alone.
+
+    mask: 0/1 on the grid of the reference; the edit region is every voxel whose centre is at most `margin_mm`
+    from the centre of a mask voxel. Raises GeometryMismatch when the grids differ.
+    """
+    before, lesion, after = require_ct(read_volume(reference)), read_volume(mask), read_volume(synthetic)
+    before.require_same_grid(lesion)
+    before.require_same_grid(after, "synthetic CT")
+    changed = before.array != after.array
+    inside = _changed_in_edit_region(changed, lesion.array > 0, before.spacing_mm, margin_mm)
+    return Changes(inside, int(np.count_nonzero(changed)) - inside, changed.size)
+
+
+def _changed_in_edit_region(
+    changed: Array, mask: Array, spacing_mm: tuple[float, float, float], margin_mm: float
+) -> int:
+    box = dilated(bounding_box(mask), margin_mm, np.array(spacing_mm), mask.shape)
+    distance_mm = distance_transform_edt(~mask[box], sampling=spacing_mm)
+    return int(np.count_nonzero(changed[box] & (distance_mm <= margin_mm)))

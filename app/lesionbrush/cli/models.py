@@ -1,0 +1,78 @@
+"""List the installed models, show their cards, check their weights, keep the README's table up to date."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from lesionbrush.cli.model_table import BEGIN, END, replaced, table
+from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.registry import InstalledModel, find_model, list_models, verify_weights
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions.add_parser("list", help="one line per installed model").set_defaults(action=show_list)
+    show = actions.add_parser("show", help="all that a model's card says")
+    show.add_argument("name")
+    show.set_defaults(action=show_card)
+    verify = actions.add_parser("verify", help="compare the weights with the cards")
+    verify.add_argument("name", nargs="?", help="default: all models")
+    verify.set_defaults(action=verify_all)
+    markdown = actions.add_parser("table", help="the table of models in the README")
+    either = markdown.add_mutually_exclusive_group()
+    either.add_argument("--check", type=Path, metavar="README", help="exit code 1 if it differs")
+    either.add_argument("--write", type=Path, metavar="README", help=f"put it between {BEGIN} and {END}")
+    markdown.set_defaults(action=show_table)
+
+
+def run(options: Namespace) -> int:
+    code: int = options.action(options)
+    return code
+
+
+def show_list(_: Namespace) -> int:
+    for model in list_models():
+        card = model.card
+        print(f"{card.name}: {card.makes} ({card.weights_license})")
+    return 0
+
+
+def show_card(options: Namespace) -> int:
+    print(find_model(options.name).card.model_dump_json(indent=2))
+    return 0
+
+
+def verify_all(options: Namespace) -> int:
+    """1 if any weights are missing or are not the ones their card names."""
+    models = [find_model(options.name)] if options.name else list_models()
+    if not models:
+        raise InvalidRequest("no model is installed: there is nothing to verify")
+    return 0 if all([_verified(model) for model in models]) else 1
+
+
+def _verified(model: InstalledModel) -> bool:
+    try:
+        verify_weights(model)
+    except WeightsError as error:
+        print(error, file=sys.stderr)
+        return False
+    print(f"{model.card.name}: the weights are the ones the card names")
+    return True
+
+
+def show_table(options: Namespace) -> int:
+    made = table([model.card for model in list_models()])
+    file = options.check or options.write
+    if file is None:
+        print(made)
+        return 0
+    old = file.read_text(encoding="utf-8")
+    new = replaced(old, made, file.name)
+    if options.write:
+        file.write_text(new, encoding="utf-8")
+    elif new != old:
+        print(f"{file} is out of date: run  python run.py models table --write {file}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,65 @@
+"""Options that several commands share: the model, and the parameters of a request."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.request import SynthesisRequest, parse_request
+
+DEFAULT_MODEL = "lung_lesion"
+
+
+def add_model_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="an installed model (default: %(default)s)")
+
+
+def add_request_arguments(parser: ArgumentParser) -> None:
+    """--seed, --variants and --param, to be read with `request_from`."""
+    parser.add_argument("--seed", type=int, metavar="N", help="same seed, same voxels (default: 0)")
+    parser.add_argument("--variants", type=int, metavar="N", help="number of samples (default: 1)")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="any parameter of the request, such as steps=20 or attributes.texture=solid; can be repeated",
+    )
+
+
+def request_from(options: Namespace) -> SynthesisRequest:
+    """The request the options ask for. Raises InvalidRequest."""
+    values = nested(options.param)
+    for name in ("seed", "variants"):
+        if getattr(options, name) is not None:
+            values[name] = getattr(options, name)
+    return parse_request(values)
+
+
+def nested(assignments: list[str]) -> dict[str, Any]:
+    """['a.b=1', 'c=x'] -> {'a': {'b': 1}, 'c': 'x'}: values are JSON where they can be, else text.
+
+    Raises InvalidRequest for an assignment that is none, and for a key that is a value and a group at once.
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        *groups, name = path.split(".")
+        if not equals or not all((*groups, name)):
+            raise InvalidRequest(f"--param {assignment}: write KEY=VALUE, such as steps=20")
+        group = values
+        for part in groups:
+            group = group.setdefault(part, {})
+            if not isinstance(group, dict):
+                raise InvalidRequest(f"--param {assignment}: {part} has a value of its own already")
+        group[name] = _json_or_text(text)
+    return values
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,76 @@
+"""A CT and a mask in, the CT with the lesion out, without a server. A record goes beside every result."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from lesionbrush.cli.files import numbered, require_none_of, require_png, volume_suffix
+from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
+from lesionbrush.cli.progress import StepBar
+from lesionbrush.io import read_volume, write_volume
+from lesionbrush.montage import montage
+from lesionbrush.provenance import write_sidecar
+from lesionbrush.registry import find_model
+from lesionbrush.request import SynthesisRequest
+from lesionbrush.synthesize import Synthesis, synthesize
+from lesionbrush.systems import load_model
+from lesionbrush.volume import Volume, mask_on_grid, require_ct
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("ct", type=Path, metavar="CT", help="a volume, or a folder with a DICOM series")
+    parser.add_argument("mask", type=Path, metavar="MASK", help="the painted lesion")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="ct.nii.gz, ct.nii, ct.nrrd or ct.mha")
+    parser.add_argument("--montage", type=Path, metavar="PNG", help="also draw reference, mask and result")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add_model_argument(parser)
+    add_request_arguments(parser)
+
+
+def run(options: Namespace) -> int:
+    request = request_from(options)
+    paths, pictures = outputs(options, request)
+    installed = find_model(options.model)
+    reference = require_ct(read_volume(options.ct))
+    mask = read_volume(options.mask)
+    model = load_model(installed, options.device)
+    with StepBar() as bar:
+        made = synthesize(reference, mask, request, model, on_step=bar)
+    for synthesis, path in zip(made, paths, strict=True):
+        save(synthesis, path, request)
+    for synthesis, path in zip(made if pictures else [], pictures, strict=True):
+        draw(synthesis, mask_on_grid(mask, reference, request.label), path)
+    return 0
+
+
+def outputs(options: Namespace, request: SynthesisRequest) -> tuple[list[Path], list[Path]]:
+    """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
+    volume_suffix(options.out)
+    paths = numbered(options.out, request.variants)
+    pictures = []
+    if options.montage:
+        require_png(options.montage)
+        pictures = numbered(options.montage, request.variants)
+    require_none_of([options.ct, options.mask], [*paths, *pictures])
+    for path in (*paths, *pictures):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return paths, pictures
+
+
+def save(synthesis: Synthesis, path: Path, request: SynthesisRequest) -> None:
+    provenance = synthesis.provenance
+    volume = synthesis.box_volume() if request.output == "box" else synthesis.volume()
+    write_volume(volume, path, provenance.note)
+    write_sidecar(provenance, path)
+    for remark in provenance.remarks:
+        print(remark, file=sys.stderr)
+    print(f"{path}  (seed {provenance.seed}, {provenance.voxels_changed:,} voxels changed)")
+
+
+def draw(synthesis: Synthesis, mask: Volume, path: Path) -> None:
+    provenance = synthesis.provenance
+    title = f"{provenance.model}, seed {provenance.seed}"
+    montage(synthesis.reference, mask, synthesis.volume(), title=title).save(path)
+    print(path)

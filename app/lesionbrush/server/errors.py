@@ -1,0 +1,118 @@
+"""From errors to HTTP: one table of statuses, and one shape, {"detail": {"code": ..., "message": ...}}."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from lesionbrush import errors
+from lesionbrush.errors import LesionBrushError, StorageFull
+
+logger = logging.getLogger(__name__)
+
+
+class UnknownImage(LesionBrushError):
+    """No image of the studies folder has this id."""
+
+    code = "unknown_image"
+
+
+class AlreadyStored(LesionBrushError):
+    """The studies folder has a file of this name, and files are never overwritten."""
+
+    code = "already_stored"
+
+
+class TooLarge(LesionBrushError):
+    """More bytes than this server takes."""
+
+    code = "too_large"
+
+
+STATUS: dict[type[LesionBrushError], int] = {
+    errors.InvalidRequest: 422,
+    errors.GeometryMismatch: 422,
+    errors.EmptyMask: 422,
+    errors.AmbiguousMask: 422,
+    errors.NotACT: 422,
+    errors.DamagedFile: 422,
+    errors.UnsupportedSeries: 422,
+    errors.UnknownModel: 404,
+    UnknownImage: 404,
+    AlreadyStored: 409,
+    TooLarge: 413,
+    errors.Cancelled: 499,  # nginx's "client closed request"
+    errors.WeightsError: 503,
+    StorageFull: 507,
+}
+
+
+def detail(error: LesionBrushError) -> dict[str, str]:
+    return {"code": error.code, "message": str(error)}
+
+
+def problem(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"detail": {"code": code, "message": message}}, status)
+
+
+def on_known(_: Request, error: LesionBrushError) -> JSONResponse:
+    return JSONResponse({"detail": detail(error)}, STATUS[type(error)])
+
+
+def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+    """A query or a form that FastAPI refused: which part, and why."""
+    parts = (f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
+    return problem(422, errors.InvalidRequest.code, "; ".join(parts))
+
+
+def on_http(request: Request, error: HTTPException) -> JSONResponse:
+    """What the framework itself refuses. A route that does not exist is one this server does not offer."""
+    if error.status_code in (404, 405):
+        return problem(403, "not_offered", f"this server does not offer {request.method} {request.url.path}")
+    if is_disk_full(error.__cause__):  # while the framework was receiving an upload
+        return on_known(request, StorageFull(FULL))
+    return problem(error.status_code, HTTPStatus(error.status_code).name.lower(), str(error.detail))
+
+
+def on_crash(request: Request, error: Exception) -> JSONResponse:
+    """A defect of ours: the caller gets a number; the log has it too and, from uvicorn, the traceback."""
+    incident = uuid4().hex[:8]
+    kind = type(error).__name__
+    logger.error("incident %s: %s in %s %s", incident, kind, request.method, request.url.path)
+    text = f"the server failed on this request and lives on; its log says why, under incident {incident}"
+    return problem(500, "internal_error", text)
+
+
+HANDLERS: dict[int | type[Exception], Any] = {
+    LesionBrushError: on_known,
+    RequestValidationError: on_invalid,
+    HTTPException: on_http,
+    Exception: on_crash,
+}
+
+FULL = "the server's disk is full; nothing was written"
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def naming_full_disk() -> Iterator[None]:
+    """Turn the operating system's "no space left" into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if is_disk_full(error):
+            raise StorageFull(FULL) from error
+        raise
