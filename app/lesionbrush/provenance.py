@@ -8,6 +8,7 @@ import os
 import platform
 import re
 from datetime import datetime, timezone
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,8 +73,9 @@ class Provenance(BaseModel):
         return f"SYNTHETIC LesionBrush {__version__} {self.model} seed {self.seed}"[:79]
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Versions that can change a voxel."""
+    """Versions that can change a voxel. Kept: looking them up reads every package's metadata, some 30 ms."""
     names = ("torch", "numpy", "scipy", "monai")
     return {"lesionbrush": __version__, "python": platform.python_version(), **{n: version(n) for n in names}}
 

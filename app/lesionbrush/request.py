@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lesionbrush.attributes import HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES
+from lesionbrush.attributes import HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES, healthy
 from lesionbrush.errors import InvalidRequest
 
 Degree = Annotated[float, Field(ge=0, le=1)]
@@ -22,7 +22,9 @@ class Attributes(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lesion: Literal["present", "none"] = Field("present", description="none: healthy tissue under the mask")
-    texture: Literal["ground_glass", "part_solid", "solid"] | None = None
+    texture: Literal["ground_glass", "part_solid", "solid"] | None = Field(
+        "solid", description="null leaves it to the model"
+    )
     margin: Degree | None = Field(None, description="0 poorly defined, 1 sharp")
     spiculation: Degree | None = Field(None, description="0 none, 1 marked")
     lobulation: Degree | None = Field(None, description="0 none, 1 marked")
@@ -33,13 +35,14 @@ class Attributes(BaseModel):
     )
 
     def vector(self) -> np.ndarray:
-        """(A,) float32 in the order of `attributes.ATTRIBUTES`, NaN where left open."""
+        """(A,) float32 in the order of `attributes.ATTRIBUTES`, NaN where left open; healthy tissue has none."""
+        if self.lesion == "none":
+            return healthy()
         texture = None if self.texture is None else TEXTURES[self.texture]
         mean = None if self.mean_hu is None else self.mean_hu / MEAN_HU_SCALE
         spread = None if self.heterogeneity_hu is None else self.heterogeneity_hu / HETEROGENEITY_HU_SCALE
-        present = float(self.lesion == "present")
         values = [
-            present,
+            1.0,
             texture,
             self.margin,
             self.spiculation,

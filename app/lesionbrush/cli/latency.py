@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,13 +34,16 @@ class Samples:
     """Seconds of each phase, one per repeat, in the order in which the phases were first measured."""
 
     title: str
-    seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, phase: str, seconds: float) -> None:
+        self.seconds.setdefault(phase, []).append(seconds)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self.seconds[phase].append(time.perf_counter() - began)
+        self.add(phase, time.perf_counter() - began)
 
     def total(self, name: str, phases: Sequence[str]) -> None:
         """Add the sum of some phases, repeat by repeat."""
@@ -122,8 +124,8 @@ class InProcess:
         whole = time.perf_counter() - began
         phases = result.provenance.seconds
         for name, seconds in phases.items():
-            samples.seconds[name].append(seconds)
-        samples.seconds[RECORD].append(whole - sum(phases.values()))
+            samples.add(name, seconds)
+        samples.add(RECORD, whole - sum(phases.values()))
         return result
 
     def scaling(self, shapes: Sequence[Shape], repeats: int) -> list[Samples]:
@@ -170,9 +172,9 @@ class OverHttp:
             phases = self.ask(files, output)
             whole = time.perf_counter() - began
             for name, seconds in phases.items():
-                samples.seconds[f"server: {name}"].append(seconds)
-            samples.seconds["sending, receiving and the rest"].append(whole - sum(phases.values()))
-            samples.seconds["request to result"].append(whole)
+                samples.add(f"server: {name}", seconds)
+            samples.add("sending, receiving and the rest", whole - sum(phases.values()))
+            samples.add("request to result", whole)
         return samples
 
     def ask(self, files: CaseFiles, output: str) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""The Slicer module's parts; `client` works in any Python."""

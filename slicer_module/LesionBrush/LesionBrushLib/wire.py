@@ -1,0 +1,122 @@
+"""multipart/form-data (RFC 7578), both ways, without a volume in memory."""
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Callable, NamedTuple, Optional
+from uuid import uuid4
+
+CHUNK_BYTES = 1 << 20
+OnProgress = Callable[[int, int], None]
+
+
+class BrokenAnswer(ValueError):
+    """An answer that is not what the server's headers promise."""
+
+
+class FilePart(NamedTuple):
+    """A file to send. name: what the server is told, never where it is on this machine."""
+
+    name: str
+    path: Path
+
+
+class Form:
+    """The body of a request, read from disk while it is sent.
+
+    on_progress: called with (bytes sent, bytes in all).
+    """
+
+    def __init__(
+        self, fields: dict[str, str], files: dict[str, FilePart], on_progress: Optional[OnProgress] = None
+    ) -> None:
+        self.boundary = uuid4().hex
+        self.on_progress = on_progress
+        self._fields = "".join(self._head(f'name="{name}"', text + "\r\n") for name, text in fields.items())
+        self._files = [
+            (
+                self._head(f'name="{name}"; filename="{part.name}"', "").encode(),
+                part.path,
+                part.path.stat().st_size,
+            )
+            for name, part in files.items()
+        ]
+        self._tail = f"--{self.boundary}--\r\n".encode()
+
+    @property
+    def content_type(self) -> str:
+        return f"multipart/form-data; boundary={self.boundary}"
+
+    def _head(self, disposition: str, text: str) -> str:
+        return f"--{self.boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n{text}"
+
+    def __len__(self) -> int:
+        files = sum(len(head) + size + 2 for head, _, size in self._files)
+        return len(self._fields.encode()) + files + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        sent, total = 0, len(self)
+        for chunk in self._chunks():
+            yield chunk
+            sent += len(chunk)
+            if self.on_progress is not None:
+                self.on_progress(sent, total)
+
+    def _chunks(self) -> Iterator[bytes]:
+        yield self._fields.encode()
+        for head, path, _ in self._files:
+            yield head
+            with path.open("rb") as stream:
+                yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
+            yield b"\r\n"
+        yield self._tail
+
+
+class _Chunks(io.RawIOBase):
+    """A stream of what an iterator of chunks yields."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._left = chunks, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            self._left = memoryview(next(self._chunks, b""))
+        count = min(len(buffer), len(self._left))
+        buffer[:count], self._left = self._left[:count], self._left[count:]
+        return count
+
+
+def read_answer(chunks: Iterator[bytes], write_to: IO[bytes]) -> dict[str, Any]:
+    """Read part `params` (JSON), which is returned, and part `image`, which goes to a file.
+
+    Raises BrokenAnswer when the body ends early or holds something else.
+    """
+    stream = io.BufferedReader(_Chunks(chunks), CHUNK_BYTES)
+    try:
+        _part_headers(stream)
+        record: dict[str, Any] = json.loads(stream.readline())
+        left = int(_part_headers(stream)["content-length"])
+    except (ValueError, KeyError) as error:
+        raise BrokenAnswer(f"the answer is not a record and an image: {error}") from error
+    while left:
+        chunk = stream.read(min(left, CHUNK_BYTES))
+        if not chunk:
+            raise BrokenAnswer(f"the answer ended {left} bytes early")
+        write_to.write(chunk)
+        left -= len(chunk)
+    return record
+
+
+def _part_headers(stream: IO[bytes]) -> dict[str, str]:
+    """The header lines of the next part; its first line is the boundary."""
+    if not stream.readline().startswith(b"--"):
+        raise BrokenAnswer("the answer is not in parts")
+    lines = iter(lambda: stream.readline().strip(), b"")
+    return {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.decode().partition(":") for line in lines)
+    }
