@@ -107,7 +107,11 @@ def lung_mask(volume: Volume) -> Volume:
     spacing_mm = np.array(volume.spacing_mm) * step
     lungs = _closed(np.isin(parts_of_air, largest), spacing_mm, radius_mm=4.0)
     smooth = ndimage.affine_transform(
-        lungs.astype(np.float32), 1 / np.array(step), output_shape=volume.shape, order=1, mode="nearest"
+        lungs.astype(np.float32),
+        np.diag(1 / np.array(step)),
+        output_shape=volume.shape,
+        order=1,
+        mode="nearest",
     )
     return volume.with_array((smooth > 0.5).astype(np.uint8))
 

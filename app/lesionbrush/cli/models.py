@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lesionbrush.cli.model_table import BEGIN, END, replaced, table
+from lesionbrush.cli.parameters import parameter_lines
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.registry import InstalledModel, find_model, list_models, verify_weights
 
@@ -14,7 +15,7 @@ from lesionbrush.registry import InstalledModel, find_model, list_models, verify
 def add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     actions.add_parser("list", help="one line per installed model").set_defaults(action=show_list)
-    show = actions.add_parser("show", help="all that a model's card says")
+    show = actions.add_parser("show", help="a model's card, and the parameters it takes")
     show.add_argument("name")
     show.set_defaults(action=show_card)
     verify = actions.add_parser("verify", help="compare the weights with the cards")
@@ -40,7 +41,11 @@ def show_list(_: Namespace) -> int:
 
 
 def show_card(options: Namespace) -> int:
-    print(find_model(options.name).card.model_dump_json(indent=2))
+    card = find_model(options.name).card
+    print(card.model_dump_json(indent=2))
+    print("\nParameters, to be given as --param NAME=VALUE:")
+    for line in parameter_lines():
+        print(f"  {line}")
     return 0
 
 

@@ -1,8 +1,8 @@
 """Training of the lesion inpainting model. Needs torch, numpy and scipy; reads the pack only.
 
 Loss: the squared error of the predicted clean image in the edit region, weighted per noise level so that
-every level counts alike (Karras et al. 2022, arXiv:2206.00364, Sec. 5: lambda = 1 / c_out^2 with sigma_data the
-spread of the edit region given its surroundings), and per scan by how little noise it has.
+every level counts alike (Karras et al. 2022, arXiv:2206.00364, Sec. 5: lambda = 1 / c_out^2, sigma_data being
+the spread of the edit region given its surroundings), and per scan by how little noise it has.
 """
 
 from __future__ import annotations
