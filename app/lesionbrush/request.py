@@ -35,7 +35,7 @@ class Attributes(BaseModel):
     )
 
     def vector(self) -> np.ndarray:
-        """(A,) float32 in the order of `attributes.ATTRIBUTES`, NaN where left open, as all are without a lesion."""
+        """(A,) float32 in the order of `attributes.ATTRIBUTES`, NaN where open; all are without a lesion."""
         if self.lesion == "none":
             return healthy()
         texture = None if self.texture is None else TEXTURES[self.texture]
