@@ -124,8 +124,8 @@ def test_a_ct_given_as_mask_is_refused_briefly(ct: Volume) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (np.nan, "NaN"),
-        (np.inf, "infinity"),
+        (np.nan, "no labels .nan"),
+        (np.inf, "no labels .inf"),
         (0.5, r"no labels \(0.5\)"),
         (-3, r"no labels \(-3\)"),
     ],

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from lesionbrush.errors import EmptyMask
+
 Box = tuple[slice, slice, slice]
 
 
@@ -15,16 +17,18 @@ def box_of(bounds: Iterable[tuple[int, int]]) -> Box:
 
 
 def bounding_box(mask: np.ndarray) -> Box:
-    """The smallest box that holds every True of a 3-D mask. ValueError when there is none."""
-    bounds = []
-    for axis in range(3):
+    """The smallest box that holds every value of a 3-D array that is not 0. EmptyMask when there is none.
+
+    The axis furthest apart in memory goes first, so that a large array is read once and in order.
+    """
+    box = [slice(0, n) for n in mask.shape]
+    for axis in sorted(range(3), key=lambda axis: -abs(mask.strides[axis])):
         others = tuple(other for other in range(3) if other != axis)
-        hit = np.flatnonzero(mask.any(axis=others))
+        hit = np.flatnonzero(mask[tuple(box)].any(axis=others))
         if not len(hit):
-            raise ValueError("the mask is empty: it has no bounding box")
-        bounds.append((hit[0], hit[-1] + 1))
-        mask = mask[(slice(None),) * axis + (slice(hit[0], hit[-1] + 1),)]
-    return box_of(bounds)
+            raise EmptyMask("the mask is empty: paint at least one voxel")
+        box[axis] = slice(int(hit[0]), int(hit[-1]) + 1)
+    return box[0], box[1], box[2]
 
 
 def shifted(box: Box, within: Box) -> Box:

@@ -144,7 +144,7 @@ class Lesions:
     def find(cls, reference: Volume, mask: Volume, margin_mm: float) -> Lesions:
         """Connected components of the mask; those whose surroundings overlap share a box."""
         turned = Orientation.of(reference.affine)
-        view, lesion = turned.view(reference.array), turned.view(mask.array) > 0
+        view, lesion = turned.view(reference.array), turned.view(mask.array)
         spacing = turned.spacing_mm(reference.spacing_mm)
         shape = view.shape
         whole = bounding_box(lesion)
@@ -196,7 +196,7 @@ class Lesions:
 
     def _edited(self, box: Box, change: np.ndarray) -> np.ndarray:
         native = self.view[box]
-        weight = ramp(self.mask[box], self.spacing_mm, self.margin_mm)
+        weight = ramp(self.mask[box] > 0, self.spacing_mm, self.margin_mm)
         low, high = min(INT16_HU[0], int(native.min())), max(INT16_HU[1], int(native.max()))
         hu = np.clip(np.rint(native + weight * change), low, high).astype(np.int16)
         return np.where(weight > 0, hu, native)
@@ -219,7 +219,7 @@ class Recorder:
         for part, hu in zip(self.lesions.edit_boxes, edited, strict=True):
             joined[relative(part, whole)] = hu
         changed = int((joined != self.lesions.view[whole]).sum())
-        statistics = MaskStatistics.of(joined[self.lesions.mask[whole]])
+        statistics = MaskStatistics.of(joined[self.lesions.mask[whole] > 0])
         box = self.lesions.orientation.stored(joined)
         offset = self.lesions.orientation.stored_offset(whole, self.lesions.view.shape)
         provenance = Provenance(

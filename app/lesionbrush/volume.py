@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lesionbrush.boxes import Box, bounding_box
 from lesionbrush.errors import AmbiguousMask, DamagedFile, EmptyMask, GeometryMismatch, InvalidRequest, NotACT
 
 Array = npt.NDArray[Any]
-Box = tuple[slice, slice, slice]
 
 _SAME_GRID_VOXELS = 0.5
 _ON_LATTICE_VOXELS = 0.1
@@ -63,6 +63,11 @@ class Volume:
     def voxel_sha256(self) -> str:
         """SHA-256 of the voxels in stored order; with the affine it identifies a volume without its file."""
         return sha256(np.ascontiguousarray(self.array.T).data).hexdigest()
+
+    @cached_property
+    def value_range(self) -> tuple[Any, Any]:
+        """Lowest and highest voxel. NaN wins both, infinity wins one."""
+        return self.array.min(), self.array.max()
 
     def with_array(self, array: Array) -> Volume:
         """The same grid and source with other voxels. Raises GeometryMismatch when the shape differs."""
@@ -123,7 +128,7 @@ def require_ct(volume: Volume) -> Volume:
         raise NotACT(f"this volume is {_by(volume.shape)} voxels; a CT slice has at least 2 x 2")
     if volume.array.dtype.kind not in "iuf":
         raise NotACT(f"this volume holds {volume.array.dtype} values; a CT holds whole numbers in HU")
-    _require_hu_range(volume.array)
+    _require_hu_range(volume)
     if volume.array.dtype == np.int16:
         return volume
     return replace(volume, array=_as_int16(volume.array))
@@ -147,15 +152,13 @@ def mask_on_grid(mask: Volume, reference: Volume, label: int | None = None) -> V
             break
     else:
         raise GeometryMismatch(_elsewhere(mask, reference))
-    if not array.any():
-        raise EmptyMask("no voxel of the mask is left on the grid of the CT: paint it at the CT's resolution")
     return reference.with_array(array)
 
 
-def _require_hu_range(array: Array) -> None:
-    low, high = array.min(), array.max()  # NaN wins both, infinity wins one
+def _require_hu_range(volume: Volume) -> None:
+    low, high = volume.value_range
     if not (np.isfinite(low) and np.isfinite(high)):
-        count = np.count_nonzero(~np.isfinite(array))
+        count = np.count_nonzero(~np.isfinite(volume.array))
         raise DamagedFile(f"{count} voxels are NaN or infinite; a CT holds whole numbers in HU")
     if low >= 0:
         raise NotACT(f"these are not HU: no value is below 0 (lowest {low:g}), yet air is near -1000")
@@ -179,28 +182,25 @@ def _as_int16(array: Array) -> Array:
 
 
 def _lesion(array: Array, label: int | None) -> Array:
-    """uint8 0/1 of one label. Looks only at voxels that are not 0: masks are mostly empty."""
-    present = _labels(array)
+    """uint8 0/1 of one label. Reads the array once; what is around the labels is zero pages never touched."""
+    box = bounding_box(array)
+    present = _labels(array[box])
     if label is None and len(present) > 1:
         raise AmbiguousMask(f"the mask holds {len(present)} labels ({_listed(present)}): choose one of them")
     if label is not None and label < 1:
         raise InvalidRequest(f"label {label} is no lesion; labels start at 1")
-    if not present:
-        raise EmptyMask("the mask is empty: paint at least one voxel")
     if label is not None and label not in present:
         raise EmptyMask(f"the mask has no voxel of label {label}; it holds {_listed(present)}")
-    return (array == (label or present[0])).view(np.uint8)
+    lesion = np.zeros(array.shape, np.uint8, order="F")
+    lesion[box] = array[box] == (label or present[0])
+    return lesion
 
 
 def _labels(array: Array) -> list[int]:
     if array.dtype.kind not in "biuf":
         raise AmbiguousMask(f"the mask holds {array.dtype} values; labels are whole numbers")
-    flat = array.ravel(order="K")
-    values = flat[flat != 0]
-    values = values[:1] if values.size and values.min() == values.max() else np.unique(values)
-    if not np.isfinite(values).all():
-        raise AmbiguousMask("the mask holds NaN or infinity; labels are whole numbers")
-    wrong = values[(values < 0) | (values != np.rint(values))]
+    values = np.unique(array[array != 0])
+    wrong = values[~np.isfinite(values) | (values < 0) | (values != np.rint(values))]
     if wrong.size:
         raise AmbiguousMask(f"the mask holds values that are no labels ({wrong[0]:g}); use 1, 2, 3, ...")
     return [int(value) for value in values]
@@ -224,6 +224,8 @@ def _reoriented(lesion: Volume, reference: Volume) -> Array | None:
     for axis, (own, length) in enumerate(zip(turned.shape, reference.shape, strict=True)):
         if own != length:
             turned = turned.take((2 * np.arange(length) + 1) * own // (2 * length), axis)
+    if not turned.any():
+        raise EmptyMask("no voxel of the mask is left on the grid of the CT: paint it at the CT's resolution")
     return np.asfortranarray(turned)
 
 

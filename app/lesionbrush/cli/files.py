@@ -25,12 +25,12 @@ def volume_suffix(path: Path) -> str:
 
 
 def numbered(path: Path, count: int) -> list[Path]:
-    """The path itself for one variant; `ct_1.nii.gz`, `ct_2.nii.gz`, ... for more."""
+    """The path itself for one variant; `ct-1.nii.gz`, `ct-2.nii.gz`, ... for more."""
     if count == 1:
         return [path]
     suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
     stem = path.name.removesuffix(suffix)
-    return [path.with_name(f"{stem}_{number}{suffix}") for number in range(1, count + 1)]
+    return [path.with_name(f"{stem}-{number}{suffix}") for number in range(1, count + 1)]
 
 
 def require_png(path: Path) -> None:

@@ -18,6 +18,7 @@ from lesionbrush.roi import ramp
 from lesionbrush.training.split import is_validation
 
 PATCH_SIDES = (24, 32, 48)
+"""None below 24: with 2^3 voxels at the lowest level, torch's bfloat16 gradients on a CPU are random."""
 BATCH_SIZES = {24: 16, 32: 8, 48: 2}
 SIDE_SHARES = (0.5, 0.3, 0.2)
 HEALTHY_SHARE, COMPOSED_SHARE = 0.2, 0.3

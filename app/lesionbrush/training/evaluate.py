@@ -1,7 +1,7 @@
 """How good a model is on patients it has not seen: figures, and a sheet of real beside synthetic.
 
-Each held-out nodule is taken out of its own CT crop and made anew under the same mask, twice: from the mask
-alone, and with what the readers said of it.
+Each held-out nodule is taken out of its own CT crop and made anew under the same mask, three times: from the
+mask alone, with what the readers said of it, and with its measured mean and spread of HU as well.
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseFigures:
-    """HU in the mask and the seam, of the real nodule and of the two synthetic ones."""
+    """HU in the mask and the seam, of the real nodule and of the three synthetic ones."""
 
     name: str
     real_mean_hu: float
     mask_only_mean_hu: float
     with_readers_mean_hu: float
+    with_measured_mean_hu: float
     real_seam: float
     mask_only_seam: float
     with_readers_seam: float
+    with_measured_seam: float
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Figures:
     cases: int
     mean_hu_error_mask_only_hu: float
     mean_hu_error_with_readers_hu: float
+    mean_hu_error_with_measured_hu: float
     seam_mask_only: float
     seam_with_readers: float
     seam_real: float
@@ -73,9 +76,10 @@ def evaluate(model_name: str, data: Path, out: Path, cases: int = 0) -> Figures:
     out.mkdir(parents=True, exist_ok=True)
     rows, panels = [], []
     for case in tqdm([load_case(data, row) for row in chosen], desc="evaluate", unit="nodule"):
-        mask_only, with_readers = (_made(case, a, model) for a in (Attributes(), case.attributes))
-        rows.append(_measured(case, mask_only, with_readers))
-        panels.append(_panels(case, with_readers))
+        asked = (Attributes(), case.attributes, measured_too(case))
+        made = [_made(case, attributes, model) for attributes in asked]
+        rows.append(_figures_of(case, made))
+        panels.append(_panels(case, made[-1]))
     figures = _summary(rows)
     report = {"figures": asdict(figures), "cases": [asdict(row) for row in rows]}
     (out / "figures.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -122,12 +126,19 @@ def _made(case: Case, attributes: Attributes, model: Model) -> np.ndarray:
     return synthesize(case.crop, case.mask, request, model)[0].volume().array
 
 
-def _measured(case: Case, mask_only: np.ndarray, with_readers: np.ndarray) -> CaseFigures:
+def measured_too(case: Case) -> Attributes:
+    """What the readers said, and the mean and spread of HU in the mask, within the ranges of a request."""
+    hu = case.crop.array[case.mask.array > 0]
+    mean_hu, spread_hu = float(np.clip(hu.mean(), -950, 1000)), float(np.clip(hu.std(), 0, 500))
+    return case.attributes.model_copy(update={"mean_hu": mean_hu, "heterogeneity_hu": spread_hu})
+
+
+def _figures_of(case: Case, made: list[np.ndarray]) -> CaseFigures:
     inside = case.mask.array > 0
     margin = SynthesisRequest().margin_mm
-    made = (case.crop.array, mask_only, with_readers)
-    means = [float(hu[inside].mean()) for hu in made]
-    seams = [seam_ratio(hu, inside, case.crop.spacing_mm, margin) for hu in made]
+    volumes = (case.crop.array, *made)
+    means = [float(hu[inside].mean()) for hu in volumes]
+    seams = [seam_ratio(hu, inside, case.crop.spacing_mm, margin) for hu in volumes]
     return CaseFigures(case.name, *means, *seams)
 
 
@@ -141,6 +152,7 @@ def _summary(rows: list[CaseFigures]) -> Figures:
     values = [
         error("mask_only_mean_hu"),
         error("with_readers_mean_hu"),
+        error("with_measured_mean_hu"),
         median("mask_only_seam"),
         median("with_readers_seam"),
         median("real_seam"),

@@ -1,0 +1,96 @@
+"""`run.py models`: cards, weights, and the table in the README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_kit import Command
+from lesionbrush.cli.parameters import parameter_lines
+from lesionbrush.request import Attributes, SynthesisRequest
+from server_kit import make_model
+
+pytest_plugins = "cli_fixtures"
+
+
+class TestModels:
+    def test_list_and_show(self, command: Command) -> None:
+        assert command("models", "list").out == "tiny: noise where a lesion would be (Apache-2.0)\n"
+        card, parameters = command("models", "show", "tiny").out.split("\n\n")
+        assert json.loads(card)["system"] == "lesion_inpainting"
+        assert "  steps=" in parameters
+
+    def test_every_parameter_is_told_with_what_it_may_be(self) -> None:
+        lines = list(parameter_lines())
+        fields = [name for name in SynthesisRequest.model_fields if name != "attributes"]
+        fields += [f"attributes.{name}" for name in Attributes.model_fields]
+        assert [line.partition("=")[0] for line in lines] == fields
+        about = dict(zip(fields, lines, strict=True))
+        assert "(1 to 16)" in about["variants"]
+        assert "(0, below 2147483648)" in about["seed"]
+        assert "(1 or more)" in about["label"]
+        assert "ground_glass, part_solid, solid" in about["attributes.texture"]
+        assert "=open (true, false)" in about["attributes.calcified"]
+
+    def test_show_an_unknown_one(self, command: Command) -> None:
+        outcome = command("models", "show", "nobody")
+        assert outcome.code == 2
+        assert "tiny" in outcome.one_line
+
+    def test_verify(self, command: Command, tmp_path: Path, monkeypatch) -> None:
+        assert command("models", "verify").code == 0
+        make_model(tmp_path)
+        make_model(tmp_path, "altered", weights_sha256="0" * 64)
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+        outcome = command("models", "verify")
+        assert outcome.code == 1
+        assert "'altered'" in outcome.one_line
+        assert outcome.out.startswith("tiny: ")
+        assert command("models", "verify", "tiny").code == 0
+
+    def test_nothing_to_verify(self, command: Command, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+        assert "no model is installed" in command("models", "verify").one_line
+
+
+class TestModelTable:
+    MARKS = "<!-- models:begin -->\nold\n<!-- models:end -->"
+
+    def test_write_then_check(self, command: Command, tmp_path: Path) -> None:
+        readme = tmp_path / "README.md"
+        readme.write_text(f"above\n{self.MARKS}\nbelow\n")
+        outdated = command("models", "table", "--check", readme)
+        assert outdated.code == 1
+        assert "--write" in outdated.one_line
+        assert command("models", "table", "--write", readme).code == 0
+        text = readme.read_text()
+        assert text.startswith("above\n<!-- models:begin -->\n| Model |")
+        assert text.endswith("<!-- models:end -->\nbelow\n")
+        assert command("models", "table").out.strip() in text
+        assert command("models", "table", "--check", readme).code == 0
+
+    def test_a_row(self, command: Command) -> None:
+        row = command("models", "table").out.splitlines()[2]
+        assert row == "| `tiny` | noise where a lesion would be | mean error HU 1 | Apache-2.0 |"
+
+    def test_a_cell_cannot_break_the_table(self, command: Command, tmp_path: Path, monkeypatch) -> None:
+        make_model(tmp_path, makes="one | two\nthree")
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+        assert r"| one \| two three |" in command("models", "table").out
+
+    @pytest.mark.parametrize(
+        "text", ["no marks", "<!-- models:end --> <!-- models:begin -->", f"{MARKS}\n{MARKS}"]
+    )
+    def test_marks_are_needed_once_and_in_order(self, command: Command, tmp_path: Path, text: str) -> None:
+        readme = tmp_path / "README.md"
+        readme.write_text(text)
+        outcome = command("models", "table", "--write", readme)
+        assert outcome.code == 2
+        assert "<!-- models:begin -->" in outcome.one_line
+        assert readme.read_text() == text
+
+    def test_a_missing_file(self, command: Command, tmp_path: Path) -> None:
+        outcome = command("models", "table", "--check", tmp_path / "nothing.md")
+        assert outcome.code == 2
+        assert "nothing.md" in outcome.one_line

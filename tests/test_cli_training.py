@@ -1,0 +1,151 @@
+"""`train` and `evaluate` on a made-up data folder with a few nodules and two lungs."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_kit import Command
+from lesionbrush.cli import train
+from lesionbrush.io import write_volume
+from lesionbrush.networks.lesion_unet import LesionUNetConfig
+from lesionbrush.registry import load_card
+from lesionbrush.training.split import is_validation
+from lesionbrush.volume import Volume
+from PIL import Image
+from server_kit import make_model
+
+pytest_plugins = "cli_fixtures"
+
+PATIENTS = [f"LIDC-IDRI-{number:04d}" for number in range(1, 40)]
+HELD_OUT = [patient for patient in PATIENTS if is_validation(patient)][:2]
+SEEN = [patient for patient in PATIENTS if not is_validation(patient)][:3]
+NODULE_SHAPE, LUNG_SHAPE = (28, 28, 12), (56, 56, 52)
+SCORES = {"Texture": 5, "Margin": 4, "Spiculation": 1, "Lobulation": 2, "Calcification": 6}
+
+
+def lung(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    return np.rint(generator.normal(-850, 30, shape)).astype(np.int16)
+
+
+def save_nodule(folder: Path, patient: str, generator: np.random.Generator) -> dict[str, object]:
+    """A ball of soft tissue in lung, its mask, and the readers' row."""
+    name, radius_mm = f"{patient}_R_1.nii.gz", 5
+    offsets = np.indices(NODULE_SHAPE).reshape(3, -1).T - np.array(NODULE_SHAPE) / 2
+    mask = (np.linalg.norm(offsets, axis=1) < radius_mm).reshape(NODULE_SHAPE)
+    hu = np.where(mask, 20, lung(NODULE_SHAPE, generator)).astype(np.int16)
+    for kind, array in (("images", hu), ("masks", mask.astype(np.uint8))):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        write_volume(Volume(array, np.eye(4)), folder / kind / name)
+    scores = {f"{key}_value": value for key, value in SCORES.items()}
+    return {"file": name, "patient_id": patient, "diameter_mm": 2 * radius_mm, **scores}
+
+
+@pytest.fixture(scope="module")
+def training_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data, generator = tmp_path_factory.mktemp("training_data"), np.random.default_rng(2)
+    rows = [save_nodule(data / "lidc_nodules", patient, generator) for patient in (*HELD_OUT, *SEEN)]
+    with (data / "lidc_nodules" / "attributes.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    (data / "chest_ct").mkdir()
+    for patient in (HELD_OUT[0], SEEN[0]):
+        write_volume(Volume(lung(LUNG_SHAPE, generator), np.eye(4)), data / "chest_ct" / f"{patient}.nii.gz")
+    return data
+
+
+@pytest.fixture
+def tiny_training(monkeypatch) -> None:
+    """The command's own configuration, but for a tiny network that is validated every other step."""
+    chosen = train.training_config
+
+    def tiny(steps: int | None, seed: int):
+        network = LesionUNetConfig(attributes=8, channels=(8, 16, 16), blocks=1, head_channels=4)
+        return replace(chosen(steps, seed), network=network, validate_every=2, validation_batches=1)
+
+    monkeypatch.setattr(train, "training_config", tiny)
+    monkeypatch.setattr(train, "VALIDATIONS_PER_SHEET", 2)
+
+
+@pytest.mark.usefixtures("tiny_training")
+def test_train_go_on_and_export(command: Command, training_data: Path, tmp_path: Path, monkeypatch) -> None:
+    out = tmp_path / "run"
+    options = ("lung_lesion", "--data", training_data, "--out", out, "--device", "cpu")
+    first = command("train", *options, "--steps", 5)
+    assert first.code == 0, first.err
+    assert {path.name for path in out.glob("*.png")} == {"samples-000004.png", "samples-000005.png"}
+    assert [entry["step"] for entry in json.loads((out / "history.json").read_text())] == [2, 4]
+    pack = (out / "pack.npz").stat()
+    second = command("train", *options, "--steps", 6)
+    assert "going on from step 5 of 6" in second.out
+    assert (out / "pack.npz").stat() == pack
+    assert Image.open(out / "samples-000006.png").height > 200
+    folder = make_model(tmp_path / "models")
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(folder.parent))
+    assert command("train", "lung_lesion", "--out", out, "--export", folder).code == 0
+    assert command("models", "verify", "tiny").code == 0
+    assert load_card(folder).trained["steps"] == 6
+
+
+@pytest.mark.usefixtures("tiny_training")
+def test_no_time_at_all_still_leaves_a_checkpoint(
+    command: Command, training_data: Path, tmp_path: Path
+) -> None:
+    options = ("lung_lesion", "--data", training_data, "--out", tmp_path, "--minutes", 0, "--device", "cpu")
+    outcome = command("train", *options)
+    assert outcome.code == 0
+    assert "step 0 of" in outcome.out
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("lung_lesion",), "--data DIR"),
+        (("lung_lesion", "--data", "nowhere"), "nowhere holds no lidc_nodules"),
+        (("lung_lesion", "--data", "nowhere", "--steps", "0"), "--steps 0"),
+        (("lung_lesion", "--export", "nowhere"), "checkpoint.pt"),
+        (("med_ddpm", "--data", "nowhere"), "invalid choice: 'med_ddpm'"),
+    ],
+)
+def test_bad_input_is_one_line(command: Command, tmp_path: Path, monkeypatch, options, reason: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = command("train", *options)
+    assert outcome.code == 2
+    assert reason in outcome.one_line
+
+
+def test_a_split_without_held_out_patients_is_refused(
+    command: Command, training_data: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("lesionbrush.training.data.is_validation", lambda patient: False)
+    outcome = command("train", "lung_lesion", "--data", training_data, "--out", tmp_path)
+    assert outcome.code == 2
+    assert "0 held-out nodules" in outcome.err
+
+
+def test_the_configuration_of_the_shipped_model() -> None:
+    config = train.training_config(None, 7)
+    assert (config.window.lo_hu, config.window.hi_hu) == (-1000, 1000)
+    assert (config.seed, config.network.attributes) == (7, 8)
+    assert train.training_config(50, 0).steps == 50
+
+
+def test_evaluate_writes_figures_and_a_sheet(command: Command, training_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "evaluation"
+    outcome = command("evaluate", "tiny", "--data", training_data, "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert f"cases: {len(HELD_OUT)}" in outcome.out
+    assert json.loads((out / "figures.json").read_text())["figures"]["cases"] == len(HELD_OUT)
+    assert (out / "sheet.png").exists()
+
+
+def test_evaluate_needs_held_out_nodules(command: Command, tmp_path: Path) -> None:
+    outcome = command("evaluate", "tiny", "--data", tmp_path, "--out", tmp_path)
+    assert outcome.code == 2
+    assert "attributes.csv" in outcome.one_line

@@ -1,0 +1,139 @@
+"""The demo: end to end over a real server, and what it says when something is not as it should be."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_kit import Command
+from dicom_fixtures import Series, write_series
+from lesionbrush.cli import demo
+from lesionbrush.io import read_volume, write_volume
+from lesionbrush.montage import GAP_PX
+from lesionbrush.phantom import FIELD_MM, chest_phantom
+from lesionbrush.provenance import read_sidecar
+from lesionbrush.volume import Volume
+from LesionBrushLib.client import Result
+from PIL import Image
+from server_kit import make_ct, make_mask
+
+pytest_plugins = "cli_fixtures"
+SHAPE = (64, 64, 48)
+PANEL_PX = 320
+
+
+@pytest.fixture
+def small_chest(monkeypatch) -> None:
+    """A coarse phantom instead of the demo's: seconds become tenths."""
+    spacing_mm = tuple(field / n for field, n in zip(FIELD_MM, SHAPE, strict=True))
+    monkeypatch.setattr(demo, "chest_phantom", partial(chest_phantom, shape=SHAPE, spacing_mm=spacing_mm))
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_chest")
+def test_from_nothing_to_a_lesion_over_a_real_server(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    options = ("--variants", 2, "--param", "steps=2", "--param", "margin_mm=8", "--seed", 3)
+    outcome = command("demo", "--out", out, "--model", "tiny", *options)
+    assert outcome.code == 0, outcome.err
+    names = {"reference.nii.gz", "mask.nii.gz", "server.log"}
+    for number in (1, 2):
+        names |= {f"synthetic_ct-{number}{end}" for end in (".nii.gz", ".provenance.json")}
+        names |= {f"montage-{number}.png"}
+    assert {path.name for path in out.iterdir()} == names
+    reference = read_volume(out / "reference.nii.gz")
+    for number in (1, 2):
+        result = out / f"synthetic_ct-{number}.nii.gz"
+        changed = np.count_nonzero(read_volume(result).array != reference.array)
+        assert changed == read_sidecar(result).voxels_changed > 50
+        assert f"{changed:,} voxels changed inside the edit region, 0 outside" in outcome.out
+        picture = Image.open(out / f"montage-{number}.png")
+        assert picture.width == GAP_PX + 3 * (PANEL_PX + GAP_PX)
+        assert picture.height > 4 * PANEL_PX
+    assert "starting the server" in outcome.out
+    assert all(str(out / name) in outcome.out for name in names - {"server.log"})
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Answers in the place of the server: one voxel changed, `offset` voxels from the lesion's middle."""
+
+    def install(offset: int = 0) -> None:
+        def answered(case: demo.Case, *_: object) -> Result:
+            made = read_volume(case.ct)
+            middle = np.argwhere(read_volume(case.mask).array).mean(axis=0).round().astype(int)
+            made.array[tuple(middle + offset)] += 100
+            write_volume(made, case.synthetic)
+            return Result([case.synthetic], [{}], {"sample": 1.5})
+
+        monkeypatch.setattr(demo, "_over_http", answered)
+
+    return install
+
+
+def test_a_voxel_outside_the_edit_region_is_an_error(
+    command: Command, ct: Path, mask: Path, tmp_path: Path, answer
+) -> None:
+    answer(offset=12)
+    outcome = command("demo", "--ct", ct, "--mask", mask, "--model", "tiny", "--out", tmp_path)
+    assert outcome.code == 1
+    assert "0 voxels changed inside the edit region, 1 outside" in outcome.out
+
+
+def test_ones_own_ct_is_used_where_it_lies(
+    command: Command, ct: Path, mask: Path, tmp_path: Path, answer
+) -> None:
+    answer()
+    outcome = command("demo", "--ct", ct, "--mask", mask, "--model", "tiny", "--out", tmp_path)
+    assert outcome.code == 0
+    assert "1 voxels changed inside the edit region, 0 outside" in outcome.out
+    assert "sample 1.50" in outcome.out
+    assert str(ct) in outcome.out
+    assert not (tmp_path / "reference.nii.gz").exists()
+
+
+def test_a_dicom_series_is_sent_as_a_nifti(command: Command, tmp_path: Path, answer) -> None:
+    answer()
+    write_series(tmp_path / "series", Series(make_ct().array[:, :, :16], (1.1, 1.1, 1.5)))
+    reference = read_volume(tmp_path / "series")
+    write_volume(Volume(make_mask().array[:, :, 12:28], reference.affine), tmp_path / "mask.mha")
+    given = ("--ct", tmp_path / "series", "--mask", tmp_path / "mask.mha")
+    outcome = command("demo", *given, "--model", "tiny", "--out", tmp_path / "out")
+    assert outcome.code == 0
+    sent = read_volume(tmp_path / "out" / "reference.nii.gz")
+    assert np.array_equal(sent.array, reference.array)
+    assert np.allclose(sent.affine, reference.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--mask", "mask.nii"), "--ct"),
+        (("--param", "output=box"), "whole volumes"),
+        (("--param", "steps=0"), "steps"),
+        (("--model", "nobody"), "no model is called 'nobody'"),
+        (("--ct", "nowhere.nii"), "nowhere.nii"),
+        (("--lesion-mm", "300"), "does not fit"),
+    ],
+)
+@pytest.mark.usefixtures("small_chest")
+def test_bad_input_never_starts_a_server(
+    command: Command, tmp_path: Path, monkeypatch, options: tuple[str, str], reason: str
+) -> None:
+    def no_server(*_: object) -> Result:
+        raise AssertionError("a server was started")
+
+    monkeypatch.setattr(demo, "_over_http", no_server)
+    outcome = command("demo", "--model", "tiny", "--out", tmp_path, *options)
+    assert outcome.code == 2
+    assert reason in outcome.one_line
+
+
+def test_a_result_is_never_its_own_reference(command: Command, mask: Path, tmp_path: Path) -> None:
+    own = tmp_path / "synthetic_ct.nii.gz"
+    write_volume(make_ct(), own)
+    outcome = command("demo", "--ct", own, "--mask", mask, "--model", "tiny", "--out", tmp_path)
+    assert outcome.code == 2
+    assert "is an input" in outcome.one_line

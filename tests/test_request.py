@@ -1,0 +1,191 @@
+"""What may be asked for, and how everything else is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from lesionbrush.attributes import ATTRIBUTES, as_input, from_readers, healthy
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.request import Attributes, SynthesisRequest, parse_request
+
+RANGES = {
+    "seed": (0, 2**31 - 1),
+    "variants": (1, 16),
+    "steps": (1, 1000),
+    "margin_mm": (0, 20),
+    "guidance_strength": (0, 10),
+}
+ATTRIBUTE_RANGES = {
+    "margin": (0, 1),
+    "spiculation": (0, 1),
+    "lobulation": (0, 1),
+    "mean_hu": (-950, 1000),
+    "heterogeneity_hu": (0, 500),
+}
+
+
+def refusal(values: Any) -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_request(values)
+    return str(caught.value)
+
+
+def test_nothing_is_a_request_too() -> None:
+    request = parse_request({})
+    assert request == SynthesisRequest()
+    assert (request.seed, request.variants, request.margin_mm, request.output) == (0, 1, 3.0, "volume")
+    assert parse_request("{}") == request
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_both_ends_of_a_range_are_allowed(name: str) -> None:
+    for end in RANGES[name]:
+        assert getattr(parse_request({name: end}), name) == end
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_beyond_a_range_is_refused_with_name_and_value(name: str) -> None:
+    low, high = RANGES[name]
+    for wrong in (low - 1, high + 1):
+        text = refusal({name: wrong})
+        assert name in text
+        assert f"got {wrong}" in text
+
+
+@pytest.mark.parametrize("name", ATTRIBUTE_RANGES)
+def test_the_ranges_of_attributes(name: str) -> None:
+    low, high = ATTRIBUTE_RANGES[name]
+    for end in (low, high):
+        assert getattr(parse_request({"attributes": {name: end}}).attributes, name) == end
+    for wrong in (low - 1, high + 1):
+        text = refusal({"attributes": {name: wrong}})
+        assert f"attributes.{name}" in text
+        assert f"got {wrong}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", "first"),
+        ("seed", 1.5),
+        ("seed", None),
+        ("steps", [12]),
+        ("variants", {}),
+        ("margin_mm", "wide"),
+        ("margin_mm", float("nan")),
+        ("guidance_strength", float("inf")),
+        ("sampler", "euler_flow"),
+        ("output", "image"),
+        ("label", 0),
+        ("attributes", "solid"),
+    ],
+)
+def test_a_wrong_type_or_choice_is_refused_with_name_and_value(name: str, value: Any) -> None:
+    text = refusal({name: value})
+    assert name in text
+    assert f"got {value!r}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("texture", "cotton"), ("lesion", "maybe"), ("calcified", "rather"), ("mean_hu", "dense")],
+)
+def test_a_wrong_attribute_is_refused_with_name_and_value(name: str, value: Any) -> None:
+    text = refusal({"attributes": {name: value}})
+    assert f"attributes.{name}" in text
+    assert repr(value) in text
+
+
+def test_an_unknown_parameter_is_refused_and_the_known_ones_are_listed() -> None:
+    text = refusal({"sed": 3})
+    assert "sed" in text
+    assert "3" in text
+    assert all(name in text for name in SynthesisRequest.model_fields)
+
+
+def test_an_unknown_attribute_is_refused_and_the_known_ones_are_listed() -> None:
+    text = refusal({"attributes": {"colour": "red"}})
+    assert "attributes.colour" in text
+    assert all(name in text for name in Attributes.model_fields)
+    assert "guidance_strength" not in text
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    text = refusal({"seed": -1, "steps": 0, "what": True})
+    assert all(name in text for name in ("seed", "steps", "what"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "seed=3", "{'seed': 3}", '{"seed": 3', "[" * 100_000, '{"seed":' + "1" * 5000 + "}"]
+)
+def test_what_is_no_json_is_refused(text: str) -> None:
+    assert "not JSON" in refusal(text)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "null", "3", '"seed"'])
+def test_json_of_another_kind_is_refused(text: str) -> None:
+    assert refusal(text).startswith("parameters: ")
+
+
+def test_a_request_survives_json() -> None:
+    request = parse_request({"seed": 5, "attributes": {"texture": "part_solid", "mean_hu": -300}})
+    assert parse_request(request.model_dump_json()) == request
+    assert parse_request(json.loads(request.model_dump_json())) == request
+
+
+def test_a_request_is_not_changed_after_it_was_checked() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        SynthesisRequest().seed = 3
+
+
+def test_the_schema_tells_clients_ranges_choices_and_that_there_is_nothing_else() -> None:
+    schema = SynthesisRequest.model_json_schema()
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == set(SynthesisRequest.model_fields)
+    for name, (low, high) in RANGES.items():
+        found = schema["properties"][name]
+        top = found["exclusiveMaximum"] - 1 if "exclusiveMaximum" in found else found["maximum"]
+        assert (found["minimum"], top) == (low, high)
+    assert schema["properties"]["sampler"]["enum"] == ["ddim", "ddpm", "dpm_solver_pp_2m"]
+    attributes = schema["$defs"]["Attributes"]
+    assert attributes["additionalProperties"] is False
+    assert set(attributes["properties"]) == set(ATTRIBUTES)
+
+
+def test_attributes_become_numbers_in_the_order_of_the_table() -> None:
+    open_ = Attributes(texture=None).vector()
+    assert open_[0] == 1
+    assert np.isnan(open_[1:]).all()
+    chosen = Attributes(
+        texture="part_solid", margin=0.2, spiculation=0.3, lobulation=0.4, calcified=True,
+        mean_hu=-300, heterogeneity_hu=100,
+    )  # fmt: skip
+    np.testing.assert_allclose(chosen.vector(), [1, 0.5, 0.2, 0.3, 0.4, 1, -0.3, 0.2], atol=1e-6)
+    assert Attributes(calcified=False).vector()[5] == 0
+
+
+def test_a_nodule_is_solid_unless_it_is_said_otherwise() -> None:
+    assert Attributes().vector()[1] == Attributes(texture="solid").vector()[1] == 1
+    assert Attributes(texture="ground_glass").vector()[1] == 0
+
+
+def test_healthy_tissue_has_no_attributes_of_a_lesion() -> None:
+    assert np.array_equal(Attributes(lesion="none", mean_hu=40).vector(), healthy(), equal_nan=True)
+
+
+def test_what_is_open_goes_in_as_zero_and_is_marked() -> None:
+    values = as_input(np.array([[1, np.nan, 0.0], [np.nan, -0.5, np.nan]], np.float32))
+    assert values.tolist() == [[1, 0, 0, 1, 0, 1], [0, -0.5, 0, 0, 1, 0]]
+    assert as_input(healthy()).tolist() == [0] * 8 + [1] + [0] * 7
+
+
+def test_readers_scores_become_the_same_numbers() -> None:
+    row = dict.fromkeys(("Texture_value", "Margin_value", "Spiculation_value", "Lobulation_value"), "2")
+    found = from_readers({**row, "Calcification_value": "6"}, np.array([-100.0, 300.0]))
+    np.testing.assert_allclose(found, [1, 0.25, 0.25, 0.25, 0.25, 0, 0.1, 0.4], atol=1e-6)
+    calcified = from_readers({"Calcification_value": "3", "Margin_value": ""}, np.zeros(2))
+    assert calcified[5] == 1
+    assert np.isnan(calcified[1:5]).all()

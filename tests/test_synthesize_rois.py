@@ -1,0 +1,101 @@
+"""What a model is shown of a CT and a mask, and which of them are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core_fixtures import FakeModel, ball, gives_back, grid, made, make_ct, tiny_card
+from lesionbrush.errors import AmbiguousMask, EmptyMask, GeometryMismatch, NotACT
+from lesionbrush.roi import ramp
+from lesionbrush.synthesize import RoiBatch
+from lesionbrush.volume import Volume
+from volume_fixtures import moved
+
+
+@pytest.fixture
+def ct() -> Volume:
+    return make_ct()
+
+
+@pytest.fixture
+def mask(ct: Volume) -> Volume:
+    return ball(ct, (20, 17, 14), 6.0)
+
+
+def test_the_model_sees_the_lesion_in_the_middle_and_the_ct_around_it(ct: Volume, mask: Volume) -> None:
+    model = gives_back()
+    made(ct, mask, model)
+    (rois,) = model.asked
+    assert rois.reference_hu.shape == (1, 24, 24, 24)
+    assert rois.inside[rois.editable].all()
+    centre = np.argwhere(rois.mask[0] > 0.5).mean(axis=0)
+    assert centre == pytest.approx([11.5] * 3, abs=0.5)
+    volume_mm3 = rois.mask.sum() * 8
+    assert volume_mm3 == pytest.approx((mask.array > 0).sum() * ct.voxel_volume_mm3, rel=0.02)
+    assert rois.editable[rois.mask > 0].all()
+
+
+def test_beyond_the_volume_there_is_no_data(ct: Volume) -> None:
+    model = gives_back()
+    made(ct, ball(ct, (0, 17, 14), 5.0), model)
+    (rois,) = model.asked
+    x_mm, z_mm = 2.5 + 2 * (np.arange(24) - 11.5), 21 + 2 * (np.arange(24) - 11.5)
+    assert np.array_equal(rois.inside.any(axis=(0, 1, 2)), x_mm >= -0.5)
+    assert np.array_equal(rois.inside.any(axis=(0, 2, 3)), (z_mm >= -0.75) & (z_mm <= 44.25))
+
+
+@pytest.mark.parametrize(("places", "count"), [([(8, 8, 8), (12, 8, 8)], 1), ([(8, 8, 8), (52, 40, 22)], 2)])
+def test_close_lesions_share_a_box_and_far_ones_do_not(places, count: int) -> None:
+    reference = make_ct((64, 48, 30))
+    mask = reference.with_array(np.maximum.reduce([ball(reference, p, 2.5).array for p in places]))
+    model = gives_back()
+    made(reference, mask, model)
+    assert len(model.asked[0].mask) == count
+
+
+def test_lesions_of_one_request_get_boxes_of_one_shape() -> None:
+    reference = make_ct((64, 48, 30), grid((2.0, 2.0, 2.0)))
+    mask = reference.with_array(
+        np.maximum(ball(reference, (9, 9, 9), 3).array, ball(reference, (50, 36, 20), 12).array)
+    )
+    model = gives_back()
+    made(reference, mask, model)
+    assert model.asked[0].mask.shape == (2, 24, 24, 24)
+
+
+def test_a_model_with_finer_voxels_sees_the_same_lesion(ct: Volume, mask: Volume) -> None:
+    seen: list[RoiBatch] = []
+
+    def look(rois: RoiBatch) -> np.ndarray:
+        seen.append(rois)
+        return rois.reference_hu
+
+    made(ct, mask, FakeModel(look, tiny_card(spacing_mm=1.0, roi_voxels=(32, 48)), []))
+    assert seen[0].mask.shape == (1, 48, 48, 48)
+    weight = ramp(mask.array > 0, ct.spacing_mm, 3.0) > 0
+    edited_mm3 = weight.sum() * ct.voxel_volume_mm3
+    assert seen[0].editable.sum() == pytest.approx(edited_mm3, rel=0.15)
+
+
+def test_an_empty_mask_is_refused(ct: Volume, mask: Volume) -> None:
+    with pytest.raises(EmptyMask):
+        made(ct, mask.with_array(np.zeros_like(mask.array)))
+
+
+def test_a_mask_of_another_place_is_refused(ct: Volume, mask: Volume) -> None:
+    with pytest.raises(GeometryMismatch):
+        made(ct, moved(mask, (0.0, 2.0, 0.0)))
+
+
+def test_of_several_labels_one_has_to_be_chosen(ct: Volume, mask: Volume) -> None:
+    labels = mask.array.copy()
+    labels[2:5, 2:5, 2:5] = 7
+    with pytest.raises(AmbiguousMask):
+        made(ct, mask.with_array(labels))
+    chosen = made(ct, mask.with_array(labels), label=7)
+    assert max(part.stop for part in chosen.slices) < 10
+
+
+def test_a_ct_without_hu_is_refused(ct: Volume, mask: Volume) -> None:
+    with pytest.raises(NotACT):
+        made(ct.with_array(ct.array.clip(0)), mask)

@@ -1,0 +1,178 @@
+"""The trainer: steps, checkpoints, and what its loss and schedules are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from core_fixtures import NETWORK
+from lesionbrush.attributes import ATTRIBUTES
+from lesionbrush.networks.lesion_unet import LesionUNetConfig
+from lesionbrush.training import data as training_data
+from lesionbrush.training.data import Batch, Batches, Pack
+from lesionbrush.training.train import Trainer, TrainingConfig
+from training_kit import WINDOW
+
+pytest_plugins = "training_fixtures"
+
+
+def config(**changes) -> TrainingConfig:
+    network = LesionUNetConfig(len(ATTRIBUTES), **NETWORK.model_dump())
+    facts = {"steps": 4, "warmup": 2, "validate_every": 2, "validation_batches": 2, **changes}
+    return TrainingConfig(network=network, **facts)
+
+
+def trainer(**changes) -> Trainer:
+    return Trainer(config(**changes), torch.device("cpu"))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_data, "BATCH_SIZES", {24: 2, 32: 1, 48: 1})
+
+
+def small_batch(count: int = 2) -> Batch:
+    rng = torch.Generator().manual_seed(0)
+    image = torch.rand(count, 1, 24, 24, 24, generator=rng) * 2 - 1
+    scored = torch.zeros_like(image)
+    scored[..., 8:16] = 1
+    attributes = torch.zeros(count, 2 * len(ATTRIBUTES))
+    return Batch(image, 1 - scored, scored, scored, attributes, torch.tensor([0.5, 2.0])[:count])
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_first_weights_come_from_the_seed_and_leave_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    assert same(trainer().network, trainer().network)
+    assert not same(trainer().network, trainer(seed=1).network)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_writes_checkpoints_and_history(seen: Pack, held_out: Pack, tmp_path: Path) -> None:
+    run = trainer()
+    start = trainer().network
+    train, validation = (
+        Batches(pack, WINDOW, rng) for pack, rng in ((seen, run.numpy_rng), (held_out, None))
+    )
+    run.fit(train, validation, tmp_path)
+    assert [entry["step"] for entry in run.progress.history] == [2, 4]
+    assert all(np.isfinite(list(entry.values())).all() for entry in run.progress.history)
+    assert not same(run.network, start)
+    assert not same(run.network, run.average)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.pt", "history.json"]
+    finished = trainer()
+    assert finished.resume(tmp_path)
+    finished.fit(train, validation, tmp_path)
+    assert same(finished.network, run.network)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(seen: Pack, tmp_path: Path) -> None:
+    def run(from_: Trainer, steps: int) -> Trainer:
+        batches = Batches(seen, WINDOW, from_.numpy_rng)
+        for _ in range(steps):
+            from_.step(batches.draw())
+        return from_
+
+    whole = run(trainer(), 4)
+    run(trainer(), 2).save(tmp_path)
+    resumed = trainer(seed=9)
+    assert resumed.resume(tmp_path)
+    assert resumed.progress.step == 2
+    run(resumed, 2)
+    assert same(resumed.network, whole.network)
+    assert same(resumed.average, whole.average)
+    assert torch.equal(resumed.rng.get_state(), whole.rng.get_state())
+
+
+def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
+    assert not trainer().resume(tmp_path)
+
+
+def test_time_that_is_up_leaves_a_checkpoint(seen: Pack, tmp_path: Path) -> None:
+    run = trainer()
+    run.fit(Batches(seen, WINDOW, run.numpy_rng), None, tmp_path, stop_after_s=0)
+    assert run.progress.step == 0
+    assert trainer().resume(tmp_path)
+
+
+@pytest.mark.usefixtures("few")
+def test_validation_is_repeatable_and_changes_nothing(held_out: Pack) -> None:
+    run = trainer()
+    before = trainer()
+    batches = Batches(held_out, WINDOW, np.random.default_rng(4))
+    assert run.validate(batches) == run.validate(batches)
+    assert same(run.network, before.network)
+    assert torch.equal(run.rng.get_state(), before.rng.get_state())
+
+
+def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
+    run = trainer(steps=10, warmup=4, learning_rate=1e-3)
+    batch, rates = small_batch(), []
+    for _ in range(10):
+        run.step(batch)
+        rates.append(run.optimizer.param_groups[0]["lr"])
+    cosine = [0.5 * (1 + math.cos(math.pi * k / 10)) for k in range(10)]
+    expected = [1e-3 * min(1, (k + 1) / 4) * c for k, c in enumerate(cosine)]
+    assert rates == pytest.approx(expected)
+
+
+def test_steps_bring_the_loss_down() -> None:
+    """The tissue to learn is a constant; the loss is that of the same noise before and after."""
+    run = trainer(steps=100, warmup=5, learning_rate=3e-3)
+    batch = replace(small_batch(), image=torch.full((2, 1, 24, 24, 24), 0.5))
+
+    def loss() -> float:
+        return float(run.loss(run.network, batch, torch.Generator().manual_seed(0)).detach())
+
+    before = loss()
+    for _ in range(30):
+        run.step(batch)
+    assert loss() < 0.7 * before
+
+
+def test_the_loss_is_the_weighted_error_in_closed_form() -> None:
+    """A network that is wrong by 0.1 everywhere: 0.01 x (r^2 + s^2) / (r s)^2 x the weight of the scan."""
+    run, batch = trainer(), small_batch()
+    found = run.loss(lambda x, *rest: batch.image + 0.1, batch, torch.Generator().manual_seed(3))
+    t = run.draw_levels(2, torch.Generator().manual_seed(3))
+    alpha_bar = run.schedule.alphas_bar[t]
+    r2, s2 = (1 - alpha_bar) / alpha_bar, run.config.data_spread**2
+    expected = (batch.weight * 0.01 * (r2 + s2) / (r2 * s2)).mean()
+    assert float(found) == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_errors_outside_the_scored_voxels_cost_nothing() -> None:
+    run, batch = trainer(), small_batch()
+    wrong = batch.image + 5 * (1 - batch.scored)
+    assert float(run.loss(lambda *rest: wrong, batch, torch.Generator())) == 0
+
+
+def test_noise_levels_are_log_normal_with_a_share_from_everywhere() -> None:
+    run = trainer(uniform_share=0.0)
+    t = run.draw_levels(4000, torch.Generator().manual_seed(0))
+    table = run.schedule.alphas_bar
+    log_ratio = 0.5 * torch.log((1 - table[t]) / table[t])
+    assert float(log_ratio.median()) == pytest.approx(run.config.log_ratio_mean, abs=0.1)
+    assert float((log_ratio.quantile(0.75) - log_ratio.quantile(0.25)) / 1.349) == pytest.approx(1.5, abs=0.1)
+    even = trainer(uniform_share=1.0).draw_levels(4000, torch.Generator().manual_seed(0)).double()
+    assert float(even.mean()) == pytest.approx(499.5, abs=15)
+    assert float(even.std()) == pytest.approx(1000 / math.sqrt(12), abs=10)
+
+
+def test_the_average_follows_the_network_with_its_half_life() -> None:
+    run = trainer(steps=100)
+    first = next(run.average.parameters()).clone()
+    run.step(small_batch())
+    keep = 0.5 ** (1 / 1.05)
+    expected = keep * first + (1 - keep) * next(run.network.parameters())
+    torch.testing.assert_close(next(run.average.parameters()), expected.detach())
