@@ -44,12 +44,13 @@ def test_beyond_the_volume_there_is_no_data(ct: Volume) -> None:
     assert np.array_equal(rois.inside.any(axis=(0, 2, 3)), (z_mm >= -0.75) & (z_mm <= 44.25))
 
 
-@pytest.mark.parametrize(("places", "count"), [([(8, 8, 8), (12, 8, 8)], 1), ([(8, 8, 8), (52, 40, 22)], 2)])
-def test_close_lesions_share_a_box_and_far_ones_do_not(places, count: int) -> None:
-    reference = make_ct((64, 48, 30))
-    mask = reference.with_array(np.maximum.reduce([ball(reference, p, 2.5).array for p in places]))
+@pytest.mark.parametrize(("gap", "count"), [(1, 1), (13, 1), (14, 2), (30, 2)])
+def test_lesions_share_a_box_when_margin_and_4_mm_around_them_meet(gap: int, count: int) -> None:
+    reference = make_ct((64, 30, 30), grid((1.0, 1.0, 1.0)))
+    array = np.zeros(reference.shape, np.uint8)
+    array[8:12, 8:12, 8:12] = array[12 + gap : 16 + gap, 8:12, 8:12] = 1
     model = gives_back()
-    made(reference, mask, model)
+    made(reference, reference.with_array(array), model)
     assert len(model.asked[0].mask) == count
 
 
