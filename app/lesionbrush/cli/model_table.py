@@ -24,7 +24,7 @@ def _row(card: ModelCard) -> tuple[str, ...]:
 
 
 def _figures(figures: Mapping[str, float]) -> str:
-    named = (f"{name.replace('_', ' ').replace(' hu', ' HU')} {value:g}" for name, value in figures.items())
+    named = (f"{name.replace('_', ' ').replace(' hu', ' HU')} {value:.3g}" for name, value in figures.items())
     return "; ".join(named) or "not measured"
 
 
