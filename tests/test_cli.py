@@ -84,9 +84,9 @@ class TestSynthesize:
         options = ("--variants", 2, "--montage", tmp_path / "m.png")
         assert command("synthesize", ct, mask, "-o", tmp_path / "out.nrrd", *TINY, *options).code == 0
         names = {"out-1.nrrd", "out-2.nrrd", "m-1.png", "m-2.png"}
-        names |= {f"out_{number}.provenance.json" for number in (1, 2)}
+        names |= {f"out-{number}.provenance.json" for number in (1, 2)}
         assert {path.name for path in tmp_path.iterdir()} == names
-        first, second = (read_volume(tmp_path / f"out_{number}.nrrd").array for number in (1, 2))
+        first, second = (read_volume(tmp_path / f"out-{number}.nrrd").array for number in (1, 2))
         assert (first != second).any()
 
     def test_one_of_several_labels(self, command: Command, ct: Path, tmp_path: Path) -> None:

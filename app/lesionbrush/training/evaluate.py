@@ -84,7 +84,8 @@ def evaluate(model_name: str, data: Path, out: Path, cases: int = 0) -> Figures:
     report = {"figures": asdict(figures), "cases": [asdict(row) for row in rows]}
     (out / "figures.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     every = max(1, len(panels) // SHEET_CASES)
-    sheet([p for four in panels[::every][:SHEET_CASES] for p in four], columns=12).save(out / "sheet.png")
+    chosen_panels = [panel for four in panels[::every][:SHEET_CASES] for panel in four]
+    sheet(chosen_panels, columns=12, panel_px=160).save(out / "sheet.png")
     return figures
 
 
