@@ -16,7 +16,7 @@ from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import METADATA, WEIGHTS, ModelCard, NetworkShape
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.synthesize import Model, OnStep, RoiBatch, Sampled, Synthesis, synthesize
+from lesionbrush.synthesize import Model, OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
 from lesionbrush.systems.lesion_inpainting import LesionInpainting
 from lesionbrush.volume import Volume
 from safetensors.torch import save_file
@@ -95,7 +95,12 @@ class FakeModel:
     asked: list[RoiBatch]
 
     def sample(
-        self, rois: RoiBatch, request: SynthesisRequest, seeds: Sequence[int], on_step: OnStep
+        self,
+        rois: RoiBatch,
+        request: SynthesisRequest,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
     ) -> Sampled:
         self.asked.append(rois)
         return Sampled(np.stack([self.paint(rois) for _ in seeds]).astype(np.float32), "fake")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import Command
+from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.cli import train
 from lesionbrush.io import write_volume
 from lesionbrush.networks.lesion_unet import LesionUNetConfig
@@ -65,7 +66,7 @@ def tiny_training(monkeypatch) -> None:
     chosen = train.training_config
 
     def tiny(steps: int | None, seed: int):
-        network = LesionUNetConfig(attributes=8, channels=(8, 16, 16), blocks=1, head_channels=4)
+        network = LesionUNetConfig(len(ATTRIBUTES), channels=(8, 16, 16), blocks=1, head_channels=4)
         return replace(chosen(steps, seed), network=network, validate_every=2, validation_batches=1)
 
     monkeypatch.setattr(train, "training_config", tiny)
@@ -132,7 +133,7 @@ def test_a_split_without_held_out_patients_is_refused(
 def test_the_configuration_of_the_shipped_model() -> None:
     config = train.training_config(None, 7)
     assert (config.window.lo_hu, config.window.hi_hu) == (-1000, 1000)
-    assert (config.seed, config.network.attributes) == (7, 8)
+    assert (config.seed, config.network.attributes) == (7, len(ATTRIBUTES))
     assert train.training_config(50, 0).steps == 50
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from core_fixtures import QUICK, tiny_card, tiny_model
-from lesionbrush.attributes import as_input
+from lesionbrush.attributes import ATTRIBUTES, as_input
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.request import SynthesisRequest, parse_request
-from lesionbrush.synthesize import RoiBatch
+from lesionbrush.synthesize import NativeMean, RoiBatch
 from lesionbrush.systems.lesion_inpainting import (
     LEAST_SIGNAL,
     LesionInpainting,
@@ -111,7 +113,7 @@ def test_guidance_goes_from_without_attributes_to_beyond_them(rois: RoiBatch) ->
     """One step leaves the network's own prediction: at strength s it is open + s (given - open)."""
 
     def at(strength: float) -> np.ndarray:
-        values = {"attributes": {"texture": "solid", "mean_hu": 800}, "steps": 1}
+        values = {"attributes": {"texture": "solid", "margin": 0.9}, "steps": 1}
         return sampled(rois, tiny_model(), guidance_strength=strength, **values)
 
     none, given, beyond = (at(strength) for strength in (0, 1, 2.5))
@@ -123,14 +125,32 @@ def test_guidance_without_attributes_still_knows_that_there_is_a_lesion(rois: Ro
     model = witness()
     sampled(rois, model, guidance_strength=2, attributes={"lesion": "present", "mean_hu": 40})
     without, given = (told[4][0].numpy() for told in model.network.told[:2])
-    assert without.tolist() == [1] + [0] * 7 + [1] + [0] * 7
+    count = len(ATTRIBUTES)
+    assert without.tolist() == [1] + [0] * (count - 1) + [1] + [0] * (count - 1)
     assert given[6] == pytest.approx(0.04)
-    assert given[14] == 1
+    assert given[count + 6] == 1
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_the_mean_that_was_asked_for_comes_out(rois: RoiBatch, native: bool) -> None:
+    """Also as it will be counted on the CT's own grid, where part of the mean stays what it was."""
+    counted = rois.mask / rois.mask.sum(axis=(1, 2, 3), keepdims=True)
+    kept = np.array([100.0, -50.0]) if native else np.zeros(2)
+    asked = replace(rois, native=NativeMean(counted, kept) if native else None)
+    hu = sampled(asked, tiny_model(), (0, 1), attributes={"mean_hu": -321})
+    means = (hu * counted).sum(axis=(2, 3, 4)) + kept
+    np.testing.assert_allclose(means, -321, atol=1)
 
 
 def test_attributes_and_their_absence_change_what_is_painted(rois: RoiBatch) -> None:
-    outcomes = [{}, {"texture": None}, {"texture": "ground_glass"}, {"calcified": True}, {"lesion": "none"}]
-    made = [sampled(rois, tiny_model(), attributes=attributes).tobytes() for attributes in outcomes]
+    outcomes = [
+        {},
+        {"texture": None},
+        {"texture": "ground_glass"},
+        {"calcification": "solid"},
+        {"lesion": "none"},
+    ]
+    made = [sampled(rois, tiny_model(), attributes=wish).tobytes() for wish in outcomes]
     assert len(set(made)) == len(outcomes)
 
 

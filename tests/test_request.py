@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lesionbrush.attributes import ATTRIBUTES, as_input, from_readers, healthy
+from lesionbrush.attributes import ATTRIBUTES, Measured, as_input, from_readers, healthy
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.request import Attributes, SynthesisRequest, parse_request
 
@@ -91,7 +91,7 @@ def test_a_wrong_type_or_choice_is_refused_with_name_and_value(name: str, value:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("texture", "cotton"), ("lesion", "maybe"), ("calcified", "rather"), ("mean_hu", "dense")],
+    [("texture", "cotton"), ("lesion", "maybe"), ("calcification", "rather"), ("mean_hu", "dense")],
 )
 def test_a_wrong_attribute_is_refused_with_name_and_value(name: str, value: Any) -> None:
     text = refusal({"attributes": {name: value}})
@@ -152,7 +152,8 @@ def test_the_schema_tells_clients_ranges_choices_and_that_there_is_nothing_else(
     assert schema["properties"]["sampler"]["enum"] == ["ddim", "ddpm", "dpm_solver_pp_2m"]
     attributes = schema["$defs"]["Attributes"]
     assert attributes["additionalProperties"] is False
-    assert set(attributes["properties"]) == set(ATTRIBUTES)
+    readers_words = {"calcification"} | set(ATTRIBUTES) - {"calcified", "border_roughness", "concavity"}
+    assert set(attributes["properties"]) == readers_words
 
 
 def test_attributes_become_numbers_in_the_order_of_the_table() -> None:
@@ -160,11 +161,18 @@ def test_attributes_become_numbers_in_the_order_of_the_table() -> None:
     assert open_[0] == 1
     assert np.isnan(open_[1:]).all()
     chosen = Attributes(
-        texture="part_solid", margin=0.2, spiculation=0.3, lobulation=0.4, calcified=True,
+        texture="part_solid", margin=0.2, spiculation=0.3, lobulation=0.4, calcification="solid",
         mean_hu=-300, heterogeneity_hu=100,
     )  # fmt: skip
-    np.testing.assert_allclose(chosen.vector(), [1, 0.5, 0.2, 0.3, 0.4, 1, -0.3, 0.2], atol=1e-6)
-    assert Attributes(calcified=False).vector()[5] == 0
+    np.testing.assert_allclose(chosen.vector(), [1, 0.5, 0.2, 0.3, 0.4, 1, -0.3, 0.2, 0.8, 0.3], atol=1e-6)
+    assert Attributes(calcification="none").vector()[5] == 0
+
+
+def test_a_model_gets_the_attributes_of_its_card() -> None:
+    wish = Attributes(margin=0.25, spiculation=0.75)
+    assert wish.vector(("spiculation", "lesion", "border_roughness")).tolist() == [0.75, 1, 0.75]
+    with pytest.raises(KeyError, match="colour"):
+        wish.vector(("lesion", "colour"))
 
 
 def test_a_nodule_is_solid_unless_it_is_said_otherwise() -> None:
@@ -179,13 +187,14 @@ def test_healthy_tissue_has_no_attributes_of_a_lesion() -> None:
 def test_what_is_open_goes_in_as_zero_and_is_marked() -> None:
     values = as_input(np.array([[1, np.nan, 0.0], [np.nan, -0.5, np.nan]], np.float32))
     assert values.tolist() == [[1, 0, 0, 1, 0, 1], [0, -0.5, 0, 0, 1, 0]]
-    assert as_input(healthy()).tolist() == [0] * 8 + [1] + [0] * 7
+    count = len(ATTRIBUTES)
+    assert as_input(healthy()).tolist() == [0] * count + [1] + [0] * (count - 1)
 
 
 def test_readers_scores_become_the_same_numbers() -> None:
     row = dict.fromkeys(("Texture_value", "Margin_value", "Spiculation_value", "Lobulation_value"), "2")
-    found = from_readers({**row, "Calcification_value": "6"}, np.array([-100.0, 300.0]))
-    np.testing.assert_allclose(found, [1, 0.25, 0.25, 0.25, 0.25, 0, 0.1, 0.4], atol=1e-6)
-    calcified = from_readers({"Calcification_value": "3", "Margin_value": ""}, np.zeros(2))
+    found = from_readers({**row, "Calcification_value": "6"}, Measured(100, 200, 0.3))
+    np.testing.assert_allclose(found, [1, 0.25, 0.25, 0.25, 0.25, 0, 0.1, 0.4, 0.3, np.nan], atol=1e-6)
+    calcified = from_readers({"Calcification_value": "3", "Margin_value": ""}, Measured(0, 0))
     assert calcified[5] == 1
     assert np.isnan(calcified[1:5]).all()

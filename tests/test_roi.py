@@ -11,6 +11,7 @@ from lesionbrush.roi import (
     RoiGrid,
     axis_weights,
     from_roi,
+    gathered,
     inside_volume,
     keys_cubic,
     ramp,
@@ -135,6 +136,18 @@ def test_a_smooth_image_survives_the_way_there_and_back(spacing_mm) -> None:
     assert np.abs(roi - expected)[inner].max() < 1.5
     box = box_of((int(24 // s), int(46 // s) + 1) for s in spacing_mm)
     assert np.abs(from_roi(roi, roi_grid, box, spacing) - image[box]).max() < 4  # of 140: 5 mm averages
+
+
+def test_gathered_is_the_transpose_of_the_way_back() -> None:
+    rng = np.random.default_rng(3)
+    grid_, box = (
+        RoiGrid.around(np.array([12.0, 9.0, 11.0]), (16, 16, 24), 1.0),
+        box_of([(3, 12), (4, 18), (5, 21)]),
+    )
+    spacing = np.array([2.5, 0.7, 0.7])
+    roi, weights = rng.normal(size=grid_.shape), rng.normal(size=(9, 14, 16))
+    forth = (weights * from_roi(roi, grid_, box, spacing)).sum()
+    assert (gathered(weights, grid_, box, spacing) * roi).sum() == pytest.approx(forth, rel=1e-4)
 
 
 def test_a_roi_beside_the_volume_takes_the_nearest_voxels() -> None:

@@ -116,14 +116,21 @@ def test_validation_is_repeatable_and_changes_nothing(held_out: Pack) -> None:
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
-    run = trainer(steps=10, warmup=4, learning_rate=1e-3)
+    run = trainer(steps=10, warmup=4, cooldown_share=0.5, learning_rate=1e-3)
     batch, rates = small_batch(), []
     for _ in range(10):
         run.step(batch)
         rates.append(run.optimizer.param_groups[0]["lr"])
-    cosine = [0.5 * (1 + math.cos(math.pi * k / 10)) for k in range(10)]
-    expected = [1e-3 * min(1, (k + 1) / 4) * c for k, c in enumerate(cosine)]
-    assert rates == pytest.approx(expected)
+    assert rates == pytest.approx([1e-3 * share for share in (0.25, 0.5, 0.75, 1, 1, 1, 0.8, 0.6, 0.4, 0.2)])
+
+
+def test_a_run_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
+    first, second = trainer(seed=1), trainer(seed=2)
+    second.start_from(first.network.state_dict())
+    assert same(second.network, first.network)
+    assert same(second.average, first.network)
+    with pytest.raises(RuntimeError, match="stem"):
+        second.start_from({name: w for name, w in first.network.state_dict().items() if "stem" not in name})
 
 
 def test_steps_bring_the_loss_down() -> None:

@@ -12,6 +12,7 @@ import torch
 from lesionbrush.attributes import ATTRIBUTES, healthy
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.networks.lesion_unet import LesionUNetConfig
+from lesionbrush.request import Attributes
 from lesionbrush.training.data import (
     BATCH_SIZES,
     PATCH_SIDES,
@@ -20,7 +21,9 @@ from lesionbrush.training.data import (
     Batches,
     Pack,
     Sample,
+    in_the_way,
     noise_level,
+    stands_free,
 )
 from lesionbrush.training.pack import nodule_cases, write_pack
 from lesionbrush.training.split import VALIDATION_SHARE, is_validation
@@ -162,6 +165,7 @@ def test_composed_and_healthy_samples_are_known_everywhere_and_crops_are_not(see
     batches = Batches(seen, WINDOW, np.random.default_rng(3))
     nodule = batches._nodule(48)
     assert not nodule.known.all()
+    batches._host_patch = lambda side: np.full((side,) * 3, -850.0)
     composed = batches._composed(nodule, 48)
     assert composed.known.all()
     core = (nodule.mask > 0.5) & nodule.known
@@ -170,6 +174,45 @@ def test_composed_and_healthy_samples_are_known_everywhere_and_crops_are_not(see
     assert healthy.known.all()
     assert healthy.attributes[0] == 0
     assert (healthy.mask > 0.5).any()
+
+
+def nodule_sample(around_hu: np.ndarray, lesion_hu: float = 40.0) -> Sample:
+    """A ball of 5 voxels in the middle of what is around it."""
+    mask = BALL.astype(np.float32)
+    hu = np.where(BALL, lesion_hu, around_hu).astype(np.float32)
+    return Sample(hu, mask, np.ones(BALL.shape, bool), Attributes().vector())
+
+
+GRID = np.mgrid[:32, :32, :32] - 15.5
+BALL = (GRID**2).sum(axis=0) < 25
+OPEN_LUNG = np.full(BALL.shape, -850.0)
+
+
+def test_only_nodules_that_stand_free_are_composed() -> None:
+    assert stands_free(nodule_sample(OPEN_LUNG))
+    assert not stands_free(nodule_sample(np.where(GRID[2] > 2, 40.0, -850.0)))
+    batches = Batches.__new__(Batches)
+    batches._host_patch = lambda side: OPEN_LUNG
+    attached = nodule_sample(np.where(GRID[2] > 2, 40.0, -850.0))
+    assert batches._composed(attached, 32) is attached
+
+
+def test_the_hosts_pleura_stays_right_up_to_the_nodule() -> None:
+    """No rim of the nodule's own lung may lie between: a model would learn to put one there."""
+    pleura = np.where(GRID[2] > 5, 50.0, -850.0)
+    stays = in_the_way(pleura, nodule_sample(OPEN_LUNG))
+    beside = (GRID[2] > 7) & ~BALL
+    assert stays[beside].min() == 1
+    assert stays[GRID[2] < 2].max() == 0
+
+
+def test_a_vessel_runs_through_ground_glass_but_not_through_solid_tissue_or_a_cavity() -> None:
+    vessel = np.where((np.abs(GRID[0]) < 2) & (np.abs(GRID[1]) < 2), 50.0, -850.0)
+    inside = BALL & (vessel > 0)
+    glass, solid, cavity = (nodule_sample(OPEN_LUNG, hu) for hu in (-550.0, 40.0, -950.0))
+    assert in_the_way(vessel, glass)[inside].max() == 1
+    assert in_the_way(vessel, solid)[inside].max() == 0
+    assert in_the_way(vessel, cavity)[(GRID**2).sum(axis=0) < 6].max() == 0
 
 
 def test_the_lesion_of_a_crop_is_scored_where_there_is_data_only(seen: Pack) -> None:

@@ -7,6 +7,7 @@ image shows) and the model (what goes in). NaN means: left open.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,8 +20,10 @@ ATTRIBUTES = (
     "calcified",
     "mean_hu",
     "heterogeneity_hu",
+    "border_roughness",
+    "concavity",
 )
-"""Order of the vector. All are scaled to about 0..1; `encode` and `from_readers` do the scaling."""
+"""Order of the vector. All are scaled to about 0..1; up to `calcified` the readers', then measured ones."""
 
 MEAN_HU_SCALE = 1000.0
 HETEROGENEITY_HU_SCALE = 500.0
@@ -28,8 +31,18 @@ TEXTURES = {"ground_glass": 0.0, "part_solid": 0.5, "solid": 1.0}
 READER_ABSENT_CALCIFICATION = 6
 
 
-def from_readers(row: Mapping[str, str], hu_in_mask: np.ndarray) -> np.ndarray:
-    """(A,) float32 from one row of the LIDC-IDRI readers' scores and the HU in the mask.
+@dataclass(frozen=True)
+class Measured:
+    """What the image shows. border_roughness, concavity: ranks among the training nodules, NaN if open."""
+
+    mean_hu: float
+    heterogeneity_hu: float
+    border_roughness: float = np.nan
+    concavity: float = np.nan
+
+
+def from_readers(row: Mapping[str, str], measured: Measured) -> np.ndarray:
+    """(A,) float32 from one row of the LIDC-IDRI readers' scores and what was measured.
 
     Readers score 1..5: texture from ground glass to solid, margin from poor to sharp, spiculation and
     lobulation from none to marked; calcification has kinds 1..5, and 6 for absent.
@@ -48,8 +61,10 @@ def from_readers(row: Mapping[str, str], hu_in_mask: np.ndarray) -> np.ndarray:
         score("Spiculation"),
         score("Lobulation"),
         calcified,
-        float(hu_in_mask.mean()) / MEAN_HU_SCALE,
-        float(hu_in_mask.std()) / HETEROGENEITY_HU_SCALE,
+        measured.mean_hu / MEAN_HU_SCALE,
+        measured.heterogeneity_hu / HETEROGENEITY_HU_SCALE,
+        measured.border_roughness,
+        measured.concavity,
     ]
     return np.array(values, dtype=np.float32)
 

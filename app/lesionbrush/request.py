@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lesionbrush.attributes import HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES, healthy
+from lesionbrush.attributes import ATTRIBUTES, HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES
 from lesionbrush.errors import InvalidRequest
 
 Degree = Annotated[float, Field(ge=0, le=1)]
@@ -28,30 +28,38 @@ class Attributes(BaseModel):
     margin: Degree | None = Field(None, description="0 poorly defined, 1 sharp")
     spiculation: Degree | None = Field(None, description="0 none, 1 marked")
     lobulation: Degree | None = Field(None, description="0 none, 1 marked")
-    calcified: bool | None = None
+    calcification: Literal["none", "solid"] | None = Field(
+        None, description="other kinds are too rare in the data to be learned"
+    )
     mean_hu: Annotated[float, Field(ge=-950, le=1000)] | None = Field(None, description="mean HU in the mask")
     heterogeneity_hu: Annotated[float, Field(ge=0, le=500)] | None = Field(
         None, description="standard deviation of HU in the mask"
     )
 
-    def vector(self) -> np.ndarray:
-        """(A,) float32 in the order of `attributes.ATTRIBUTES`, NaN where open; all are without a lesion."""
+    def vector(self, names: Sequence[str] = ATTRIBUTES) -> np.ndarray:
+        """(len(names),) float32, NaN where open; without a lesion all others are.
+
+        margin and spiculation are given twice, as the readers score them and as the image shows them.
+        """
         if self.lesion == "none":
-            return healthy()
-        texture = None if self.texture is None else TEXTURES[self.texture]
-        mean = None if self.mean_hu is None else self.mean_hu / MEAN_HU_SCALE
-        spread = None if self.heterogeneity_hu is None else self.heterogeneity_hu / HETEROGENEITY_HU_SCALE
-        values = [
-            1.0,
-            texture,
-            self.margin,
-            self.spiculation,
-            self.lobulation,
-            self.calcified,
-            mean,
-            spread,
-        ]
-        return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float32)
+            return np.array([0.0 if name == "lesion" else np.nan for name in names], dtype=np.float32)
+        values = {
+            "lesion": 1.0,
+            "texture": None if self.texture is None else TEXTURES[self.texture],
+            "margin": self.margin,
+            "spiculation": self.spiculation,
+            "lobulation": self.lobulation,
+            "calcified": None if self.calcification is None else self.calcification != "none",
+            "mean_hu": _scaled(self.mean_hu, MEAN_HU_SCALE),
+            "heterogeneity_hu": _scaled(self.heterogeneity_hu, HETEROGENEITY_HU_SCALE),
+            "border_roughness": None if self.margin is None else 1 - self.margin,
+            "concavity": self.spiculation,
+        }
+        return np.array([np.nan if (v := values[name]) is None else float(v) for name in names], np.float32)
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else value / scale
 
 
 class SynthesisRequest(BaseModel):

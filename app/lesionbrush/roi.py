@@ -142,11 +142,20 @@ def _nearest_edge(index: int, size: int) -> tuple[int, int]:
 
 def from_roi(roi: np.ndarray, grid: RoiGrid, box: Box, spacing_mm: np.ndarray) -> Float:
     """Resample a ROI array onto the voxels of `box` of a (Z, Y, X) view."""
+    return resample(roi, _back(grid, box, spacing_mm))
+
+
+def _back(grid: RoiGrid, box: Box, spacing_mm: np.ndarray) -> list[Float]:
     weights = []
     for axis, part in enumerate(box):
         target = np.arange(part.start, part.stop + 1) * spacing_mm[axis]  # one more: one slice is thick too
         weights.append(axis_weights(grid.positions_mm(axis), target)[:-1])
-    return resample(roi, weights)
+    return weights
+
+
+def gathered(weights: np.ndarray, grid: RoiGrid, box: Box, spacing_mm: np.ndarray) -> Float:
+    """The transpose of `from_roi`: sum(weights * from_roi(roi)) equals sum(gathered * roi) for every roi."""
+    return resample(weights, [matrix.T for matrix in _back(grid, box, spacing_mm)])
 
 
 def inside_volume(grid: RoiGrid, shape: Sequence[int], spacing_mm: np.ndarray) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from lesionbrush.boxes import Box, bounding_box, dilated, hull, merged, relative
 from lesionbrush.provenance import MaskStatistics, Provenance, now, versions
 from lesionbrush.registry import ModelCard
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.roi import Orientation, RoiGrid, from_roi, inside_volume, ramp, to_roi, triangle
+from lesionbrush.roi import Orientation, RoiGrid, from_roi, gathered, inside_volume, ramp, to_roi, triangle
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
 CONTEXT_MM = 8.0
@@ -26,6 +26,19 @@ CONTEXT_MM = 8.0
 INT16_HU = (-1024, 3071)
 
 OnStep = Callable[[int, int], None]
+OnEstimate = Callable[[np.ndarray], None]
+"""Called in each step with what is expected of the first lesion of the first seed: (Z, Y, X) float32 HU."""
+
+
+@dataclass(frozen=True)
+class NativeMean:
+    """What a ROI's HU come to in the mask on the CT's own grid: mean = kept_hu + sum(counted * hu).
+
+    counted: (L, Z, Y, X) float32; kept_hu: (L,), from the detail of the CT that stays.
+    """
+
+    counted: np.ndarray
+    kept_hu: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,7 @@ class RoiBatch:
     mask: np.ndarray
     editable: np.ndarray
     inside: np.ndarray
+    native: NativeMean | None = None
 
 
 class Model(Protocol):
@@ -48,7 +62,12 @@ class Model(Protocol):
     card: ModelCard
 
     def sample(
-        self, rois: RoiBatch, request: SynthesisRequest, seeds: Sequence[int], on_step: OnStep
+        self,
+        rois: RoiBatch,
+        request: SynthesisRequest,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
     ) -> Sampled: ...
 
 
@@ -93,11 +112,13 @@ def synthesize(
     model: Model,
     *,
     on_step: OnStep = lambda done, total: None,
+    on_estimate: OnEstimate | None = None,
 ) -> list[Synthesis]:
     """Return `request.variants` syntheses; outside mask + margin every voxel is the reference's.
 
     reference: CT in HU, any orientation and spacing; mask: on its grid (see `mask_on_grid`).
     on_step is called as (steps done, steps in all) and may raise to cancel: nothing is left behind.
+    on_estimate sees what becomes of the first lesion of the first variant; see `OnEstimate`.
     Raises NotACT, DamagedFile, GeometryMismatch, EmptyMask, AmbiguousMask, WeightsError.
     """
     clock = Clock()
@@ -105,10 +126,10 @@ def synthesize(
         reference = require_ct(reference)
         lesions = Lesions.find(reference, mask_on_grid(mask, reference, request.label), request.margin_mm)
         grids = lesions.grids(model.card)
-        rois = lesions.rois(grids)
+        rois = lesions.rois(grids, model.card)
     seeds = [(request.seed + variant) % 2**31 for variant in range(request.variants)]
     with clock.phase("sample"):
-        sampled = model.sample(rois, request, seeds, on_step)
+        sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
         boxes = [lesions.compose(grids, rois, hu, model.card) for hu in sampled.hu]
     record = Recorder(reference, lesions, model.card, request, sampled, clock)
@@ -168,7 +189,7 @@ class Lesions:
     def _centre_mm(self, box: Box) -> np.ndarray:
         return np.array([(part.start + part.stop - 1) / 2 for part in box]) * self.spacing_mm
 
-    def rois(self, grids: Sequence[RoiGrid]) -> RoiBatch:
+    def rois(self, grids: Sequence[RoiGrid], card: ModelCard) -> RoiBatch:
         """Resample the CT and the mask onto the ROIs."""
         hu = np.stack([to_roi(self.view, self.spacing_mm, grid) for grid in grids])
         coverage = np.stack([to_roi(self.mask, self.spacing_mm, grid, triangle) for grid in grids])
@@ -178,7 +199,19 @@ class Lesions:
         ]
         editable = (np.stack(weights) > 0) | (coverage > 0)  # also what is thinner than half a ROI voxel
         inside = np.stack([inside_volume(grid, self.view.shape, self.spacing_mm) for grid in grids])
-        return RoiBatch(hu, coverage, editable, inside)
+        return RoiBatch(
+            hu, coverage, editable, inside, self._native_mean(grids, np.clip(hu, *card.window_hu))
+        )
+
+    def _native_mean(self, grids: Sequence[RoiGrid], reference_hu: np.ndarray) -> NativeMean:
+        """See `compose`, which is linear in what was sampled."""
+        counted, kept_hu = [], []
+        for box, grid, hu in zip(self.boxes, grids, reference_hu, strict=True):
+            inside = self.mask[box] > 0
+            share = gathered(inside / inside.sum(), grid, box, self.spacing_mm)
+            counted.append(share)
+            kept_hu.append(float(self.view[box][inside].mean() - (share * hu).sum()))
+        return NativeMean(np.stack(counted), np.array(kept_hu))
 
     def compose(
         self, grids: Sequence[RoiGrid], rois: RoiBatch, hu: np.ndarray, card: ModelCard

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNetConfig
+from lesionbrush.registry import find_model
 from lesionbrush.systems.devices import pick_device
 from lesionbrush.training.data import Batches, Pack
 from lesionbrush.training.export import export
@@ -31,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: training_output/<model>")
     parser.add_argument("--steps", type=int, metavar="N", help=f"default: {TrainingConfig.steps}")
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after this time, to go on later")
+    parser.add_argument("--start-from", metavar="MODEL", help="begin a run with the weights of this model")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="put the run into a model folder")
@@ -75,6 +78,8 @@ def train(config: TrainingConfig, pack: Path, out: Path, options: Namespace) -> 
     trainer = TrainerWithSheets(config, pick_device(options.device), held_out)
     if trainer.resume(out):
         print(f"going on from step {trainer.progress.step} of {config.steps}")
+    elif options.start_from:
+        trainer.start_from(load_file(find_model(options.start_from).weights))
     batches = Batches(seen, config.window, trainer.numpy_rng)
     validation = Batches(held_out, config.window, np.random.default_rng(1))
     limit_s = float("inf") if options.minutes is None else 60 * options.minutes

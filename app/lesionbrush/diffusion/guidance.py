@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .denoisers import Denoiser
 from .samplers import Generators, Hook, draw_noise
-from .schedules import ForwardProcess
+from .schedules import ForwardProcess, NoiseSchedule
 
 
 def keep_known(reference: Tensor, editable: Tensor, schedule: ForwardProcess, generator: Generators) -> Hook:
@@ -44,6 +45,84 @@ class LowPassGuide:
     image: Tensor
     factor: int
     stop: float
+
+
+SCALE_LIMITS = (0.5, 2.0)
+ROUNDS = 4  # moving the mean changes the spread, and the other way round
+SPREAD_BELOW_RATIO = 0.5
+"""Noisier than this (sigma/alpha) an estimate of x_0 is calmer than x_0, and its spread says little."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """A wish for the mean and the standard deviation in a region; None leaves one open.
+
+    region: (B, 1, *spatial) in 0..1, where to change x_0; counted: the weights both are measured with;
+    mean: (B,); background: the level of what surrounds the region.
+    """
+
+    region: Tensor
+    counted: Tensor
+    mean: Tensor | None
+    spread: float | None
+    background: float
+
+
+def match_moments(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> Denoiser:
+    """Each estimate of x_0 changed so that it has the wished mean and spread.
+
+    The network goes on from the changed estimate, so what it adds fits the wish: a projection at every step,
+    as in the range-null space method (Wang et al. 2022, arXiv:2212.00490). The mean is moved by contrast:
+    what is at the background's level stays, so no halo grows around the region. The spread is scaled within
+    `SCALE_LIMITS` a round, and only while there is little noise.
+    """
+    if wish.mean is None and wish.spread is None:
+        return denoise
+    soft = _softened(wish.region)
+    average = _average_over(wish.counted)
+    mean = None if wish.mean is None else wish.mean.reshape(-1, *[1] * (soft.ndim - 1)).to(soft)
+
+    def scaled(estimate: Tensor, spread: float) -> Tensor:
+        deviation = estimate - average(estimate)
+        there = average(deviation**2).clamp(min=1e-6).sqrt()
+        return estimate + ((spread / there).clamp(*SCALE_LIMITS) - 1) * soft * deviation
+
+    def shifted(estimate: Tensor, mean: Tensor) -> Tensor:
+        field = soft * _contrast(estimate, average(estimate), wish.background)
+        return estimate + (mean - average(estimate)) / average(field).clamp(min=1e-3) * field
+
+    def changed(x: Tensor, t: int) -> Tensor:
+        estimate = denoise(x, t)
+        calm = schedule.sigma(t) / schedule.alpha(t) < SPREAD_BELOW_RATIO
+        for _ in range(ROUNDS if calm and wish.spread is not None else 1):
+            if calm and wish.spread is not None:
+                estimate = scaled(estimate, wish.spread)
+            if mean is not None:
+                estimate = shifted(estimate, mean)
+        return estimate
+
+    return changed
+
+
+def _average_over(weights: Tensor) -> Callable[[Tensor], Tensor]:
+    axes = tuple(range(1, weights.ndim))
+    total = weights.sum(axes, keepdim=True).clamp(min=1e-6)
+    return lambda x: (weights * x).sum(axes, keepdim=True) / total
+
+
+def _contrast(estimate: Tensor, mean: Tensor, background: float) -> Tensor:
+    """0 at the background's level, 1 at the region's mean; 1 everywhere where the two hardly differ."""
+    height = mean - background
+    relative = ((estimate - background) / height.clamp(min=1e-6)).clamp(0, 1.5)
+    return torch.where(height > 0.05, relative, torch.ones_like(relative))
+
+
+def _softened(where: Tensor) -> Tensor:
+    """The region, one voxel wider, with an edge that falls over about two voxels."""
+    rank = where.ndim - 3
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank]
+    widest = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[rank]
+    return pool(widest(where, 3, 1, 1), 3, 1, 1)
 
 
 def match_low_pass(guides: Sequence[LowPassGuide], schedule: ForwardProcess, generator: Generators) -> Hook:

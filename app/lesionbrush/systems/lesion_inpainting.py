@@ -7,7 +7,7 @@ the noisy image to them at every step, so that only the edit region is ever in q
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lesionbrush.attributes import as_input
 from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
-from lesionbrush.diffusion.guidance import keep_known
+from lesionbrush.diffusion.guidance import Moments, keep_known, match_moments
 from lesionbrush.diffusion.samplers import SAMPLERS, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, timesteps
 from lesionbrush.errors import InvalidRequest, WeightsError
@@ -26,9 +26,10 @@ from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.synthesize import OnStep, RoiBatch, Sampled
+from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, half_precision, pick_device
 
+LUNG_HU = -850.0
 TILE_OVERLAP = 0.25
 LEAST_SIGNAL = 0.02
 """Sampling starts where this much of the signal is left: below it, steps of even log-SNR do nothing."""
@@ -57,14 +58,27 @@ class LesionInpainting:
 
     @torch.inference_mode()
     def sample(
-        self, rois: RoiBatch, request: SynthesisRequest, seeds: Sequence[int], on_step: OnStep
+        self,
+        rois: RoiBatch,
+        request: SynthesisRequest,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
     ) -> Sampled:
         """Every lesion for every seed, as one batch. See `synthesize.Model`."""
         lesions = len(rois.reference_hu)
-        job = _Job(self, rois, request, [(seed, k) for seed in seeds for k in range(lesions)], on_step)
+        items = [(seed, k) for seed in seeds for k in range(lesions)]
+        job = _Job(self, rois, request, items, _Watch(on_step, on_estimate))
         run = OutOfMemoryFallback(self.network, self.device).run(range(len(job.items)), job.sample)
         unit = run.results.reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
         return Sampled(self.window.from_unit(unit), _name(run.device), run.remarks)
+
+
+class _Watch(NamedTuple):
+    """Who is told of each step."""
+
+    on_step: OnStep
+    on_estimate: OnEstimate | None
 
 
 class _Job:
@@ -76,10 +90,10 @@ class _Job:
         rois: RoiBatch,
         request: SynthesisRequest,
         items: list[tuple[int, int]],
-        on_step: OnStep,
+        watch: _Watch,
     ) -> None:
-        self.model, self.rois, self.request, self.items, self.on_step = model, rois, request, items, on_step
-        self.attributes = torch.from_numpy(as_input(request.attributes.vector()))
+        self.model, self.rois, self.request, self.items, self.watch = model, rois, request, items, watch
+        self.attributes = torch.from_numpy(as_input(request.attributes.vector(model.card.attributes)))
         self.timesteps = visited_timesteps(model.schedule, request.steps)
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
@@ -91,7 +105,9 @@ class _Job:
         generators = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
-        denoise = self._denoiser(self._conditions(image, editable, lesions), device)
+        denoise = self._denoiser(self._conditions(image, editable, lesions), lesions)
+        if part[0] == 0:
+            denoise = self._shown(denoise, image, editable)
         out = SAMPLERS[self.request.sampler](
             denoise, noise, schedule, self.timesteps, generator=generators, after_step=hooks
         )
@@ -107,13 +123,32 @@ class _Job:
             (image * visible, visible, self._tensor(self.rois.mask, lesions, image.device)), dim=1
         )
 
-    def _denoiser(self, conditions: Tensor, device: torch.device) -> Denoiser:
+    def _denoiser(self, conditions: Tensor, lesions: list[int]) -> Denoiser:
+        device = conditions.device
         given = self._conditional(conditions, self.attributes.to(device))
         only_lesion = torch.zeros_like(self.attributes)
         half = len(only_lesion) // 2
         only_lesion[[0, half]] = self.attributes[[0, half]]
         open_ = self._conditional(conditions, only_lesion.to(device))
-        return classifier_free(given, open_, self.request.guidance_strength)
+        guided = classifier_free(given, open_, self.request.guidance_strength)
+        return self._with_moments(guided, lesions, device)
+
+    def _with_moments(self, denoise: Denoiser, lesions: list[int], device: torch.device) -> Denoiser:
+        """The mean and spread of HU that were asked for are met, not only hinted at."""
+        wish, rois, window = self.request.attributes, self.rois, self.model.window
+        if wish.lesion == "none":
+            return denoise
+        native = rois.native or NativeMean(_shares(rois.mask), np.zeros(len(rois.mask)))
+        unit = window.to_unit
+        mean = None
+        if wish.mean_hu is not None:
+            mean = torch.from_numpy(unit(wish.mean_hu - native.kept_hu[lesions]))
+        spread = None
+        if wish.heterogeneity_hu is not None:
+            spread = 2 * wish.heterogeneity_hu / (window.hi_hu - window.lo_hu)
+        region, counted = (self._tensor(array, lesions, device) for array in (rois.mask, native.counted))
+        background = float(unit(np.array(LUNG_HU)))
+        return match_moments(denoise, Moments(region, counted, mean, spread, background), self.model.schedule)
 
     def _conditional(self, conditions: Tensor, attributes: Tensor) -> Denoiser:
         model, schedule = self.model, self.model.schedule
@@ -131,15 +166,34 @@ class _Job:
 
         return denoise
 
+    def _shown(self, denoise: Denoiser, image: Tensor, editable: Tensor) -> Denoiser:
+        """The same denoiser; each estimate of its first item is shown, with the known tissue around it."""
+        show = self.watch.on_estimate
+        if show is None:
+            return denoise
+
+        def shown(x: Tensor, t: int) -> Tensor:
+            x_0 = denoise(x, t)
+            estimate = torch.lerp(image[0, 0], x_0[0, 0], editable[0, 0])
+            show(self.model.window.from_unit(estimate.cpu().numpy()))
+            return x_0
+
+        return shown
+
     def _progress(self, part: Sequence[int]) -> Callable[[Tensor, int | None, int], Tensor]:
         """Counts steps over all parts of the batch, and lets the caller cancel by raising."""
         before, size, total = part[0], len(part), len(self.items) * self.request.steps
 
         def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
-            self.on_step(before * self.request.steps + (step + 1) * size, total)
+            self.watch.on_step(before * self.request.steps + (step + 1) * size, total)
             return x
 
         return hook
+
+
+def _shares(mask: np.ndarray) -> np.ndarray:
+    """(L, Z, Y, X) weights of each lesion's voxels that sum to one."""
+    return mask / mask.sum(axis=(1, 2, 3), keepdims=True)
 
 
 def in_tiles(predict: Callable[[Tensor], Tensor], inputs: Tensor, tile: int) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_erosion, gaussian_filter
 from torch import Tensor
 
 from lesionbrush.attributes import ATTRIBUTES, as_input, healthy
@@ -20,10 +21,11 @@ from lesionbrush.training.split import is_validation
 PATCH_SIDES = (24, 32, 48)
 """None below 24: with 2^3 voxels at the lowest level, torch's bfloat16 gradients on a CPU are random."""
 BATCH_SIZES = {24: 16, 32: 8, 48: 2}
-SIDE_SHARES = (0.5, 0.3, 0.2)
+SIDE_SHARES = (0.35, 0.3, 0.35)
 HEALTHY_SHARE, COMPOSED_SHARE = 0.2, 0.3
 MARGIN_MM = (1.5, 5.0)
 USUAL_NOISE = 0.03
+LUNG_HU, DENSER_HU, FREE_SHARE = -700.0, 100.0, 0.85
 WEIGHTS = (0.3, 4.0)
 TEXTURE = ATTRIBUTES.index("texture")
 
@@ -165,9 +167,15 @@ class Batches:
         return _turned(patch, patch, self.rng)[0]
 
     def _composed(self, nodule: Sample, side: int) -> Sample:
-        """The nodule put into lung with context on all sides, the way a result is put back into a CT."""
+        """The nodule put into lung with context on all sides, the way a result is put back into a CT.
+
+        One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no real nodule.
+        """
+        if not stands_free(nodule):
+            return nodule
         host = self._host_patch(side)
         weight = ramp(nodule.mask > 0.5, 1.0, self.rng.uniform(2.0, 4.0)) * nodule.known
+        weight = weight * (1 - in_the_way(host, nodule))
         hu = host + weight * (nodule.image_hu - host)
         return Sample(hu, nodule.mask, np.ones_like(nodule.known), nodule.attributes)
 
@@ -197,6 +205,21 @@ class Batches:
         drop = self.rng.random(len(attributes)) < self.rng.random()
         drop[0] = False
         return np.where(drop, np.nan, attributes).astype(np.float32)
+
+
+def stands_free(nodule: Sample) -> bool:
+    """Whether almost all that is known within 4 mm around the nodule is lung."""
+    near = (ramp(nodule.mask > 0.1, 1.0, 4.0) > 0) & (nodule.mask <= 0.1) & nodule.known
+    return bool(near.any()) and float((nodule.image_hu[near] < -500).mean()) > FREE_SHARE
+
+
+def in_the_way(host_hu: np.ndarray, nodule: Sample) -> np.ndarray:
+    """0..1: where the host's own tissue stays: pleura and vessels right up to the nodule, so that no rim of
+    the nodule's lung comes between, and vessels that run through ground glass, but nothing in a cavity."""
+    inside = nodule.mask > 0.5
+    excess = gaussian_filter(host_hu, 0.7) - np.where(inside, nodule.image_hu, LUNG_HU) - DENSER_HU
+    cavity = binary_erosion(inside, iterations=2) & (nodule.image_hu < LUNG_HU)
+    return (np.clip(excess / DENSER_HU, 0, 1) * ~cavity).astype(np.float32)
 
 
 def _turned(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -117,7 +117,7 @@ def readers_attributes(row: dict[str, str]) -> Attributes:
             "margin": degree("Margin"),
             "spiculation": degree("Spiculation"),
             "lobulation": degree("Lobulation"),
-            "calcified": float(row["Calcification_value"]) != 6,
+            "calcification": "none" if float(row["Calcification_value"]) == 6 else "solid",
         }
     )
 

@@ -14,9 +14,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from lesionbrush.attributes import ATTRIBUTES, from_readers
+from lesionbrush.attributes import ATTRIBUTES, Measured, from_readers
 from lesionbrush.io import read_volume
 from lesionbrush.roi import Kernel, Orientation, RoiGrid, keys_cubic, to_roi, triangle
+from lesionbrush.training.measures import CONCAVITY_DECILES, ROUGHNESS_DECILES, Surroundings, rank
 
 SPACING_MM = 1.0
 CENTRES_PER_HOST = 20_000
@@ -48,9 +49,17 @@ def nodule_cases(data: Path) -> Iterator[Case]:
         coverage = isotropic(turned.view(mask.array) > 0, spacing, triangle)
         if coverage.max() < 0.5:
             continue
-        attributes = from_readers(rows[path.name], hu[coverage >= 0.5])
+        attributes = from_readers(rows[path.name], measured(hu, coverage >= 0.5))
         patient = path.name.split("_R_")[0]
         yield Case(path.name, patient, _int16(hu), (coverage * 255).round().astype(np.uint8), attributes)
+
+
+def measured(hu: np.ndarray, inside: np.ndarray) -> Measured:
+    """What the image shows of the nodule. hu: (Z, Y, X) on the model's grid; inside: bool."""
+    around, values = Surroundings(hu, inside), hu[inside]
+    roughness = rank(around.border_roughness(), ROUGHNESS_DECILES)
+    concavity = rank(around.concavity(), CONCAVITY_DECILES)
+    return Measured(float(values.mean()), float(values.std()), roughness, concavity)
 
 
 def host_cases(data: Path) -> Iterator[Case]:

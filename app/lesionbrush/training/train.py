@@ -36,6 +36,7 @@ class TrainingConfig:
     seed: int = 0
     learning_rate: float = 6e-4
     warmup: int = 200
+    cooldown_share: float = 0.3
     ema_halflife_steps: float = 300.0
     log_ratio_mean: float = -1.2
     log_ratio_std: float = 1.5
@@ -107,13 +108,14 @@ class Trainer:
         return float(loss.detach())
 
     def _rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
-        done = self.progress.step / self.config.steps
-        return (
-            min(1.0, (self.progress.step + 1) / self.config.warmup)
-            * 0.5
-            * (1 + math.cos(math.pi * min(done, 1)))
-        )
+        """Linear warm-up, a plateau, and a linear way down to zero (Hagele et al. 2024, arXiv:2405.18392).
+
+        On the plateau the number of steps may still be changed: nothing has depended on it yet.
+        """
+        steps, done = self.config.steps, self.progress.step
+        rise = (done + 1) / self.config.warmup
+        fall = (steps - done) / (self.config.cooldown_share * steps)
+        return max(0.0, min(1.0, rise, fall))
 
     @torch.no_grad()
     def _move_average(self) -> None:
@@ -185,6 +187,11 @@ class Trainer:
         os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
         (folder / "history.tmp").write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
         os.replace(folder / "history.tmp", folder / "history.json")
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Begin with trained weights instead of random ones. RuntimeError when they do not fit."""
+        self.network.load_state_dict(weights)
+        self.average.load_state_dict(weights)
 
     def resume(self, folder: Path) -> bool:
         """Go on from `folder`; False when there is nothing to go on from."""
