@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lesionbrush  # now: this folder is importable only while MONAI Label loads this file
+from lesionbrush.errors import LesionBrushError
 from lesionbrush.registry import list_models
-from lesionbrush.server.gate import install
+from lesionbrush.server.dicomweb import Archive, is_address
+from lesionbrush.server.dicomweb_studies import DicomWebStudies, cache_folder
+from lesionbrush.server.doors import open_doors, prepare
+from lesionbrush.server.fetching import fetch_first
 from lesionbrush.server.inference import Service
 from lesionbrush.server.routes import front_app
+from lesionbrush.server.serve import refuse_to_start
 from lesionbrush.server.studies import Studies
 from lesionbrush.server.task import SynthesisTask
 from monailabel.interfaces.app import MONAILabelApp
@@ -18,7 +24,13 @@ class LesionBrush(MONAILabelApp):
     """One infer task per installed model. MONAI Label finds it as a direct subclass of MONAILabelApp."""
 
     def __init__(self, app_dir: str, studies: str, conf: dict[str, str]) -> None:
-        self.service = Service()
+        prepare()
+        self.folder = cache_folder(studies) if is_address(studies) else Path(studies)
+        try:
+            self.service = Service(studies=self.folder)
+        except LesionBrushError as error:  # another server works on these studies
+            refuse_to_start(error)
+            raise
         super().__init__(
             app_dir,
             studies,
@@ -29,6 +41,8 @@ class LesionBrush(MONAILabelApp):
         )
 
     def init_datastore(self) -> Studies:
+        if is_address(self.studies):
+            return DicomWebStudies(Archive(self.studies), self.folder)
         return Studies(self.studies)
 
     def init_infers(self) -> dict[str, SynthesisTask]:
@@ -40,4 +54,6 @@ class LesionBrush(MONAILabelApp):
     def on_init_complete(self) -> None:
         """The server is about to take requests."""
         super().on_init_complete()
-        install(front_app(self.service, self.datastore()))
+        front = front_app(self.service, self.datastore())
+        fetch_first(front, self.datastore())
+        open_doors(front, self.service, self.folder)

@@ -132,9 +132,14 @@ class Server:
     def leftovers(self, within_s: float = 10.0) -> list[Path]:
         """What stays of our temporary files; the last go after the response is out."""
         deadline = time.monotonic() + within_s
-        while (left := list(self.scratch.rglob("lesionbrush-*"))) and time.monotonic() < deadline:
+        while (left := self._temporary()) and time.monotonic() < deadline:
             time.sleep(0.05)
         return left
+
+    def _temporary(self) -> list[Path]:
+        private = self.studies / ".lesionbrush"
+        inside = [path for name in ("tmp", "accepts") for path in (private / name).glob("*")]
+        return [*self.scratch.rglob("lesionbrush-*"), *inside]
 
 
 def post(

@@ -35,7 +35,7 @@ def test_wrong_options_are_refused_in_one_line(command: Command, arguments: tupl
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "serve", "synthesize", "montage", "models", "train", "evaluate", "bench"]
+    "name", ["demo", "serve", "synthesize", "montage", "models", "train", "evaluate", "bench", "export"]
 )
 def test_every_command_explains_itself(command: Command, name: str) -> None:
     outcome = command(name, "--help")
@@ -45,8 +45,8 @@ def test_every_command_explains_itself(command: Command, name: str) -> None:
 
 class TestParameters:
     def test_json_where_it_is_json_and_text_where_not(self) -> None:
-        given = ["seed=3", "sampler=ddim", "attributes.texture=solid", "attributes.calcified=true"]
-        attributes = {"texture": "solid", "calcified": True}
+        given = ["seed=3", "sampler=ddim", "attributes.texture=solid", "attributes.calcification=solid"]
+        attributes = {"texture": "solid", "calcification": "solid"}
         assert nested(given) == {"seed": 3, "sampler": "ddim", "attributes": attributes}
 
     def test_text_may_hold_an_equals_sign(self) -> None:
@@ -187,7 +187,7 @@ class TestMontage:
 class TestServe:
     def test_hands_over_to_the_server(self, command: Command, tmp_path: Path, monkeypatch) -> None:
         calls = []
-        monkeypatch.setattr("lesionbrush.cli.serve.serve", lambda *given: calls.append(given))
+        monkeypatch.setattr("lesionbrush.cli.serve.serve", lambda *given, tls=None: calls.append(given))
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
@@ -217,6 +217,6 @@ class TestServe:
         assert not (tmp_path / "new").exists()
 
     def test_others_are_warned_of(self) -> None:
-        assert "Whoever reaches" in greeting("0.0.0.0", 8000, Path("studies"))
-        assert "Whoever reaches" not in greeting("127.0.0.1", 8000, Path("studies"))
+        assert "Without TLS whoever listens" in greeting("0.0.0.0", 8000, Path("studies"))
+        assert "Without TLS" not in greeting("127.0.0.1", 8000, Path("studies"))
         assert "http://[::1]:8000" in greeting("::1", 8000, Path("studies"))

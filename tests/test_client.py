@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import threading
@@ -16,7 +15,6 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
-from LesionBrushLib import client as client_module
 from LesionBrushLib.client import Client, ServerError, ServerUnreachable
 from LesionBrushLib.wire import BrokenAnswer, read_answer
 from server_kit import free_port
@@ -255,13 +253,3 @@ def test_an_answer_that_ends_anywhere(cut: int) -> None:
     with pytest.raises(BrokenAnswer):
         read_answer(iter([whole[:cut]]), out)
     assert read_answer((whole[i : i + 1] for i in range(len(whole))), out) == RECORD
-
-
-def test_it_is_python_3_9() -> None:
-    """Slicer's oldest Python: its syntax, and no `X | Y` in a hint, which it cannot evaluate."""
-    for file in Path(client_module.__file__).parent.glob("*.py"):
-        tree = ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 9))
-        hints = [node.annotation for node in ast.walk(tree) if isinstance(node, (ast.arg, ast.AnnAssign))]
-        hints += [node.returns for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-        unions = [ast.unparse(hint) for hint in hints if hint and "|" in ast.unparse(hint)]
-        assert unions == []

@@ -42,7 +42,36 @@ class Law:
         return not known
 
 
-OUTER = ("lesionbrush.server", "lesionbrush.cli", "lesionbrush.training")
+OUTER = ("lesionbrush.server", "lesionbrush.cli", "lesionbrush.training", "lesionbrush.evaluation")
+CLIENT = tuple(
+    f"LesionBrushLib.{name}"
+    for name in (
+        *(
+            "addresses",
+            "answers",
+            "boxes",
+            "client",
+            "diagnosis",
+            "errors",
+            "events",
+            "fetching",
+            "following",
+            "jobs",
+        ),
+        *("orders", "patience", "plain", "sending", "sidecars", "synthesis", "transport", "uploads", "wire"),
+    )
+)
+WITH_QT = tuple(
+    f"LesionBrushLib.{name}" for name in ("form_view", "host", "http_job", "panels", "pictures", "widget")
+)
+LOGIC = tuple(
+    f"LesionBrushLib.{name}"
+    for name in (
+        *("blob", "choices", "compare", "compose", "editing", "files", "helpers", "layout", "logic", "marks"),
+        *("masks", "outline", "parameters", "problems", "propose", "scene_watch", "shipment", "thumbnails"),
+        *("variants", "voxels"),
+    )
+)
 LAWS = {
     "only the server and app/main.py know web frameworks and MONAI Label": Law(
         ("lesionbrush", "LesionBrushLib", "LesionBrush"),
@@ -56,7 +85,7 @@ LAWS = {
     ),
     "the core imports nothing that stands on it": Law(("lesionbrush",), never=frozenset(OUTER), unless=OUTER),
     "the server does not train": Law(
-        ("lesionbrush.server", "main"), never=frozenset({"lesionbrush.training"})
+        ("lesionbrush.server", "main"), never=frozenset({"lesionbrush.training", "lesionbrush.evaluation"})
     ),
     "diffusion knows torch and itself": Law(
         ("lesionbrush.diffusion",), only=frozenset({"torch", "lesionbrush.diffusion"})
@@ -69,7 +98,17 @@ LAWS = {
         ("LesionBrush", "LesionBrushLib"), never=frozenset({"lesionbrush", "torch", "monai"})
     ),
     "the client needs requests and numpy": Law(
-        ("LesionBrushLib.client",), only=frozenset({"requests", "numpy", "LesionBrushLib"})
+        CLIENT, only=frozenset({"requests", "numpy", *CLIENT}), never=frozenset({"LesionBrushLib.logic"})
+    ),
+    "the logic needs what every 3D Slicer has, and sends nothing": Law(
+        LOGIC,
+        only=frozenset({"slicer", "vtk", "numpy", "LesionBrushLib"}),
+        never=frozenset(
+            {"requests", "LesionBrushLib.jobs", "LesionBrushLib.client", "LesionBrushLib.widget"}
+        ),
+    ),
+    "only the panel knows Qt": Law(
+        ("LesionBrushLib",), never=frozenset({"qt", "ctk", "PythonQt"}), unless=WITH_QT
     ),
 }
 
@@ -180,6 +219,8 @@ LIB = "slicer_module/LesionBrush/LesionBrushLib"
         (f"{LIB}/logic.py", "import torch.nn"),
         (f"{LIB}/client.py", "import SimpleITK"),
         (f"{LIB}/client.py", "import slicer"),
+        (f"{LIB}/compare.py", "import scipy"),
+        (f"{LIB}/logic.py", "from .jobs import JobClient"),
     ],
 )
 def test_a_broken_law_is_found(tree, path: str, text: str) -> None:

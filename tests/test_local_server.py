@@ -15,6 +15,7 @@ from lesionbrush.cli import local_server as module
 from lesionbrush.cli.__main__ import exit_when_terminated
 from lesionbrush.cli.local_server import ServerFailed, asking, local_server
 from LesionBrushLib.client import ServerError, ServerUnreachable
+from LesionBrushLib.jobs import Cancelled
 
 STUB = """
 import json, signal, sys
@@ -89,7 +90,12 @@ def test_a_cpu_only_server_sees_no_gpu(stub, tmp_path: Path, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize(
-    "error", [ServerError(422, "empty_mask", "the mask is empty"), ServerUnreachable("gone")]
+    "error",
+    [
+        ServerError(422, "empty_mask", "the mask is empty"),
+        ServerUnreachable("gone"),
+        Cancelled("cancelled there"),
+    ],
 )
 def test_the_servers_own_words_are_kept(error: Exception) -> None:
     with pytest.raises(ServerFailed, match=str(error)), asking():

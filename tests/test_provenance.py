@@ -86,6 +86,7 @@ def test_a_long_name_is_cut_to_what_the_header_holds(provenance: Provenance) -> 
         ("patient.1.nrrd", "patient.1"),
         ("a.b.mha", "a.b"),
         ("ct", "ct"),
+        ("1.2.840.10", "1.2.840.10"),
     ],
 )
 def test_the_name_of_a_sidecar(name: str, expected: str) -> None:

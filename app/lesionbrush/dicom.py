@@ -40,16 +40,30 @@ def read_dicom_series(folder: Path) -> Volume:
     colour, multi-frame), NotACT (another modality, values beyond int16), DamagedFile (an unreadable slice,
     or none at all).
     """
+    slices = sorted_slices(folder)
+    affine = series_affine(slices)
+    return Volume(_hounsfield(slices), affine, SourceHeader(np.dtype(np.int16), affine))
+
+
+def sorted_slices(folder: Path) -> list[pydicom.Dataset]:
+    """Headers of the one CT series in a folder, ascending along the slice normal. Pixels are not looked at.
+
+    They hold the tags needed here and, as `filename`, where the rest is. Raises as `read_dicom_series` does.
+    """
     headers = _image_headers(folder)
     _require_one_ct_series(headers)
     for keyword, count, tolerance in (
         ("Rows", 1, 0), ("Columns", 1, 0), ("PixelSpacing", 2, 1e-4), ("ImageOrientationPatient", 6, 1e-4),
     ):  # fmt: skip
         _require_alike(headers, keyword, count, tolerance)
-    axes = _slice_axes(headers[0])
-    headers.sort(key=lambda header: float(_position(header) @ axes[2]))
-    affine = _affine(headers, axes)
-    return Volume(_hounsfield(headers), affine, SourceHeader(np.dtype(np.int16), affine))
+    normal = _slice_axes(headers[0])[2]
+    headers.sort(key=lambda header: float(_position(header) @ normal))
+    return headers
+
+
+def series_affine(slices: list[pydicom.Dataset]) -> Array:
+    """4x4, voxel index (column, row, slice) -> RAS mm, of sorted slices. Raises UnsupportedSeries."""
+    return _affine(slices, _slice_axes(slices[0]))
 
 
 def _image_headers(folder: Path) -> list[pydicom.Dataset]:

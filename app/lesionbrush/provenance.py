@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import platform
-import re
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
@@ -20,6 +19,7 @@ from lesionbrush.errors import StorageFull
 from lesionbrush.request import SynthesisRequest
 
 SUFFIX = ".provenance.json"
+_VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 class MaskStatistics(BaseModel):
@@ -85,14 +85,33 @@ def now() -> str:
 
 
 def sidecar_path(volume_path: Path) -> Path:
-    """`ct.nii.gz` -> `ct.provenance.json`."""
-    stem = re.sub(r"(\.nii)?\.[^.]*$", "", volume_path.name, flags=re.IGNORECASE)
-    return volume_path.with_name(stem + SUFFIX)
+    """Where the record of a volume is: `ct.nii.gz` -> `ct.provenance.json`.
+
+    It is `ct.nii.gz.provenance.json` when it was written beside say `ct.nrrd`.
+    """
+    own = volume_path.with_name(volume_path.name + SUFFIX)
+    return own if own.exists() else volume_path.with_name(_stem(volume_path) + SUFFIX)
+
+
+def _place_for(volume_path: Path) -> Path:
+    """Where to write the record: two volumes of one name and two types must not share theirs."""
+    stem, name = _stem(volume_path), volume_path.name
+    own_suffix = name[len(stem) :].lower()
+    others = (volume_path.with_name(stem + suffix) for suffix in _VOLUMES if suffix != own_suffix)
+    shared = any(other.exists() for other in others)
+    return volume_path.with_name((name if shared else stem) + SUFFIX)
+
+
+def _stem(volume_path: Path) -> str:
+    """The name without its file type; other dots, as in DICOM UIDs, belong to the name."""
+    name = volume_path.name
+    suffix = next((suffix for suffix in _VOLUMES if name.lower().endswith(suffix)), "")
+    return name[: len(name) - len(suffix)]
 
 
 def write_sidecar(provenance: Provenance, volume_path: Path) -> Path:
     """Write the record beside a volume, all or nothing. StorageFull when the disk is."""
-    path = sidecar_path(volume_path)
+    path = _place_for(volume_path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Time a request, phase by phase, on a large CT with one nodule of 20 mm."""
+"""Time a request, phase by phase, on a large CT with one nodule of 20 mm; or put a server under load."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, OverHttp, Samples, Shape
+from LesionBrushLib.jobs import JobClient, Order, Upload
+
+from lesionbrush.cli import load
+from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, OverHttp, OverJobs, Samples, Shape
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.machine import Machine, this_machine
 from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
@@ -26,7 +29,7 @@ LEAST_MEMORY_REQUESTS = 4
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", choices=("latency",))
+    parser.add_argument("what", choices=("latency", "load"))
     parser.add_argument(
         "--shape", type=int, nargs=3, default=(512, 512, 300), metavar=("I", "J", "K"), help="512 512 300"
     )
@@ -38,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured")
     parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
+    load.add_arguments(parser)
     add_model_argument(parser)
     add_request_arguments(parser)
 
@@ -64,6 +68,8 @@ class Report:
 
 
 def run(options: Namespace) -> int:
+    if options.what == "load":
+        return load.run(options)
     report = _empty_report(options)
     print(f"{report.machine}\n{_subject(report)}\n", flush=True)
     model = load_model(find_model(options.model), "cpu" if options.cpu else None)
@@ -107,6 +113,8 @@ def _measure_server(options: Namespace, files: CaseFiles, report: Report) -> Non
         client.put_image(files.nii, IMAGE_ID)
         server = OverHttp(client, report.model, report.request)
         report.tables += [server.every_phase(files, output, report.repeats) for output in ("box", "volume")]
+        order = Order(report.model, Upload.of(files.mask), IMAGE_ID, report.request.model_dump(mode="json"))
+        report.tables.append(OverJobs(JobClient(client.url), order).every_phase(report.repeats))
         if options.memory:
             ask = partial(server.ask, files, "volume")
             report.memory.append(Memory.after_each("of the server", options.memory, process, ask))

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from LesionBrushLib.client import SUFFIXES, Result
+from LesionBrushLib.jobs import JobClient, Order, Upload, Watch
 
 from lesionbrush.cli.files import Changes, changes_on_disk, require_none_of, volume_suffix
 from lesionbrush.cli.local_server import asking, local_server
@@ -28,7 +29,6 @@ from lesionbrush.registry import find_model, verify_weights
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
-IMAGE_ID = "demo"
 HEADING = """LesionBrush demo: a lesion painted on a CT becomes a CT with that lesion.
 Not a medical device. What comes out is synthetic.
 """
@@ -54,6 +54,13 @@ class Case:
     @property
     def synthetic(self) -> Path:
         return self.out / f"synthetic_ct{volume_suffix(self.ct)}"
+
+    def synthetic_paths(self, variants: int) -> list[Path]:
+        """One for each; a single one has no number."""
+        if variants == 1:
+            return [self.synthetic]
+        suffix = volume_suffix(self.ct)
+        return [self.out / f"synthetic_ct-{n}{suffix}" for n in range(1, variants + 1)]
 
 
 def run(options: Namespace) -> int:
@@ -117,17 +124,23 @@ def _as_sent(ct: Path | None, out: Path) -> Path:
 
 def _over_http(case: Case, model: str, request: SynthesisRequest, phases: Phases) -> Result:
     params = request.model_dump(mode="json", exclude={"label"})  # the mask that is sent has only one
+    order = Order(model, Upload.of(case.mask), Upload.of(case.ct), params)
     with ExitStack() as stack:
         studies = Path(stack.enter_context(TemporaryDirectory(prefix="lesionbrush-demo-")))
         with phases.phase("starting the server"):
-            client, _ = stack.enter_context(local_server(studies, case.out / "server.log"))
+            started, _ = stack.enter_context(local_server(studies, case.out / "server.log"))
         stack.enter_context(asking())
+        client = JobClient(started.url)
         with phases.phase("sending the CT"):
-            client.put_image(case.ct, IMAGE_ID)
-        with phases.phase("sending the mask, getting the synthetic CT"):
-            return client.infer(
-                model, image_id=IMAGE_ID, mask_path=case.mask, out_path=case.synthetic, params=params
-            )
+            client.put_reference(case.ct)
+        with phases.steps("sending the mask, synthesizing (Ctrl-C cancels)") as bar:
+            watch = Watch(on_status=lambda job: bar(job.step, job.steps))
+            outcome = client.synthesize(order, watch)
+        with phases.phase("getting the synthetic CT"):
+            paths = case.synthetic_paths(len(outcome.boxes))
+            for n, path in enumerate(paths, 1):
+                client.download_volume(str(outcome.job_id), n, path)
+        return Result(paths, outcome.provenances, outcome.provenances[0]["seconds"])
 
 
 def _draw(case: Case, synthetic: Path, model: str) -> Path:

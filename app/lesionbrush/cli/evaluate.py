@@ -1,4 +1,8 @@
-"""Measure a model on patients it never saw: figures.json, and a sheet of real beside synthetic."""
+"""Measure a model on patients it never saw.
+
+`evaluate lesions` measures everything and writes report.html and report.json; `evaluate MODEL` measures HU
+and the seam alone and writes figures.json and a sheet.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +10,68 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
+from lesionbrush.cli.machine import this_machine
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.registry import find_model
-from lesionbrush.training.evaluate import evaluate
-from lesionbrush.training.export import update_card
+
+LESIONS = "lesions"
+DEFAULT_MODEL = "lung_lesion"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("model", help="name of an installed model")
+    parser.add_argument("what", metavar="lesions | MODEL", help="the full report, or a model's card figures")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--cases", type=int, default=0, metavar="N", help="use only N nodules")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="for `lesions` (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="for `lesions`: 16 nodules, less of everything")
+    parser.add_argument("--parts", metavar="A,B", help="for `lesions`: only these parts")
     parser.add_argument("--update-card", action="store_true", help="write the figures into the model's card")
 
 
 def run(options: Namespace) -> int:
-    figures = evaluate(options.model, options.data, options.out, options.cases)
+    if options.cases < 0:
+        raise InvalidRequest(f"--cases {options.cases}: give a number of nodules, or leave it out for all")
+    return lesions(options) if options.what == LESIONS else card_figures(options)
+
+
+def lesions(options: Namespace) -> int:
+    """The full report. A part that is not known is refused before anything is measured."""
+    from lesionbrush.evaluation.report import text
+    from lesionbrush.evaluation.study import PARTS, Study, run_study
+
+    parts = options.parts.split(",") if options.parts else list(PARTS)
+    if unknown := [name for name in parts if name not in PARTS]:
+        raise InvalidRequest(f"--parts {','.join(unknown)}: known are {', '.join(PARTS)}")
+    if options.update_card:
+        raise InvalidRequest("--update-card belongs to `evaluate MODEL`, whose figures the card holds")
+    study = Study(
+        options.model,
+        options.data,
+        options.out,
+        options.cases,
+        options.quick,
+        tuple(parts),
+        str(this_machine()),
+    )
+    report = run_study(study, say=print)
+    for section in report.sections:
+        for figure in section.figures:
+            goal = "" if figure.goal is None else f", goal {figure.goal}: {'met' if figure.met else 'missed'}"
+            floor = f", real {text(figure.floor)}" if figure.floor else ""
+            print(f"{figure.name}: {text(figure.value)}{floor}{goal}")
+    print(f"{options.out / 'report.html'}, {options.out / 'report.json'} ({report.seconds:.0f} s)")
+    return 0
+
+
+def card_figures(options: Namespace) -> int:
+    from lesionbrush.training.evaluate import evaluate
+    from lesionbrush.training.export import update_card
+
+    figures = evaluate(options.what, options.data, options.out, options.cases)
     for name, value in asdict(figures).items():
         print(f"{name}: {value:g}")
     print(f"{options.out / 'figures.json'}, {options.out / 'sheet.png'}")
     if options.update_card:
-        update_card(find_model(options.model).folder, figures=asdict(figures))
+        update_card(find_model(options.what).folder, figures=asdict(figures))
     return 0

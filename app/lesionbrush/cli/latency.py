@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from LesionBrushLib.client import Client
+from LesionBrushLib.jobs import JobClient, JobFailed, Order
 from tqdm import trange
 
 from lesionbrush.cli.machine import resident_mb
@@ -185,6 +186,36 @@ class OverHttp:
             self.model, image_id=IMAGE_ID, mask_path=files.mask, out_path=out, params=params
         )
         return answer.seconds
+
+
+@dataclass(frozen=True)
+class OverJobs:
+    """Jobs on a server that has the CT already, as the Slicer module asks for them."""
+
+    client: JobClient
+    order: Order
+
+    def every_phase(self, repeats: int) -> Samples:
+        """From the mask to the box, checked and in memory; and into a copy of a CT is one copy more."""
+        samples = Samples("over job routes, the CT is on the server")
+        self.ask(Samples(""))
+        for _ in trange(repeats, desc=samples.title, leave=False):
+            self.ask(samples)
+        samples.total("submit to box", (SUBMIT, FOLLOW, GET_BOX))
+        return samples
+
+    def ask(self, samples: Samples) -> None:
+        with samples.timed(SUBMIT):
+            job = self.client.submit(self.order)
+        with samples.timed(FOLLOW):
+            last = self.client.follow(job.id)
+        if last.state != "done":
+            raise JobFailed(last)
+        with samples.timed(GET_BOX):
+            self.client.box(job.id)
+
+
+SUBMIT, FOLLOW, GET_BOX = "submit the mask", "follow to the end", "get the box"
 
 
 @dataclass(frozen=True)

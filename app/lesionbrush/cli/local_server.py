@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from LesionBrushLib.client import Client, ServerError, ServerUnreachable
+from LesionBrushLib.jobs import Cancelled
 
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.server.serve import APP, QUIET
@@ -57,7 +58,7 @@ def asking() -> Iterator[None]:
     """Turn what the client raises into ServerFailed, with the server's own words."""
     try:
         yield
-    except (ServerError, ServerUnreachable) as error:
+    except (ServerError, ServerUnreachable, Cancelled) as error:
         raise ServerFailed(str(error)) from error
 
 

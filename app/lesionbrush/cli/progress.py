@@ -41,6 +41,16 @@ class Phases:
             self._show(text, self.seconds[text])
             print(file=self.out, flush=True)
 
+    @contextmanager
+    def steps(self, text: str) -> Iterator[StepBar]:
+        """As `phase`, for work that counts its steps."""
+        began = time.perf_counter()
+        with StepBar() as bar:
+            yield bar
+        self.seconds[text] = time.perf_counter() - began
+        self._show(text, self.seconds[text])
+        print(file=self.out, flush=True)
+
     def _tick(self, text: str, began: float, done: Event) -> None:
         live = self.out.isatty()
         if live:

@@ -8,6 +8,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from lesionbrush.io import read_volume
+from lesionbrush.server.limits import check_volume
 from lesionbrush.volume import Volume, require_ct
 
 LIMIT_BYTES = 2_000_000_000
@@ -19,7 +20,8 @@ class _Entry(NamedTuple):
 
 
 def read_ct(path: Path) -> Volume:
-    """A CT whose voxels nobody can change. Raises what `read_volume` and `require_ct` raise."""
+    """A CT whose voxels nobody can change. Raises as `check_volume`, `read_volume` and `require_ct` do."""
+    check_volume(path)
     volume = require_ct(read_volume(path))
     volume.array.setflags(write=False)
     return volume
@@ -36,8 +38,7 @@ class ReferenceCache:
     def get(self, path: Path) -> Volume:
         """Raises what `read_ct` raises. One file is read at a time, so that no CT is in memory twice."""
         with self._lock:
-            about = path.stat()
-            stamp = (about.st_mtime_ns, about.st_size)
+            stamp = _stamp(path)
             entry = self._entries.pop(path, None)
             if entry is None or entry.stamp != stamp:
                 entry = _Entry(stamp, read_ct(path))
@@ -45,6 +46,18 @@ class ReferenceCache:
             self._shrink()
             return entry.volume
 
+    def keep(self, path: Path, volume: Volume) -> None:
+        """Take over what `read_ct` made of a file elsewhere."""
+        with self._lock:
+            self._entries[path] = _Entry(_stamp(path), volume)
+            self._entries.move_to_end(path)
+            self._shrink()
+
     def _shrink(self) -> None:
         while sum(entry.volume.array.nbytes for entry in self._entries.values()) > self.limit_bytes:
             self._entries.popitem(last=False)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size

@@ -6,55 +6,43 @@ event loop stays free. What touches MONAI Label's datastore is `async`, and so r
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, NamedTuple
 
+from anyio import move_on_after
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from monailabel.endpoints.user.auth import RBAC
 from pydantic import BaseModel, ConfigDict
 
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.request import parse_request
+from lesionbrush.server.deps import TheClient, TheService, TheStudies, Workspace
+from lesionbrush.server.downloads import router as downloads
 from lesionbrush.server.errors import HANDLERS
-from lesionbrush.server.inference import Job, Service, run_inference
+from lesionbrush.server.inference import Job, Service, output_of, submitted
+from lesionbrush.server.job_routes import PREFIX, job_app
+from lesionbrush.server.jobs.board import Jobs
+from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.replies import Kind, reply
 from lesionbrush.server.studies import Studies
 from lesionbrush.server.uploads import receive_mask, receive_reference, stored, suffix_of
 
-router = APIRouter(dependencies=[Depends(RBAC("*"))])  # MONAI Label's access control, where it is switched on
+HANG_UP_S = 1.0
+"""How often it is looked whether the client is still there."""
+
+router = APIRouter()
 
 
 def front_app(service: Service, studies: Studies) -> FastAPI:
     app = FastAPI(openapi_url=None, exception_handlers=HANDLERS)
     app.state.service, app.state.studies = service, studies
     app.include_router(router)
+    app.include_router(downloads)
+    app.mount(PREFIX, job_app(service, studies))
     return app
-
-
-def the_service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
-
-
-def the_studies(request: Request) -> Studies:
-    studies: Studies = request.app.state.studies
-    return studies
-
-
-def workspace() -> Iterator[Path]:
-    """A private folder (0700) that goes once the response is out, or the request has failed."""
-    with TemporaryDirectory(prefix="lesionbrush-") as folder:
-        yield Path(folder)
-
-
-TheService = Annotated[Service, Depends(the_service)]
-TheStudies = Annotated[Studies, Depends(the_studies)]
-Workspace = Annotated[Path, Depends(workspace)]
 
 
 class InferQuery(BaseModel):
@@ -116,11 +104,32 @@ def _result_suffix(query: InferQuery, reference: Path) -> str:
 
 
 @router.post("/infer/{model}")
-def infer(
-    job: Annotated[Job, Depends(received_job)], query: Annotated[InferQuery, Query()], service: TheService
+async def infer(
+    request: Request,
+    job: Annotated[Job, Depends(received_job)],
+    query: Annotated[InferQuery, Query()],
+    service: TheService,
+    client: TheClient,
 ) -> Response:
-    """The reference CT with the lesion in it."""
-    return reply(run_inference(service, job), query.output)
+    """The reference CT with the lesion in it. Waits for its turn among the jobs."""
+    record, work = submitted(service, job, client, f"infer {job.model}")
+    await _over(request, service.jobs, record)
+    return reply(await run_in_threadpool(output_of, service, record, work), query.output)
+
+
+async def _over(request: Request, jobs: Jobs, record: JobRecord) -> None:
+    """Return once the job is over; it is cancelled when its client hangs up, or the server stops."""
+    try:
+        with record.feed.listening() as bell:
+            while not record.state.over:
+                if await request.is_disconnected():
+                    jobs.cancel(record, "cancelled: its client hung up")
+                with move_on_after(HANG_UP_S):
+                    await bell.wait()
+                bell.clear()
+    except asyncio.CancelledError:
+        jobs.cancel(record)
+        raise
 
 
 @router.get("/datastore/")

@@ -10,24 +10,13 @@ from typing import Any
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
-from lesionbrush.errors import InvalidRequest, LesionBrushError, WeightsError
-from lesionbrush.registry import InstalledModel, verify_weights
+from lesionbrush.errors import InvalidRequest, LesionBrushError
+from lesionbrush.registry import InstalledModel
 from lesionbrush.request import SynthesisRequest, parse_request
 from lesionbrush.server.errors import STATUS, detail
+from lesionbrush.server.facts import card_facts, request_schema
 from lesionbrush.server.inference import Job, Output, Service, run_inference
 from lesionbrush.server.uploads import suffix_of
-
-_FACTS = {
-    "title",
-    "makes",
-    "system",
-    "spacing_mm",
-    "window_hu",
-    "weights_license",
-    "attribution",
-    "limits",
-    "figures",
-}
 
 
 class SynthesisTask(InferTask):
@@ -37,23 +26,18 @@ class SynthesisTask(InferTask):
         card = installed.card
         super().__init__(InferType.OTHERS, ["lesion"], 3, f"{card.title}: {card.makes}", options())
         self.service, self.installed = service, installed
-        self._checked: tuple[tuple[int, int] | None, str | None] | None = None
 
     def is_valid(self) -> bool:
         """Always listed; `problem` says why one with bad weights cannot run."""
         return True
 
     def info(self) -> dict[str, Any]:
-        facts = self.installed.card.model_dump(mode="json", include=_FACTS)
-        schema = SynthesisRequest.model_json_schema()
-        return {**super().info(), "card": facts, "schema": schema, "problem": self.problem()}
+        facts = {"card": card_facts(self.installed.card), "schema": request_schema()}
+        return {**super().info(), **facts, "problem": self.problem()}
 
     def problem(self) -> str | None:
-        """What is wrong with the weights; they are hashed again only when the file has changed."""
-        stamp = _stamp(self.installed.weights)
-        if self._checked is None or self._checked[0] != stamp:
-            self._checked = stamp, _problem(self.installed)
-        return self._checked[1]
+        """What is wrong with the weights."""
+        return self.service.weights.problem(self.installed)
 
     def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         try:
@@ -95,19 +79,3 @@ def options() -> dict[str, Any]:
         elif isinstance(default, (int, float, str)):
             flat[name] = default
     return flat
-
-
-def _stamp(weights: Path) -> tuple[int, int] | None:
-    try:
-        about = weights.stat()
-    except OSError:
-        return None
-    return about.st_mtime_ns, about.st_size
-
-
-def _problem(installed: InstalledModel) -> str | None:
-    try:
-        verify_weights(installed)
-    except WeightsError as error:
-        return str(error)
-    return None

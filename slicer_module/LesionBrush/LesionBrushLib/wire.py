@@ -1,13 +1,14 @@
-"""multipart/form-data (RFC 7578), both ways, without a volume in memory."""
+"""Bodies of requests, and multipart/form-data (RFC 7578) both ways, without a volume in memory."""
 
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Callable, NamedTuple, Optional
+from typing import IO, Any, Callable, NamedTuple, Optional, Union
 from uuid import uuid4
 
 CHUNK_BYTES = 1 << 20
+SENT_AT_ONCE_BYTES = 1 << 18  # small, so that a cancel is heard on a slow line
 OnProgress = Callable[[int, int], None]
 
 
@@ -16,10 +17,29 @@ class BrokenAnswer(ValueError):
 
 
 class FilePart(NamedTuple):
-    """A file to send. name: what the server is told, never where it is on this machine."""
+    """A file, or the bytes of one. name: what the server is told, never where it is on this machine."""
 
     name: str
-    path: Path
+    source: Union[Path, bytes]
+
+
+class Body:
+    """What a request sends: bytes, or a file that is read meanwhile.
+
+    on_progress: called with (bytes sent, bytes in all); what it raises ends the request.
+    """
+
+    def __init__(
+        self, source: Union[Path, bytes], content_type: str, on_progress: Optional[OnProgress] = None
+    ) -> None:
+        self.source, self.content_type, self.on_progress = source, content_type, on_progress
+        self._length = _size(source)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return _counted(_pieces(self.source), len(self), self.on_progress)
 
 
 class Form:
@@ -37,8 +57,8 @@ class Form:
         self._files = [
             (
                 self._head(f'name="{name}"; filename="{part.name}"', "").encode(),
-                part.path,
-                part.path.stat().st_size,
+                part.source,
+                _size(part.source),
             )
             for name, part in files.items()
         ]
@@ -56,21 +76,37 @@ class Form:
         return len(self._fields.encode()) + files + len(self._tail)
 
     def __iter__(self) -> Iterator[bytes]:
-        sent, total = 0, len(self)
-        for chunk in self._chunks():
-            yield chunk
-            sent += len(chunk)
-            if self.on_progress is not None:
-                self.on_progress(sent, total)
+        return _counted(self._chunks(), len(self), self.on_progress)
 
     def _chunks(self) -> Iterator[bytes]:
         yield self._fields.encode()
-        for head, path, _ in self._files:
+        for head, source, _ in self._files:
             yield head
-            with path.open("rb") as stream:
-                yield from iter(lambda: stream.read(CHUNK_BYTES), b"")
+            yield from _pieces(source)
             yield b"\r\n"
         yield self._tail
+
+
+def _size(source: Union[Path, bytes]) -> int:
+    return len(source) if isinstance(source, bytes) else source.stat().st_size
+
+
+def _pieces(source: Union[Path, bytes]) -> Iterator[bytes]:
+    if isinstance(source, bytes):
+        for start in range(0, len(source), SENT_AT_ONCE_BYTES):
+            yield source[start : start + SENT_AT_ONCE_BYTES]
+        return
+    with source.open("rb") as stream:
+        yield from iter(lambda: stream.read(SENT_AT_ONCE_BYTES), b"")
+
+
+def _counted(pieces: Iterator[bytes], total: int, on_progress: Optional[OnProgress]) -> Iterator[bytes]:
+    sent = 0
+    for piece in pieces:
+        yield piece
+        sent += len(piece)
+        if on_progress is not None:
+            on_progress(sent, total)
 
 
 class _Chunks(io.RawIOBase):

@@ -1,0 +1,51 @@
+"""The report as one HTML file that needs nothing else, and as JSON."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lesionbrush.evaluation.results import Report
+from lesionbrush.evaluation.statistics import Estimate
+
+PAGE = "report.html.j2"
+
+
+def text(estimate: Estimate) -> str:
+    """1.23 (1.1 to 1.4), or a word where it could not be measured."""
+    if estimate.value is None:
+        return "not measurable"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.3g}"
+    return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"
+
+
+def html(report: Report, folder: Path) -> str:
+    """The page, with the pictures of `folder` inside it. Everything that is not ours is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def encoded(file: str) -> str:
+        return base64.b64encode((folder / file).read_bytes()).decode("ascii")
+
+    trained = ", ".join(f"{name} {value:g}" for name, value in report.trained.items())
+    page = environment.get_template(PAGE)
+    return page.render(report=report, trained=trained, encoded=encoded, text=text)
+
+
+def write(report: Report, folder: Path) -> tuple[Path, Path]:
+    """report.json and report.html, whole or not at all."""
+    texts = {"report.json": report.model_dump_json(indent=1), "report.html": html(report, folder)}
+    for name, content in texts.items():
+        draft = folder / f".{name}"
+        draft.write_text(content, encoding="utf-8")
+        os.replace(draft, folder / name)
+    return folder / "report.json", folder / "report.html"

@@ -1,0 +1,139 @@
+"""Picture sheets: a test for readers, a grid of attributes, and the hard cases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from tqdm import tqdm
+
+from lesionbrush.evaluation.bench import Bench
+from lesionbrush.evaluation.control import sweep_nodules
+from lesionbrush.evaluation.hosts import Host, load_hosts
+from lesionbrush.evaluation.results import Picture, Section
+from lesionbrush.montage import LUNG, SOFT, Panel, Window, montage, sheet
+from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.roi import Orientation
+from lesionbrush.volume import Volume
+
+QUIZ = 64
+FIELD_MM = 32.0
+GRID: tuple[tuple[str, dict[str, object]], ...] = (
+    ("ground glass", {"texture": "ground_glass"}),
+    ("part-solid", {"texture": "part_solid"}),
+    ("solid", {"texture": "solid"}),
+    ("margin 0", {"margin": 0.0}),
+    ("margin 1", {"margin": 1.0}),
+    ("spiculation 0", {"spiculation": 0.0}),
+    ("spiculation 1", {"spiculation": 1.0}),
+    ("lobulation 1", {"lobulation": 1.0}),
+    ("calcified", {"calcification": "solid"}),
+    ("-400 HU", {"texture": None, "mean_hu": -400.0}),
+    ("spread 200 HU", {"heterogeneity_hu": 200.0}),
+)
+
+
+def box_panels(ct: Volume, mask: Volume, windows: Sequence[Window], caption: str) -> list[Panel]:
+    """The axial slice with most of the mask, in each window, radiological convention."""
+    turned = Orientation.of(ct.affine)
+    k = int(turned.view(mask.array > 0).sum(axis=(1, 2)).argmax())
+    _, row_mm, column_mm = turned.spacing_mm(ct.spacing_mm)
+    hu = turned.view(ct.array)[k, ::-1, ::-1]
+    return [Panel(hu, (row_mm, column_mm), window, caption) for window in windows]
+
+
+def field(panel: Panel, mask_slice: np.ndarray, side_mm: float = FIELD_MM) -> Panel:
+    """The part of a panel of at most `side_mm` around the mask's slice."""
+    rows, columns = np.nonzero(mask_slice)
+    centre = (rows.mean(), columns.mean())
+    parts = []
+    for middle, mm, size in zip(centre, panel.spacing_mm, panel.hu.shape, strict=True):
+        half = max(4, round(side_mm / mm / 2))
+        start = int(np.clip(round(middle) - half, 0, max(0, size - 2 * half)))
+        parts.append(slice(start, min(size, start + 2 * half)))
+    return replace(panel, hu=panel.hu[tuple(parts)])
+
+
+def _shown(ct: Volume, mask: Volume, window: Window, caption: str) -> Panel:
+    (panel,), (outline,) = (box_panels(volume, mask, (window,), caption) for volume in (ct, mask))
+    return field(panel, outline.hu > 0)
+
+
+def pictures(bench: Bench) -> Section:
+    """All sheets."""
+    return Section(
+        name="pictures",
+        title="Pictures",
+        text="The first sheet is a test: which are real? The second is its key. Half of the nodules are "
+        "real, the other half made anew under their masks from the readers' scores.",
+        pictures=(*_quiz(bench), _grid(bench), *_special(bench)),
+    )
+
+
+def _quiz(bench: Bench) -> list[Picture]:
+    """64 nodules in the lung window, shuffled, half of them ours; and the key."""
+    rng, chosen = np.random.default_rng(1), bench.spread(QUIZ)
+    made = dict(zip((n.name for n in bench.nodules), bench.made("readers"), strict=True))
+    ours = rng.permutation(np.arange(len(chosen)) < len(chosen) // 2)
+    order = rng.permutation(len(chosen))
+    panels, key = [], []
+    for number, k in enumerate(order, start=1):
+        nodule, crop = chosen[k], chosen[k].case.crop
+        ct = crop.with_array(made[nodule.name]) if ours[k] else crop
+        panel = _shown(ct, nodule.case.mask, LUNG, f"{number}")
+        panels.append(panel)
+        key.append(replace(panel, caption=f"{number} {'synthetic' if ours[k] else 'real'}"))
+    text = f"{len(panels)} held-out nodules, shuffled, half of them synthetic"
+    return [
+        bench.picture(sheet(panels, 8, panel_px=150), "quiz.png", text),
+        bench.picture(sheet(key, 8, panel_px=150), "quiz_key.png", "The key."),
+    ]
+
+
+def _grid(bench: Bench) -> Picture:
+    """One mask; rows: attributes asked for; columns: the real nodule, then seeds, in two windows."""
+    nodule = sweep_nodules(bench)[0]
+    panels, seeds = [], range(bench.plan.grid_seeds)
+    crop, mask = nodule.case.crop, nodule.case.mask
+    for name, asked in tqdm(GRID, desc="attribute grid", unit="row"):
+        attributes = Attributes.model_validate(asked)
+        made = [crop.with_array(bench.maker.one(nodule, attributes, seed)) for seed in seeds]
+        panels += [_shown(ct, mask, LUNG, name) for ct in made] + [
+            _shown(ct, mask, SOFT, name) for ct in made
+        ]
+    picture = sheet(panels, 2 * len(seeds), panel_px=170)
+    return bench.picture(
+        picture, "grid.png", "One mask. Rows: what was asked; columns: seeds, lung then soft tissue."
+    )
+
+
+SPECIAL_RADIUS_MM = 6.0
+
+
+def _special(bench: Bench) -> list[Picture]:
+    """Lesions in whole chest CTs: at hard places, small and large, in thin and thick slices."""
+    hosts = load_hosts(bench.data)
+    if not hosts:
+        return []
+    finest = min(hosts, key=lambda host: host.ct.spacing_mm[2])
+    held_out = next((host for host in hosts if host.nodules), hosts[0])
+    cases: list[tuple[Host, str, np.ndarray, float]] = []
+    for name, place in held_out.sites(SPECIAL_RADIUS_MM):
+        cases.append((held_out, name, place, SPECIAL_RADIUS_MM))
+    for radius_mm in (2.0, 17.5):
+        cases += [(finest, f"{2 * radius_mm:g} mm", p, radius_mm) for p in _open(finest, radius_mm)]
+    thick = finest.thick(5.0)
+    cases += [(finest, "1 mm slices", p, 7.0) for p in _open(finest, 7.0)]
+    cases += [(thick, "5 mm slices", p, 7.0) for p in _open(thick, 7.0)]
+    out = []
+    for k, (host, name, place, radius_mm) in enumerate(tqdm(cases, desc="special cases", unit="lesion")):
+        mask = host.blob(place, radius_mm, seed=k)
+        made = bench.maker.make(host.ct, mask, SynthesisRequest())
+        image = montage(host.ct, mask, host.ct.with_array(made.arrays[0]), field_mm=64.0, panel_px=230)
+        out.append(bench.picture(image, f"special_{k:02d}.png", f"{name}: {host.name}"))
+    return out
+
+
+def _open(host: Host, radius_mm: float) -> list[np.ndarray]:
+    return [place for name, place in host.sites(radius_mm) if name == "open lung"]

@@ -1,0 +1,95 @@
+"""Syntheses for an evaluation, kept on disk: a second run with the same weights asks the model nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import lesionbrush
+from lesionbrush.evaluation.cases import Nodule
+from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.synthesize import Model, synthesize
+from lesionbrush.volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What came of one request: HU on the grid of the CT per variant, and seconds per variant."""
+
+    arrays: tuple[np.ndarray, ...]
+    seconds: float
+
+
+class Maker:
+    """Asks the model, or its own folder if it has asked the same before."""
+
+    def __init__(self, model: Model, folder: Path) -> None:
+        self.model, self.folder = model, folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def make(self, ct: Volume, mask: Volume, request: SynthesisRequest) -> Made:
+        """Every variant of a request; see `synthesize` for what it raises."""
+        path = self.folder / f"{self._key(ct, mask, request)}.npz"
+        if not path.exists():
+            self._ask(ct, mask, request, path)
+        with np.load(path) as file:
+            boxes, offset, seconds = file["boxes"], file["offset"], float(file["seconds"])
+        return Made(tuple(_put(ct.array, box, offset) for box in boxes), seconds)
+
+    def one(self, nodule: Nodule, attributes: Attributes, seed: int = 0) -> np.ndarray:
+        """HU of the crop with the nodule made anew."""
+        request = SynthesisRequest(attributes=attributes, seed=seed)
+        return self.make(nodule.case.crop, nodule.case.mask, request).arrays[0]
+
+    def all(
+        self, nodules: Sequence[Nodule], attributes: Sequence[Attributes], title: str
+    ) -> list[np.ndarray]:
+        """One synthesis per nodule, with a progress bar."""
+        pairs = tqdm(list(zip(nodules, attributes, strict=True)), desc=title, unit="lesion")
+        return [self.one(nodule, asked) for nodule, asked in pairs]
+
+    def _ask(self, ct: Volume, mask: Volume, request: SynthesisRequest, path: Path) -> None:
+        made = synthesize(ct, mask, request, self.model)
+        seconds = sum(made[0].provenance.seconds.values()) / len(made)
+        boxes, offset = np.stack([synthesis.box for synthesis in made]), np.array(made[0].offset)
+        draft = path.with_suffix(".draft.npz")
+        np.savez_compressed(draft, boxes=boxes, offset=offset, seconds=seconds)
+        os.replace(draft, path)
+
+    def _key(self, ct: Volume, mask: Volume, request: SynthesisRequest) -> str:
+        digest = hashlib.sha256()
+        for part in (
+            code_digest(),
+            self.model.card.weights_sha256,
+            request.model_dump_json(),
+            ct.voxel_sha256,
+        ):
+            digest.update(part.encode())
+        digest.update(np.round(ct.affine, 4).tobytes())
+        digest.update(np.packbits(np.ascontiguousarray(mask.array > 0)).tobytes())
+        return digest.hexdigest()[:32]
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 of the code that turns weights into voxels: other code, other syntheses."""
+    root, digest = Path(lesionbrush.__file__).parent, hashlib.sha256()
+    files = [root / name for name in ("synthesize.py", "roi.py", "boxes.py", "attributes.py", "request.py")]
+    for package in ("systems", "diffusion", "networks"):
+        files += sorted((root / package).glob("*.py"))
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _put(array: np.ndarray, box: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    out = array.copy(order="K")
+    out[tuple(slice(o, o + n) for o, n in zip(offset, box.shape, strict=True))] = box
+    return out

@@ -1,0 +1,76 @@
+"""What is said of the installed models."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lesionbrush.errors import WeightsError
+from lesionbrush.registry import InstalledModel, ModelCard, list_models, verify_weights
+from lesionbrush.request import SynthesisRequest
+
+_FACTS = {
+    "title",
+    "makes",
+    "system",
+    "spacing_mm",
+    "window_hu",
+    "weights_license",
+    "attribution",
+    "limits",
+    "figures",
+}
+
+
+@cache
+def request_schema() -> dict[str, Any]:
+    """JSON schema of the parameters. Made once: it takes milliseconds of the event loop."""
+    return SynthesisRequest.model_json_schema()
+
+
+def card_facts(card: ModelCard) -> dict[str, Any]:
+    facts: dict[str, Any] = card.model_dump(mode="json", include=_FACTS)
+    return facts
+
+
+class WeightsCheck:
+    """What is wrong with the weights of a model; they are hashed again only when the file has changed."""
+
+    def __init__(self) -> None:
+        self._checked: dict[Path, tuple[tuple[int, int] | None, str, str | None]] = {}
+
+    def problem(self, installed: InstalledModel) -> str | None:
+        stamp, wanted = _stamp(installed.weights), installed.card.weights_sha256
+        known = self._checked.get(installed.weights)
+        if known is None or known[:2] != (stamp, wanted):
+            known = self._checked[installed.weights] = (stamp, wanted, _problem(installed))
+        return known[2]
+
+
+def model_facts(root: Path | None, check: WeightsCheck) -> dict[str, dict[str, Any]]:
+    """By name: `card`, `schema`, `problem` (None when it can run). Raises WeightsError for a damaged card."""
+    return {
+        model.card.name: {
+            "card": card_facts(model.card),
+            "schema": request_schema(),
+            "problem": check.problem(model),
+        }
+        for model in list_models(root)
+    }
+
+
+def _stamp(weights: Path) -> tuple[int, int] | None:
+    try:
+        about = weights.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+def _problem(installed: InstalledModel) -> str | None:
+    try:
+        verify_weights(installed)
+    except WeightsError as error:
+        return str(error)
+    return None

@@ -1,0 +1,28 @@
+"""A small picture of what is becoming of a lesion."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from lesionbrush.montage import LUNG
+
+EVERY_STEPS = 3
+
+
+def middle_slice_png(hu: np.ndarray) -> bytes:
+    """PNG of the middle axial slice in the lung window, patient's right on the left, front up.
+
+    hu: (Z, Y, X) to superior, anterior, right: the ROI, whose middle is the middle of the lesion.
+    """
+    slice_hu = hu[hu.shape[0] // 2, ::-1, ::-1]
+    stream = io.BytesIO()
+    Image.fromarray(LUNG.to_grey(slice_hu)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def wanted(step: int) -> bool:
+    """The first, and every few after it. step counts from 1."""
+    return step % EVERY_STEPS == 1

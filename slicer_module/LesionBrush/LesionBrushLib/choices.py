@@ -1,0 +1,57 @@
+"""What the user has chosen, or not yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .editing import empty_segment
+from .helpers import is_helper
+from .parameters import Parameters
+from .problems import NotReady
+
+
+def references(scene: Any) -> list[Any]:
+    """Volumes a user may choose as the CT; synthetic ones too, for a second lesion."""
+    kind = "vtkMRMLScalarVolumeNode"
+    nodes = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
+    return [node for node in nodes if node.GetClassName() == kind and not is_helper(node)]
+
+
+def missing(chosen: Parameters) -> list[str]:
+    """What has to be chosen or painted before a synthesis, as sentences."""
+    found, segment = [], chosen_segment(chosen)
+    if chosen.reference is None:
+        found.append("choose a CT")
+    if not segment:
+        found.append("paint a lesion, or propose one")
+    elif empty_segment(chosen.segmentation, segment):
+        found.append("the chosen segment is empty: paint a lesion, or propose one")
+    if not chosen.model:
+        found.append("connect to a server and choose a model")
+    return found
+
+
+def chosen_reference(chosen: Parameters) -> Any:
+    """Raises NotReady."""
+    if chosen.reference is None:
+        raise NotReady("choose a CT first")
+    return chosen.reference
+
+
+def chosen_segment(chosen: Parameters) -> str:
+    """ID of the chosen segment; the first one when none is chosen; "" when there is none."""
+    if chosen.segmentation is None:
+        return ""
+    data = chosen.segmentation.GetSegmentation()
+    if chosen.segment_id and data.GetSegment(chosen.segment_id) is not None:
+        return chosen.segment_id
+    return str(data.GetNthSegmentID(0)) if data.GetNumberOfSegments() else ""
+
+
+def crosshair(scene: Any) -> Sequence[float]:
+    """World RAS, mm. Raises NotReady."""
+    node = scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if node is None:
+        raise NotReady("there is no crosshair in this scene: move the mouse over a slice view first")
+    return list(node.GetCrosshairRAS())

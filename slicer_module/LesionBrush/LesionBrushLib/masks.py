@@ -1,0 +1,173 @@
+"""From painted segments to voxels on the grid of the CT, and back."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from .problems import EmptyMask, NotReady
+from .voxels import Grid, to_numpy, to_vtk
+
+BINARY = "Binary labelmap"
+
+
+def segment_mask(segmentation: Any, segment_id: str, reference: Any) -> np.ndarray:
+    """(k, j, i) uint8 0/1 of one segment on the grid of the reference volume.
+
+    The segment may be painted on another grid, come as a surface, and both nodes may be under transforms; the
+    nearest painted voxel counts. Neither node is changed. Raises NotReady (no such segment) and EmptyMask
+    (nothing painted, or nothing of it inside the CT).
+    """
+    part, (i, j, k) = segment_part(segmentation, segment_id, reference)
+    shape_ijk = Grid.of(reference).shape_ijk
+    mask = np.zeros(shape_ijk[::-1], np.uint8)
+    mask[k : k + part.shape[0], j : j + part.shape[1], i : i + part.shape[2]] = part
+    return mask
+
+
+def segment_part(
+    segmentation: Any, segment_id: str, reference: Any
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """`segment_mask`, but only a box with all of the segment, and the index (i, j, k) of its first voxel.
+
+    Resampling a whole CT takes seconds, a box none.
+    """
+    name = _name(segmentation, segment_id)
+    painted = _labelmap(segmentation, segment_id)
+    if painted is None or not _any(painted):
+        raise EmptyMask(f"{name} is empty: paint the lesion first")
+    grid, transform = Grid.of(reference), _between(segmentation, reference)
+    low, high = _reach(painted, grid, transform)
+    outside = f"{name} lies outside {reference.GetName()}: paint on this CT, or choose the other one"
+    if (low >= high).any():
+        raise EmptyMask(outside)
+    first = (int(low[0]), int(low[1]), int(low[2]))
+    i, j, k = (int(n) for n in high - low)
+    on_grid = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        painted, oriented(grid.part(first, (i, j, k))), on_grid, False, False, transform
+    )
+    part = (_array(on_grid) != 0).astype(np.uint8)
+    if not part.any():
+        raise EmptyMask(outside)
+    return part, first
+
+
+def _reach(painted: Any, grid: Grid, transform: Any) -> tuple[np.ndarray, np.ndarray]:
+    """First and past-the-end index (i, j, k) of the voxels that the painted ones may touch, two to spare."""
+    whole = np.zeros(3, int), np.array(grid.shape_ijk)
+    resample = slicer.vtkOrientedImageDataResample
+    if transform is not None and not resample.IsTransformLinear(transform, vtk.vtkTransform()):
+        return whole
+    extent = [0] * 6
+    resample.CalculateEffectiveExtent(painted, extent)
+    matrix = vtk.vtkMatrix4x4()
+    painted.GetImageToWorldMatrix(matrix)
+    corners = np.array(list(product(*((extent[2 * n] - 0.5, extent[2 * n + 1] + 0.5) for n in range(3)))))
+    points = corners @ to_numpy(matrix)[:3, :3].T + to_numpy(matrix)[:3, 3]
+    if transform is not None:
+        points = np.array([transform.TransformPoint(*point) for point in points.tolist()])
+    ijk = np.array([grid.ijk(point) for point in points])
+    low = np.floor(ijk.min(axis=0)).astype(int) - 2
+    high = np.ceil(ijk.max(axis=0)).astype(int) + 3
+    return np.maximum(low, whole[0]), np.minimum(high, whole[1])
+
+
+def segment_labelmap_array(segmentation: Any, segment_id: str) -> np.ndarray | None:
+    """(k, j, i) bool on the segment's own grid; None when there is no such segment or nothing in it."""
+    if segmentation.GetSegmentation().GetSegment(segment_id) is None:
+        return None
+    image = _labelmap(segmentation, segment_id)
+    return None if image is None or not _any(image) else _array(image) != 0
+
+
+def oriented(grid: Grid, array_kji: np.ndarray | None = None) -> Any:
+    """A vtkOrientedImageData on the grid; uint8 0/1 from the array, or without voxels."""
+    image = slicer.vtkOrientedImageData()
+    image.SetDimensions(*grid.shape_ijk)
+    image.SetImageToWorldMatrix(to_vtk(grid.ijk_to_ras))
+    if array_kji is not None:
+        image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array_kji).ravel(), deep=True))
+    return image
+
+
+def write_segment(
+    segmentation: Any, segment_id: str, grid: Grid, mask_kji: np.ndarray, reference: Any
+) -> None:
+    """Make the segment hold exactly this mask, given on a part of the reference's grid.
+
+    No other segment loses a voxel: where they overlap, this one moves to a layer of its own.
+    """
+    image = oriented(grid, mask_kji.astype(np.uint8))
+    transform = _between(reference, segmentation)
+    if transform is not None:
+        slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, transform)
+    _own_layer(segmentation, segment_id)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):
+        raise NotReady(f"{_name(segmentation, segment_id)} could not be written: choose another segmentation")
+
+
+def segment_centre(segmentation: Any, segment_id: str, reference: Any) -> np.ndarray:
+    """(3,) centre of mass of a segment in the reference's own RAS, mm. Raises as `segment_mask`."""
+    part, first = segment_part(segmentation, segment_id, reference)
+    return Grid.of(reference).ras(np.argwhere(part).mean(axis=0)[::-1] + first)
+
+
+def _own_layer(segmentation: Any, segment_id: str) -> None:
+    data = segmentation.GetSegmentation()
+    layer = data.GetLayerIndex(segment_id, BINARY)
+    ids = [data.GetNthSegmentID(n) for n in range(data.GetNumberOfSegments())]
+    if layer >= 0 and any(data.GetLayerIndex(other, BINARY) == layer for other in ids if other != segment_id):
+        data.SeparateSegmentLabelmap(segment_id)
+
+
+def _name(segmentation: Any, segment_id: str) -> str:
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise NotReady(f"{segmentation.GetName()} has no such segment any more: choose a segment")
+    return str(segment.GetName())
+
+
+def _labelmap(segmentation: Any, segment_id: str) -> Any:
+    """0/1 image of the segment in the segmentation's own space, made from its surface if need be."""
+    data = segmentation.GetSegmentation()
+    image = slicer.vtkOrientedImageData()
+    if data.ContainsRepresentation(BINARY):
+        segmentation.GetBinaryLabelmapRepresentation(segment_id, image)
+        return image
+    made = slicer.vtkSlicerSegmentationsModuleLogic.CreateRepresentationForOneSegment(
+        data, segment_id, BINARY
+    )
+    if made is None:
+        return None
+    image.DeepCopy(made)
+    return image
+
+
+def _any(image: Any) -> bool:
+    return (
+        image.GetNumberOfPoints() > 0
+        and image.GetPointData().GetScalars() is not None
+        and bool(_array(image).any())
+    )
+
+
+def _array(image: Any) -> np.ndarray:
+    i, j, k = image.GetDimensions()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
+
+
+def _between(source: Any, target: Any) -> Any:
+    """The transform from one node's space to another's; None when they share it."""
+    start, end = source.GetParentTransformNode(), target.GetParentTransformNode()
+    if start is end:
+        return None
+    transform = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(start, end, transform)
+    return transform

@@ -1,0 +1,1 @@
+"""The six steps of the panel, from top to bottom."""

@@ -1,0 +1,152 @@
+"""What is remembered on this computer between sessions: servers, tokens, and to whom a CT may be sent.
+
+Kept in the application's settings file, in plain text; a token is kept only if the user says so.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+PREFIX = "LesionBrush/"
+DEFAULT_URL = "http://127.0.0.1:8000"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PORTS = {"http": 80, "https": 443}
+
+
+class BadAddress(ValueError):
+    """A server's address that cannot be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server. url: without a slash at the end, to be shown and used; origin: scheme, host and port."""
+
+    url: str
+    origin: str
+    loopback: bool
+    encrypted: bool
+
+
+def parse_address(text: str) -> Address:
+    """The address a user typed; http:// may be left out. BadAddress says what is wrong with it."""
+    text = text.strip()
+    if not text:
+        raise BadAddress(f"type the server's address, such as {DEFAULT_URL}")
+    if "://" not in text:
+        text = f"http://{text}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise BadAddress(f"{text!r} is no address ({error}); it should look like {DEFAULT_URL}") from error
+    scheme, host = parts.scheme.lower(), parts.hostname
+    if scheme not in PORTS or not host or any(c.isspace() for c in text):
+        raise BadAddress(f"{text!r} is no address of a server; it should look like {DEFAULT_URL}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise BadAddress("leave out user, password, ? and #: the token has its own field below the address")
+    host = f"[{host}]" if ":" in host else host
+    origin = f"{scheme}://{host}:{port or PORTS[scheme]}"
+    shown = f"{scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
+    return Address(shown, origin, parts.hostname in LOOPBACK, scheme == "https")
+
+
+class Settings:
+    """Typed access to a store with `value(key, default)`, `setValue(key, value)` and `remove(key)`."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    @property
+    def url(self) -> str:
+        return self._text("server", DEFAULT_URL)
+
+    @url.setter
+    def url(self, url: str) -> None:
+        self._store.setValue(PREFIX + "server", url)
+
+    @property
+    def model(self) -> str:
+        return self._text("model", "")
+
+    @model.setter
+    def model(self, name: str) -> None:
+        self._store.setValue(PREFIX + "model", name)
+
+    @property
+    def keep_token(self) -> bool:
+        return self._text("keepToken", "true") == "true"
+
+    @keep_token.setter
+    def keep_token(self, keep: bool) -> None:
+        self._store.setValue(PREFIX + "keepToken", "true" if keep else "false")
+
+    def token(self, address: Address) -> str:
+        """The token of one server, or nothing."""
+        return self._text(self._of("token", address), "")
+
+    def set_token(self, address: Address, token: str) -> None:
+        """Remember a token, or forget it: when it is empty, or not to be kept."""
+        key = PREFIX + self._of("token", address)
+        if token and self.keep_token:
+            self._store.setValue(key, token)
+        else:
+            self._store.remove(key)
+
+    def agreed(self, address: Address) -> Optional[str]:
+        """When the user agreed that CTs go to this server (ISO 8601), or None."""
+        return self._text(self._of("consent", address), "") or None
+
+    def agree(self, address: Address) -> None:
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self._store.setValue(PREFIX + self._of("consent", address), now)
+
+    def withdraw(self, address: Address) -> None:
+        """The user is asked again before the next CT goes to this server."""
+        self._store.remove(PREFIX + self._of("consent", address))
+
+    @property
+    def ca_file(self) -> str:
+        """Path of a certificate file (.pem) for https, or nothing."""
+        return self._text("certificate", "")
+
+    @ca_file.setter
+    def ca_file(self, path: str) -> None:
+        self._store.setValue(PREFIX + "certificate", path)
+
+    def speed(self, address: Address, model: str) -> str:
+        """How long the last synthesis with a model took, in words; nothing before the first."""
+        return self._text(self._of(f"speed/{model}", address), "")
+
+    def set_speed(self, address: Address, model: str, words: str) -> None:
+        self._store.setValue(PREFIX + self._of(f"speed/{model}", address), words)
+
+    def _of(self, what: str, address: Address) -> str:
+        """A key per server; slashes would make groups of settings."""
+        return f"{what}/{address.origin.replace('/', '_')}"
+
+    def _text(self, key: str, default: str) -> str:
+        value = self._store.value(PREFIX + key, default)
+        return default if value is None else str(value)
+
+
+def consent_text(address: Address) -> str:
+    """What the user is asked before the first CT goes to a server."""
+    where = (
+        "This address is on this computer; if it is the end of a tunnel, the CT leaves it all the same."
+        if address.loopback
+        else "The CT leaves this computer."
+    )
+    secrecy = (
+        ""
+        if address.encrypted or address.loopback
+        else ("\n\nThe connection is NOT encrypted: others on the network can read the CT and the token.")
+    )
+    return (
+        f"To make a lesion, LesionBrush sends the CT and the painted mask to\n\n"
+        f"{address.url}\n\n{where}{secrecy}\n\n"
+        "Sent: voxels, their position in space, the mask, the chosen parameters.\n"
+        "Not sent: the patient's name and number, dates, file names.\n\n"
+        "A face can be recognized in a CT of the head. Send only what you are allowed to.\n\n"
+        "Agree for this server? You are asked once; you can withdraw this under Connect."
+    )

@@ -1,0 +1,152 @@
+"""What is sent: files as they are, or arrays as NIfTI in memory. No name of a file leaves this computer."""
+
+import gzip
+import hashlib
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Callable, Optional, Union
+from zipfile import ZIP_STORED, ZipFile
+
+import numpy as np
+
+from .boxes import exact_int16
+from .wire import CHUNK_BYTES, FilePart
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+SERIES = "zip"
+FORMATS = (*(suffix[1:] for suffix in SUFFIXES), SERIES)
+
+_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+_NIFTI_TYPES = {"uint8": 2, "int16": 4}
+_HEADER_BYTES = 352
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A volume to send. source: a file, a folder with one DICOM series, or the bytes of a file;
+    format: nii, nii.gz, nrrd, mha or zip (a DICOM series). Raises ValueError for another format."""
+
+    source: Union[Path, bytes]
+    format: str
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"{self.format}: unknown file type; use one of {', '.join(FORMATS)}")
+
+    @classmethod
+    def of(cls, path: Path) -> "Upload":
+        """A file, its format from its name, or a folder with one DICOM series."""
+        if path.is_dir():
+            return cls(path, SERIES)
+        return cls(path, split(path)[1][1:])
+
+    def part(self, name: str) -> FilePart:
+        """For a form. The server learns what kind of file it is, not how it is called here."""
+        return FilePart(f"{name}.{self.format}", self.source)
+
+    @contextmanager
+    def packed(self) -> Iterator["Upload"]:
+        """The same, as one file: a folder becomes an archive that goes afterwards."""
+        if isinstance(self.source, bytes) or not self.source.is_dir():
+            yield self
+            return
+        with TemporaryDirectory(prefix="lesionbrush-") as folder:
+            yield Upload(zipped_series(self.source, Path(folder)), SERIES)
+
+    def sha256(self, check: Callable[[], None] = lambda: None) -> str:
+        """Of the bytes that are sent. check: called now and then; may raise."""
+        digest = hashlib.sha256()
+        if isinstance(self.source, bytes):
+            digest.update(self.source)
+            return digest.hexdigest()
+        with self.source.open("rb") as stream:
+            for chunk in iter(lambda: stream.read(CHUNK_BYTES), b""):
+                check()
+                digest.update(chunk)
+        return digest.hexdigest()
+
+
+def split(path: Path) -> "tuple[str, str]":
+    """`ct.nii.gz` -> (`ct`, `.nii.gz`)."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)], suffix
+    raise ValueError(f"{path.name}: unknown file type; use one of {', '.join(SUFFIXES)}")
+
+
+def zipped_series(series: Path, folder: Path) -> Path:
+    """The files of a DICOM series in one archive, without their names; the same files, the same bytes."""
+    archive = folder / f"reference.{SERIES}"
+    with ZipFile(archive, "w", ZIP_STORED) as zipped:
+        for number, file in enumerate(sorted(file for file in series.iterdir() if file.is_file())):
+            suffix = file.suffix.lower()
+            zipped.write(file, f"{number:05d}{suffix if suffix in _DICOM_SUFFIXES else ''}")
+    return archive
+
+
+def ct_upload(array: Any, affine: Any, compress: bool = False) -> Upload:
+    """A CT from memory. array: (i, j, k) HU, whole numbers; affine: 4x4, voxel index -> RAS mm.
+
+    compress: for slow networks; takes some seconds. Raises ValueError for what are no HU.
+    """
+    if array.ndim != 3:
+        raise ValueError(f"an array of {array.ndim} axes is no volume: choose a CT")
+    return _nifti(exact_int16(array), affine, compress)
+
+
+def mask_upload(mask: Any, affine: Any) -> Upload:
+    """A mask from memory, where it is not 0, cut to its bounding box. ValueError when it is 0 everywhere."""
+    painted = mask != 0
+    ends = []
+    for axis in range(3):
+        lines = np.flatnonzero(painted.any(axis=tuple({0, 1, 2} - {axis})))
+        if not lines.size:
+            raise ValueError("the mask is empty: paint a lesion first")
+        ends.append((int(lines[0]), int(lines[-1]) + 1))
+    moved = np.array(affine, np.float64)
+    moved[:3, 3] += moved[:3, :3] @ [start for start, _ in ends]
+    box = painted[tuple(slice(start, stop) for start, stop in ends)]
+    return _nifti(box.astype(np.uint8), moved, compress=True)
+
+
+def _nifti(array: Any, affine: Any, compress: bool) -> Upload:
+    """NIfTI-1, the sform being the affine; the same voxels give the same bytes."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    whole = _header(array, np.asarray(affine, np.float64)) + little.tobytes(order="F")
+    if compress:
+        return Upload(gzip.compress(whole, 1, mtime=0), "nii.gz")
+    return Upload(whole, "nii")
+
+
+def _header(array: Any, affine: Any) -> bytes:
+    """The 348 bytes of the standard and the 4 that say there are no extensions."""
+    header = bytearray(_HEADER_BYTES)
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    bits = 8 * array.dtype.itemsize
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, *array.shape, 1, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, _NIFTI_TYPES[array.dtype.name], bits)
+    struct.pack_into("<8f", header, 76, 1.0, *spacing_mm, 1.0, 1.0, 1.0, 1.0)
+    struct.pack_into("<3f", header, 108, _HEADER_BYTES, 1.0, 0.0)  # where voxels start; slope; intercept
+    struct.pack_into("<B", header, 123, 2)  # mm
+    struct.pack_into("<2h", header, 252, 0, 1)  # no qform; the sform is in scanner coordinates
+    struct.pack_into("<12f", header, 280, *affine[:3].ravel())
+    struct.pack_into("<4s", header, 344, b"n+1")
+    return bytes(header)
+
+
+def nifti_voxels(content: bytes, shape: "tuple[int, ...]") -> Optional[Any]:
+    """The int16 voxels of a .nii as this project's server writes it; None when it is another file."""
+    if len(content) < _HEADER_BYTES or content[344:347] != b"n+1":
+        return None
+    (start,) = struct.unpack_from("<f", content, 108)
+    (kind,) = struct.unpack_from("<h", content, 70)
+    count = int(np.prod(shape))
+    if kind != _NIFTI_TYPES["int16"] or len(content) != int(start) + 2 * count:
+        return None
+    flat = np.frombuffer(content, "<i2", count, int(start))
+    return flat.reshape(shape, order="F").astype(np.int16, copy=False)

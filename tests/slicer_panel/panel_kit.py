@@ -1,0 +1,279 @@
+"""What the tests of the panel share: a client and a host that do as told, a panel on a real scene."""
+
+# ruff: noqa: E402, I001 - the stand-ins have to be there before the module is imported
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from qt_kit import application
+
+application.install_qt()
+
+from LesionBrushLib.answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts
+from LesionBrushLib.boxes import Box, voxel_sha256
+from LesionBrushLib.errors import Cancelled
+from LesionBrushLib.logic import LesionBrushLogic
+from LesionBrushLib.orders import Order, Outcome, Watch
+from LesionBrushLib.session import Services
+from LesionBrushLib.settings import Settings
+from LesionBrushLib.widget import LesionBrushPanel
+from qt_kit import pythonqt
+from qt_kit.editor import SegmentEditor
+from qt_kit.widgets import load_ui
+
+from lesionbrush.request import SynthesisRequest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+MODULE = REPOSITORY / "slicer_module" / "LesionBrush"
+UI = MODULE / "Resources" / "UI" / "LesionBrush.ui"
+SHAPE_KJI = (24, 28, 32)
+CARD = {
+    "title": "Lung lesion",
+    "makes": "A lung nodule under the painted mask.",
+    "weights_license": "Apache-2.0",
+    "window_hu": [-1000, 1000],
+    "figures": {"cases": 111.0},
+    "limits": ["Lung only."],
+}
+PNG = None
+
+
+def facts(**changes: Any) -> ServerFacts:
+    """A server with one model that runs and one that does not."""
+    schema = SynthesisRequest.model_json_schema()
+    models = {
+        "lung_lesion": ModelFacts("lung_lesion", CARD, schema),
+        "liver": ModelFacts("liver", {**CARD, "title": "Liver"}, schema, problem="weights are missing"),
+    }
+    given = {"version": "0.2.0", "protocol": 1, "models": models, "devices": ("cpu",)}
+    return ServerFacts(**{**given, **changes})
+
+
+class Store(dict):
+    """QSettings in memory."""
+
+    def value(self, key: str, default: Any = None) -> Any:
+        return self.get(key, default)
+
+    def setValue(self, key: str, value: Any) -> None:  # noqa: N802
+        self[key] = value
+
+    def remove(self, key: str) -> None:
+        self.pop(key, None)
+
+
+@dataclass
+class FakeHost:
+    """The application: answers as told, notes what it was asked."""
+
+    scene: Any
+    says_yes: bool = True
+    path: Path | None = None
+    asked: list[str] = field(default_factory=list)
+    keys: dict[str, Any] = field(default_factory=dict)
+    loaded: list[tuple[Path, str]] = field(default_factory=list)
+    shown: list[Any] = field(default_factory=list)
+    hidden_bars: list[str] = field(default_factory=list)
+
+    def confirm(self, text: str, title: str) -> bool:
+        self.asked.append(text)
+        return self.says_yes
+
+    def ask_save_path(self, title: str, name: str) -> Path | None:
+        return self.path / name if self.path else None
+
+    def ask_open_path(self, title: str, kinds: str) -> Path | None:
+        return self.path
+
+    def load_volume(self, path: Path, name: str) -> Any:
+        assert path.is_file()
+        self.loaded.append((path, name))
+        return new_ct(self.scene, name)
+
+    def show_volume(self, node: Any) -> None:
+        self.shown.append(node)
+
+    def new_segment_editor(self) -> Any:
+        return SegmentEditor()
+
+    def shortcut(self, key: str, action: Any) -> Any:
+        assert key not in self.keys
+        self.keys[key] = action
+        return key
+
+    def remove_shortcut(self, shortcut: Any) -> None:
+        del self.keys[shortcut]
+
+    def views(self) -> list[Any]:
+        return []
+
+    def show_controllers(self, names: list[str], visible: bool) -> None:
+        self.hidden_bars = [] if visible else names
+
+    def set_wait_cursor(self, on: bool) -> None:
+        pass
+
+
+@dataclass
+class FakeClient:
+    """A server's client. raises: what the next call raises; hold: the synthesis waits until it is set."""
+
+    report: ConnectionReport = field(
+        default_factory=lambda: ConnectionReport(True, "ok", "connected", facts())
+    )
+    raises: Exception | None = None
+    hold: threading.Event | None = None
+    changed: bool = False
+    news: list[Any] = field(default_factory=list)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    orders: list[Order] = field(default_factory=list)
+
+    def __call__(self, url: str, token: str | None, ca_file: Path | None = None) -> FakeClient:
+        self.calls.append(("client", url, token))
+        self.ca_file = ca_file
+        return self
+
+    def _did(self, *call: Any) -> None:
+        self.calls.append(call)
+        assert threading.current_thread() is not threading.main_thread(), "HTTP on the main thread"
+        if self.raises is not None:
+            raise self.raises
+
+    def test_connection(self) -> ConnectionReport:
+        self._did("test_connection")
+        return self.report
+
+    def images(self) -> list[str]:
+        self._did("images")
+        return ["case-1", "case-2"]
+
+    def download_image(self, image: str, path: Path, cancelled: Any = None) -> Path:
+        self._did("download_image", image)
+        path.write_bytes(self.stored)
+        return path
+
+    def accept(self, job: str, n: int) -> str:
+        self._did("accept", job, n)
+        return f"synthetic-{n}"
+
+    def discard(self, job: str, n: int) -> None:
+        self._did("discard", job, n)
+
+    def synthesize(self, order: Order, watch: Watch) -> Outcome:
+        self._did("synthesize", order.model)
+        self.orders.append(order)
+        for call, *given in self.news:
+            getattr(watch, call)(*given)
+        while self.hold is not None and not self.hold.wait(0.01):
+            if watch.cancelled is not None and watch.cancelled():
+                raise Cancelled
+        return outcome(order, self.reference_voxels if not self.changed else "0" * 64)
+
+    reference_voxels: str = ""
+    ca_file: Path | None = None
+    stored: bytes = b"NRRD0004"
+
+
+def outcome(order: Order, voxels: str) -> Outcome:
+    """One box of 3 x 3 x 3 voxels for each variant."""
+    count = order.params["variants"]
+    boxes = [Box(np.full((3, 3, 3), 30 + n, np.int16), (10, 10, 10), voxels) for n in range(count)]
+    records = [{"model": order.model, "seed": order.params["seed"] + n} for n in range(count)]
+    return Outcome(boxes, records, "job-1", None, None)
+
+
+def status(state: str = "running", **given: Any) -> JobStatus:
+    return JobStatus(id="job-1", model="lung_lesion", state=state, **given)
+
+
+def new_ct(scene: Any, name: str = "CT") -> Any:
+    """A small CT of lung."""
+    import slicer
+
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+    slicer.util.updateVolumeFromArray(node, np.full(SHAPE_KJI, -850, np.int16))
+    return node
+
+
+def paint(panel: LesionBrushPanel) -> None:
+    """A cube of 27 voxels in the chosen segment, as the Segment Editor would leave it."""
+    import slicer
+
+    parameters = panel.session.logic.parameters
+    mask = np.zeros(SHAPE_KJI, np.uint8)
+    mask[10:13, 10:13, 10:13] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask, parameters.segmentation, parameters.segment_id, parameters.reference
+    )
+    panel.refresh()
+
+
+@dataclass
+class Bench:
+    """A panel with everything around it."""
+
+    panel: LesionBrushPanel
+    ui: Any
+    host: FakeHost
+    client: FakeClient
+    store: Store
+    logic: LesionBrushLogic
+    scene: Any
+    top: Any
+
+    def wait(self, until: Any = None, seconds: float = 10.0) -> None:
+        """Let Qt work until the job under way is over, or something holds."""
+        done = until or (lambda: not self.panel.session.busy)
+        deadline = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < deadline, "it took too long"
+            pythonqt.application().processEvents()
+            time.sleep(0.002)
+        pythonqt.application().processEvents()
+
+    def settle(self, seconds: float = 0.3) -> None:
+        """Let the timers that gather events run out."""
+        end = time.monotonic() + seconds
+        self.wait(lambda: time.monotonic() > end)
+
+    def connect(self) -> None:
+        self.ui.testButton.click()
+        self.wait()
+
+    def ready(self) -> None:
+        """Connected, with a CT and a painted lesion."""
+        self.connect()
+        node = new_ct(self.scene)
+        import slicer
+
+        self.client.reference_voxels = voxel_sha256(slicer.util.arrayFromVolume(node).T)
+        self.ui.volumeSelector.setCurrentNode(node)
+        self.panel.enter()
+        paint(self.panel)
+
+    def synthesize(self) -> None:
+        self.ui.synthesizeButton.click()
+        self.wait()
+
+    @property
+    def message(self) -> str:
+        return str(self.ui.messageLabel.text)
+
+
+def new_bench(slicer: Any, store: Store | None = None, client: FakeClient | None = None) -> Bench:
+    """A panel on slicer.mrmlScene, with the real .ui file."""
+    scene, store = slicer.mrmlScene, store if store is not None else Store()
+    host, client = FakeHost(scene), client or FakeClient()
+    logic = LesionBrushLogic(scene, slicer.app.applicationLogic())
+    top = load_ui(str(UI))
+    ui = application.child_widget_variables(top)
+    top.setMRMLScene(scene)
+    services = Services(logic, Settings(store), host, client)
+    panel = LesionBrushPanel(ui, services, np.random.default_rng(0))
+    return Bench(panel, ui, host, client, store, logic, scene, top)

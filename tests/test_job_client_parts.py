@@ -1,0 +1,233 @@
+"""Boxes, uploads and events, one by one."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import nibabel as nib
+import numpy as np
+import pytest
+from job_fake import BOX, CT, OFFSET, VOXELS, Fake, running
+from job_kit import order
+from lesionbrush.volume import Volume
+from LesionBrushLib.answers import JobStatus, ServerFacts, StoredReference
+from LesionBrushLib.boxes import Box, compose, voxel_sha256
+from LesionBrushLib.events import parse
+from LesionBrushLib.jobs import Cancelled, JobClient, Patience, ServerUnreachable, Watch, WrongReference
+from LesionBrushLib.patience import watched
+from LesionBrushLib.uploads import Upload, ct_upload, mask_upload, nifti_voxels
+from LesionBrushLib.wire import BrokenAnswer
+
+BOXED = Box(BOX, OFFSET, VOXELS)
+OBLIQUE = np.array([[-0.6, 0.1, 0, 12], [0.1, 0.6, 0, -7], [0, 0, 1.5, 100], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("turn", [lambda a: a, np.ascontiguousarray, lambda a: a[::-1, :, ::2]])
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "f4", "u1"])
+def test_the_hash_is_the_servers(turn: Any, dtype: str) -> None:
+    array = turn(CT.astype(dtype))
+    assert voxel_sha256(array) == Volume(array.astype(array.dtype.newbyteorder("<")), np.eye(4)).voxel_sha256
+
+
+@pytest.mark.parametrize("dtype", ["i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_composing_changes_the_box_alone(dtype: str, layout: str) -> None:
+    reference = CT.astype(dtype, order=layout)
+    before = reference.copy()
+    made = compose(reference, BOXED)
+    assert np.array_equal(reference, before)
+    assert (made.dtype, made.strides) == (reference.dtype, reference.strides)
+    assert np.array_equal(made[BOXED.place], BOX)
+    made[BOXED.place] = CT[BOXED.place]
+    assert np.array_equal(made, CT)
+
+
+def test_another_reference_is_refused() -> None:
+    other = CT.copy(order="F")
+    other[0, 0, 0] += 1
+    with pytest.raises(WrongReference, match="synthesize again"):
+        compose(other, BOXED)
+    with pytest.raises(WrongReference, match="does not fit"):
+        compose(CT[:5], BOXED)
+    with pytest.raises(WrongReference):
+        compose(CT, BOXED, voxels="0" * 64)
+    with pytest.raises(WrongReference):
+        compose(CT + 0.5, BOXED)
+    with pytest.raises(ValueError, match="16-bit"):
+        compose(CT.astype(np.uint16), BOXED)
+    assert compose(other, BOXED, voxels=VOXELS)[0, 0, 0] == other[0, 0, 0]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("dtype", ["i2", "i4", "f4"])
+def test_a_ct_from_memory_is_a_nifti_like_any_other(compress: bool, dtype: str, tmp_path: Path) -> None:
+    upload = ct_upload(CT.astype(dtype), OBLIQUE, compress)
+    assert upload == ct_upload(CT, OBLIQUE, compress)
+    path = tmp_path / f"ct.{upload.format}"
+    path.write_bytes(upload.source)
+    read = nib.load(path)
+    assert read.get_data_dtype() == np.int16
+    assert np.array_equal(np.asarray(read.dataobj), CT)
+    assert np.allclose(read.affine, OBLIQUE, atol=1e-5)
+    assert np.allclose(read.header.get_zooms(), np.linalg.norm(OBLIQUE[:3, :3], axis=0))
+    assert read.header.get_xyzt_units()[0] == "mm"
+
+
+def test_a_mask_is_cut_to_its_bounding_box(tmp_path: Path) -> None:
+    mask = np.zeros(CT.shape)
+    mask[3:6, 2, 4:6] = 7
+    upload = mask_upload(mask, OBLIQUE)
+    (tmp_path / "mask.nii.gz").write_bytes(upload.source)
+    read = nib.load(tmp_path / "mask.nii.gz")
+    assert read.shape == (3, 1, 2)
+    assert np.array_equal(np.unique(read.dataobj), [1])
+    assert np.allclose(read.affine[:3, 3], (OBLIQUE @ (3, 2, 4, 1))[:3], atol=1e-4)
+    with pytest.raises(ValueError, match="paint a lesion"):
+        mask_upload(np.zeros(CT.shape), OBLIQUE)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (CT + 0.5, "round"),
+        (CT.astype("f4") * np.nan, "no HU"),
+        (CT.astype("i4") + 40000, "no HU"),
+        (CT[0], "no volume"),
+    ],
+)
+def test_what_is_no_ct_is_not_sent(array: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ct_upload(array, OBLIQUE)
+
+
+def test_a_series_goes_as_the_same_bytes_each_time(tmp_path: Path) -> None:
+    (tmp_path / "b.dcm").write_bytes(b"2")
+    (tmp_path / "a.IMA").write_bytes(b"1")
+    hashes = []
+    for _ in range(2):
+        with Upload.of(tmp_path).packed() as packed:
+            hashes.append(packed.sha256())
+            assert packed.format == "zip"
+            assert ZipFile(packed.source).namelist() == ["00000.ima", "00001.dcm"]
+        assert not packed.source.exists()
+    assert hashes[0] == hashes[1]
+
+
+EVENTS = (
+    ': alive\r\n\r\nid: 1\nevent: status\ndata: {"ä":\ndata: 1}\n\n',
+    "data:x\rid\r\rretry: 5\n\nevent: lost\n\nid: 3\0\ndata\n\n",
+    "event: unfinished\ndata: 1",
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_events_cut_anywhere(size: int) -> None:
+    whole = "".join(EVENTS).encode()
+    pieces = [whole[start : start + size] for start in range(0, len(whole), size)]
+    found = [(event.name, event.data, event.id) for event in parse(pieces)]
+    assert found == [("status", '{"ä":\n1}', "1"), ("message", "x", ""), ("message", "", "")]
+
+
+def test_an_endless_event_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("LesionBrushLib.events.LONGEST_EVENT", 100)
+    for piece in (b"data: xxxxxxxx\n", b"x" * 10):
+        with pytest.raises(BrokenAnswer, match="does not end"):
+            list(parse(piece for _ in range(100)))
+
+
+STATUS = {"id": "a", "model": "lung", "state": "running"}
+
+
+def test_what_servers_say_is_checked() -> None:
+    status = JobStatus.from_json({**STATUS, "step": 2, "steps": 8, "accepted": {"1": "x"}, "news": 1})
+    assert (status.fraction, status.finished, status.accepted) == (0.25, False, {1: "x"})
+    assert JobStatus.from_json({**STATUS, "state": "done"}).fraction == 1.0
+    for wrong in (
+        {},
+        [],
+        None,
+        {**STATUS, "state": "bored"},
+        {**STATUS, "step": "x"},
+        {**STATUS, "error": 3},
+    ):
+        with pytest.raises(BrokenAnswer):
+            JobStatus.from_json(wrong)
+    for wrong in ({}, [], {"reference": "a", "voxel_sha256": "b", "shape": [1, 2], "bytes": 1}):
+        with pytest.raises(BrokenAnswer):
+            StoredReference.from_json(wrong)
+    with pytest.raises(BrokenAnswer):
+        ServerFacts.from_json([])
+
+
+def test_progress_is_told_by_the_waiting_thread() -> None:
+    told: list[tuple[int, int]] = []
+
+    def work(report: Any) -> str:
+        report(1, 2)
+        report(2, 2)
+        return "done"
+
+    assert watched(work, lambda *now: told.append(now)) == "done"
+    assert told[-1] == (2, 2)
+    with pytest.raises(ZeroDivisionError):
+        watched(lambda _: 1 / 0, None)
+    with pytest.raises(Cancelled):
+        watched(lambda _: __import__("time").sleep(1), None, lambda: True)
+
+
+def box_nifti(box: Box) -> bytes:
+    content = io.BytesIO()
+    image = nib.Nifti1Image(box.array, np.eye(4))
+    image.to_file_map({"image": nib.FileHolder(fileobj=content)})
+    return content.getvalue()
+
+
+def plain_answer(count: int) -> bytes:
+    """Of /infer, with `count` variants."""
+    said = {"box_offset": OFFSET, "box_shape": BOX.shape, "reference_sha256": VOXELS}
+    content = box_nifti(BOXED)
+    if count > 1:
+        archive = io.BytesIO()
+        with ZipFile(archive, "w") as zipped:
+            for number in range(count):
+                zipped.writestr(f"{number}.nii", content)
+        content = archive.getvalue()
+    params = json.dumps({"seconds": {}, "variants": [said] * count})
+    head = f'--b\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n--b\r\nContent-Length: '
+    return head.encode() + f"{len(content)}\r\n\r\n".encode() + content + b"\r\n--b--\r\n"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_without_job_routes_the_one_long_request_does_it(count: int) -> None:
+    with running(Fake(has_jobs=False)) as fake:
+        fake.refuse["infer"] = (200, plain_answer(count), {})
+        phases: list[str] = []
+        states: list[str] = []
+        watch = Watch(on_phase=phases.append, on_status=lambda status: states.append(status.state))
+        outcome = JobClient(fake.url).synthesize(order(), watch)
+        fake.refuse["infer"] = (200, plain_answer(count)[:-200], {})
+        with pytest.raises(ServerUnreachable):
+            JobClient(fake.url, patience=Patience(lost_s=0.1)).synthesize(order(reference="ct1"))
+    assert outcome.job_id is None
+    assert len(outcome.boxes) == len(outcome.provenances) == count
+    for box in outcome.boxes:
+        assert np.array_equal(compose(CT, box)[BOXED.place], BOX)
+    assert phases == ["reference", "synthesis"]
+    assert states == ["running"]
+    assert fake.asked[-1].startswith("POST /infer/lung?")
+    assert b'"output": "box"' in fake.bodies[-1]
+
+
+def test_only_our_own_kind_of_file_is_a_box() -> None:
+    content = box_nifti(BOXED)
+    assert np.array_equal(nifti_voxels(content, BOX.shape), BOX)
+    assert nifti_voxels(content[:-1], BOX.shape) is None
+    assert nifti_voxels(gzip.compress(content), BOX.shape) is None
+    assert nifti_voxels(ct_upload(CT, np.eye(4)).source, BOX.shape) is None
+    assert hashlib.sha256(BOX.tobytes(order="F")).hexdigest() == voxel_sha256(BOX)
