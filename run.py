@@ -30,6 +30,7 @@ COMMANDS = {
     "synthesize": "a CT and a mask in, the CT with the lesion out, without a server",
     "montage": "draw reference, mask and result side by side",
     "models": "list the installed models and check their weights",
+    "lungs": "find both lungs of a chest CT",
     "export": "write a synthetic CT and its mask as DICOM",
     "train": "train a model",
     "evaluate": "measure a model on patients it never saw",

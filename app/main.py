@@ -8,15 +8,15 @@ from typing import Any
 import lesionbrush  # now: this folder is importable only while MONAI Label loads this file
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.registry import list_models
-from lesionbrush.server.dicomweb import Archive, is_address
-from lesionbrush.server.dicomweb_studies import DicomWebStudies, cache_folder
-from lesionbrush.server.doors import open_doors, prepare
-from lesionbrush.server.fetching import fetch_first
-from lesionbrush.server.inference import Service
-from lesionbrush.server.routes import front_app
-from lesionbrush.server.serve import refuse_to_start
-from lesionbrush.server.studies import Studies
-from lesionbrush.server.task import SynthesisTask
+from lesionbrush.server.archive.dicomweb import Archive, is_address
+from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies, cache_folder
+from lesionbrush.server.archive.fetching import fetch_first
+from lesionbrush.server.http.routes import front_app
+from lesionbrush.server.operation.serve import refuse_to_start
+from lesionbrush.server.operation.startup import open_doors, prepare
+from lesionbrush.server.storage.studies import Studies
+from lesionbrush.server.synthesis.inference import Service
+from lesionbrush.server.synthesis.task import SynthesisTask
 from monailabel.interfaces.app import MONAILabelApp
 
 

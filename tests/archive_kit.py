@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
-from lesionbrush.server.dicomweb import FoundSeries
+from lesionbrush.server.archive.dicomweb import FoundSeries
 from lesionbrush.server.errors import ArchiveUnreachable
 from pydicom.dataset import Dataset
 

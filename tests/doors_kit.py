@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
-from lesionbrush.server.gate import Gate, Visit
-from lesionbrush.server.perimeter import Perimeter
+from lesionbrush.server.doors.gate import Gate, Visit
+from lesionbrush.server.doors.perimeter import Perimeter
 from lesionbrush.server.settings import ServerSettings
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse

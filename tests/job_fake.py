@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from LesionBrushLib.boxes import voxel_sha256
+from LesionBrushLib.client.boxes import voxel_sha256
 
 PREFIX = "/lesionbrush/v1"
 PNG = b"\x89PNG of the lesion"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from job_fake import CT
-from LesionBrushLib.jobs import JobStatus, Order, Patience, Watch, ct_upload, mask_upload
+from LesionBrushLib.client import JobStatus, Order, Patience, Watch, ct_upload, mask_upload
 
 QUICK = Patience(silent_s=2.0, lost_s=1.0, first_wait_s=0.02, longest_wait_s=0.1)
 AFFINE = np.eye(4)

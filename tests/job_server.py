@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from LesionBrushLib.client import Client
-from LesionBrushLib.jobs import ServerUnreachable
+from LesionBrushLib.client import Client, ServerUnreachable
 from server_kit import REPOSITORY, free_port, server_environment
 
 TOKEN = "a-token-of-a-test-and-nothing-else"

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "app"))
 
-from lesionbrush.server.accept import accept_case
+from lesionbrush.server.storage.accept import accept_case
 from storage_kit import Folder, made_case
 
 CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.utime", "os.chmod"}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lesionbrush.server.private import PrivateRoot, close_private_root
-from lesionbrush.server.vault import References
+from lesionbrush.server.storage.private import PrivateRoot, close_private_root
+from lesionbrush.server.storage.vault import References
 from storage_kit import KEPT, Folder, ticking, write
 
 

@@ -16,11 +16,11 @@ import numpy as np
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.provenance import MaskStatistics, Provenance
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.server.accept import AcceptedCase, AcceptedRecord
-from lesionbrush.server.cases import Cases
-from lesionbrush.server.private import PrivateRoot, close_private_root, private_root
-from lesionbrush.server.retention import Bounds
-from lesionbrush.server.vault import References
+from lesionbrush.server.storage.accept import AcceptedCase, AcceptedRecord
+from lesionbrush.server.storage.cases import Cases
+from lesionbrush.server.storage.private import PrivateRoot, close_private_root, private_root
+from lesionbrush.server.storage.retention import Bounds
+from lesionbrush.server.storage.vault import References
 from lesionbrush.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -29,10 +29,11 @@ Infer = Callable[..., Result]
 
 @pytest.fixture(autouse=True)
 def nothing_written(server: Server, tmp_path: Path) -> Iterator[None]:
+    assert server.leftovers() == []
     before = snapshot(server.studies)
     yield
-    assert snapshot(server.studies) == before
     assert server.leftovers() == []
+    assert snapshot(server.studies) == before
     assert not list(tmp_path.glob("out*"))
 
 

@@ -16,7 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 from LesionBrushLib.client import Client, ServerError, ServerUnreachable
-from LesionBrushLib.wire import BrokenAnswer, read_answer
+from LesionBrushLib.client.wire import BrokenAnswer, read_answer
 from server_kit import free_port
 
 Infer = Callable[..., Any]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import QUICK, ball, make_ct, tiny_card, tiny_model, tiny_network
+from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.errors import Cancelled
 from lesionbrush.synthesize import synthesize
 from lesionbrush.systems.devices import AT_ONCE_ON_CPU, OutOfMemoryFallback, half_precision, pick_device
@@ -133,7 +134,7 @@ def test_half_precision_is_near_enough_to_single() -> None:
     x, conditions, attributes = (
         torch.randn(1, 1, 16, 16, 16),
         torch.randn(1, 3, 16, 16, 16),
-        torch.ones(1, 16),
+        torch.ones(1, 2 * len(ATTRIBUTES)),
     )
     level = torch.tensor([0.5])
     with torch.inference_mode():

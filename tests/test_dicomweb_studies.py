@@ -15,14 +15,14 @@ from lesionbrush.dicom_export import DicomCase
 from lesionbrush.dicom_series import DicomOptions, Uids
 from lesionbrush.errors import DamagedFile, NotACT
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.server import dicomweb_push, dicomweb_studies
-from lesionbrush.server.accept import AcceptedCase
-from lesionbrush.server.dicomweb_push import push
-from lesionbrush.server.dicomweb_studies import DicomWebStudies
+from lesionbrush.server.archive import dicomweb_push, dicomweb_studies
+from lesionbrush.server.archive.dicomweb_push import push
+from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
+from lesionbrush.server.archive.fetching import FetchFirst, fetch_first
 from lesionbrush.server.errors import PushFailed, TooLarge, UnknownImage
-from lesionbrush.server.fetching import FetchFirst, fetch_first
-from lesionbrush.server.retention import Bounds, size_of
-from lesionbrush.server.studies import Studies
+from lesionbrush.server.storage.accept import AcceptedCase
+from lesionbrush.server.storage.retention import Bounds, size_of
+from lesionbrush.server.storage.studies import Studies
 from starlette.testclient import TestClient
 
 

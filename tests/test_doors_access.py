@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from doors_kit import READ_TOKEN, TOKEN
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.server.access import MIN_CHARACTERS, Role, load_access, make_token, readable_by_others
-from lesionbrush.server.perimeter import Perimeter, is_loopback, require_bindable
+from lesionbrush.server.doors.access import MIN_CHARACTERS, Role, load_access, make_token, readable_by_others
+from lesionbrush.server.doors.perimeter import Perimeter, is_loopback, require_bindable
 from lesionbrush.server.settings import ServerSettings
 
 

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as limits
 from hypothesis.errors import Unsatisfiable
 from lesionbrush.io import write_volume
-from lesionbrush.server.gate import V1, Gate
-from lesionbrush.server.inference import Service
-from lesionbrush.server.operation import Operation, add_operation
-from lesionbrush.server.perimeter import Perimeter
-from lesionbrush.server.routes import front_app
+from lesionbrush.server.doors.gate import V1, Gate
+from lesionbrush.server.doors.perimeter import Perimeter
+from lesionbrush.server.http.routes import front_app
+from lesionbrush.server.operation.health import Operation, add_operation
 from lesionbrush.server.settings import ServerSettings
-from lesionbrush.server.studies import Studies
+from lesionbrush.server.storage.studies import Studies
+from lesionbrush.server.synthesis.inference import Service
 from schemathesis import GenerationMode
 from server_kit import MODEL, STORED, Files, make_ct, make_model, snapshot
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from doors_kit import HERE, LOCAL, READ_TOKEN, SHA256, TOKEN, House, bearer, code_of
 from fastapi import FastAPI
-from lesionbrush.server.gate import DOORS, PARTS, V1, find_door
-from lesionbrush.server.inference import Service
-from lesionbrush.server.operation import router as operation_router
-from lesionbrush.server.routes import front_app
-from lesionbrush.server.studies import Studies
+from lesionbrush.server.doors.gate import DOORS, PARTS, V1, find_door
+from lesionbrush.server.http.routes import front_app
+from lesionbrush.server.operation.health import router as operation_router
+from lesionbrush.server.storage.studies import Studies
+from lesionbrush.server.synthesis.inference import Service
 
 VALUES = {"model": "tiny", "sha256": SHA256, "id": "abc123", "n": "1"}
 GUARDED = {"token": TOKEN, "read_token": READ_TOKEN}

@@ -19,10 +19,10 @@ from dicom_fixtures import Series, write_series
 from doors_kit import gzip_bomb, nifti_header
 from lesionbrush.errors import DamagedFile, StorageFull, UnsupportedSeries
 from lesionbrush.io import write_volume
-from lesionbrush.server import uploads
+from lesionbrush.server.doors.limits import Limits, check_volume
 from lesionbrush.server.errors import TooLarge
-from lesionbrush.server.limits import Limits, check_volume
-from lesionbrush.server.references import read_ct
+from lesionbrush.server.storage import uploads
+from lesionbrush.server.storage.references import read_ct
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 from server_kit import make_ct

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from lesionbrush.errors import DamagedFile
-from lesionbrush.server.gate import DOORS, Visit
-from lesionbrush.server.logs import Discreet, Trusted, configure, hashed, log_visit, scrubbed
+from lesionbrush.server.doors.gate import DOORS, Visit
+from lesionbrush.server.operation.logs import Discreet, Trusted, configure, hashed, log_visit, scrubbed
 
 PATIENT = "DOE^JANE"
 FOLDER = "/srv/ct/DOE^JANE"
@@ -93,7 +93,7 @@ def test_a_traceback_is_places_in_code(told: Callable[[], str]) -> None:
     ],
 )
 def test_paths_and_file_names_go_even_from_our_own_words(told: Callable[[], str], text: str) -> None:
-    logging.getLogger("lesionbrush.server.vault").warning(text)
+    logging.getLogger("lesionbrush.server.storage.vault").warning(text)
     none_of_it(told())
 
 
@@ -104,7 +104,7 @@ def test_what_stays() -> None:
         "2 and/or 1.5 GB",
     ):
         assert scrubbed(text) == text
-    assert scrubbed('File "/home/me/app/lesionbrush/server/gate.py", line 3') == 'File "gate.py", line 3'
+    assert scrubbed('File "/home/me/lesionbrush/server/doors/gate.py", line 3') == 'File "gate.py", line 3'
 
 
 def test_no_line_is_forged(told: Callable[[], str]) -> None:

@@ -14,13 +14,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from lesionbrush.errors import Cancelled
 from lesionbrush.registry import WEIGHTS
-from lesionbrush.server import operation as module
-from lesionbrush.server.gate import Gate
-from lesionbrush.server.inference import Service
+from lesionbrush.server.doors.gate import Gate
+from lesionbrush.server.doors.perimeter import Perimeter
 from lesionbrush.server.jobs.job import JobLimits, JobRecord, Outcome, State, Ticket, Watch
-from lesionbrush.server.operation import Operation, add_operation
-from lesionbrush.server.perimeter import Perimeter
+from lesionbrush.server.operation import health as module
+from lesionbrush.server.operation.health import Operation, add_operation
 from lesionbrush.server.settings import ServerSettings
+from lesionbrush.server.synthesis.inference import Service
 from server_kit import make_model
 
 

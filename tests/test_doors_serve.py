@@ -17,9 +17,9 @@ from lesionbrush.cli import serve as command
 from lesionbrush.cli.__main__ import OneLineParser, main
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.registry import WEIGHTS
-from lesionbrush.server import doors
-from lesionbrush.server import serve as module
-from lesionbrush.server.serve import APP, Tls, serve, silence_dependencies, stock_host
+from lesionbrush.server.operation import serve as module
+from lesionbrush.server.operation import startup
+from lesionbrush.server.operation.serve import APP, Tls, serve, silence_dependencies, stock_host
 from server_kit import free_port, make_model
 
 MAIN = "/x/site-packages/monailabel/main.py"
@@ -41,7 +41,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What uvicorn is told, instead of a server."""
     import uvicorn
-    from lesionbrush.server import logs
+    from lesionbrush.server.operation import logs
     from monailabel.config import settings
 
     calls: list[dict[str, Any]] = []
@@ -244,14 +244,14 @@ class TestStockCommand:
     ) -> None:
         from monailabel.config import settings
 
-        monkeypatch.setattr(doors, "configure", lambda style: None)
+        monkeypatch.setattr(startup, "configure", lambda style: None)
         monkeypatch.setattr(settings, "MONAI_LABEL_APP_DIR", str(APP))
         monkeypatch.setattr(sys, "argv", [MAIN, "start_server"])
         with pytest.raises(InvalidRequest, match=r"does not listen at 0\.0\.0\.0"):
-            doors.prepare()
+            startup.prepare()
         assert "the server does not start: without a token" in caplog.text
         os.environ["LESIONBRUSH_TOKEN"] = TOKEN
-        doors.prepare()
+        startup.prepare()
 
     def test_telemetry_is_off_even_if_it_was_loaded_before(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[str] = []

@@ -22,7 +22,7 @@ import requests
 from dicom_fixtures import Series, write_series
 from doors_kit import READ_TOKEN, TOKEN, bearer, code_of
 from lesionbrush.io import write_volume
-from lesionbrush.server.access import make_token
+from lesionbrush.server.doors.access import make_token
 from server_kit import MODEL, REPOSITORY, STORED, Files, free_port, make_ct, server_environment, stop
 
 pytest_plugins = "server_fixtures"
@@ -219,12 +219,14 @@ def slow_request(server: Started, files: Files, steps: int) -> Callable[[], requ
 
 @pytest.mark.skipif(windows, reason="no display: Windows ends processes without asking")
 class TestTheEnd:
-    def run(self, root: Path, models_dir: Path, files: Files, *arguments: str) -> tuple[Any, Started]:
+    def run(
+        self, root: Path, models_dir: Path, files: Files, *arguments: str, steps: int = 150
+    ) -> tuple[Any, Started]:
         server = start(root, models_dir, *arguments, LESIONBRUSH_TOKEN=TOKEN)
         try:
             wait_until_live(server)
             with ThreadPoolExecutor(1) as pool:
-                answer = pool.submit(slow_request(server, files, 150))
+                answer = pool.submit(slow_request(server, files, steps))
                 time.sleep(2)
                 server.process.send_signal(signal.SIGTERM)
                 assert server.process.wait(60) == 128 + signal.SIGTERM
@@ -238,7 +240,7 @@ class TestTheEnd:
         assert "shutting down: running jobs may take 50 s" in server.log
 
     def test_or_is_cancelled(self, tmp_path: Path, models_dir: Path, files: Files) -> None:
-        answer, server = self.run(tmp_path, models_dir, files, "--shutdown", "cancel")
+        answer, server = self.run(tmp_path, models_dir, files, "--shutdown", "cancel", steps=900)
         assert code_of(answer) == (499, "cancelled")
         assert "shutting down: running jobs are cancelled" in server.log
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from job_fake import BOX, CT, PNG, RECORD, Fake, running
 from job_kit import QUICK, Seen, order
-from LesionBrushLib.jobs import (
+from LesionBrushLib.client import (
     Cancelled,
     JobClient,
     JobFailed,

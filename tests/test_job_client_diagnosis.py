@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from job_fake import MODEL, Fake, running
-from LesionBrushLib import diagnosis
-from LesionBrushLib.jobs import ConnectionReport, JobClient, Patience, ServerError
+from LesionBrushLib.client import ConnectionReport, JobClient, Patience, ServerError, diagnosis
 from server_kit import free_port
 
 

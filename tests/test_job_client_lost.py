@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from job_fake import BOX, PNG, Fake, running
 from job_kit import QUICK, Seen, order
-from LesionBrushLib import following, transport
-from LesionBrushLib.jobs import (
+from LesionBrushLib.client import (
     Cancelled,
     JobClient,
     JobStatus,
@@ -20,6 +19,8 @@ from LesionBrushLib.jobs import (
     ServerError,
     ServerUnreachable,
     Watch,
+    following,
+    transport,
 )
 from relay import Relay
 from server_kit import free_port
@@ -97,6 +98,23 @@ def test_a_connection_lost_for_good_names_the_job(fake: Fake) -> None:
     assert error.value.job_id == job.id
     assert time.monotonic() - began < 5
     assert fake.cancelled == set()
+
+
+def test_a_result_that_could_not_be_fetched_is_fetched_later(fake: Fake) -> None:
+    impatient = Patience(silent_s=2.0, lost_s=0.1, first_wait_s=0.02, longest_wait_s=0.05)
+    client, fake.lose["box"] = JobClient(fake.url, patience=impatient), 1000
+    with pytest.raises(ServerUnreachable) as error:
+        client.synthesize(order())
+    assert error.value.job_id == "job0"
+    fake.lose["box"] = 0
+    seen = Seen()
+    outcome = client.resume(error.value.job_id, seen.watch)
+    assert np.array_equal(outcome.boxes[0].array, BOX)
+    assert seen.phases == ["queue", "synthesis", "result"]
+    assert len(fake.keys) == 1
+    with pytest.raises(ServerError) as unknown:
+        client.resume("another")
+    assert unknown.value.code == "job_lost"
 
 
 def test_a_restarted_server_is_said_to_be_one(fake: Fake, client: JobClient) -> None:

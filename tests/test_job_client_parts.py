@@ -16,13 +16,13 @@ import pytest
 from job_fake import BOX, CT, OFFSET, VOXELS, Fake, running
 from job_kit import order
 from lesionbrush.volume import Volume
-from LesionBrushLib.answers import JobStatus, ServerFacts, StoredReference
-from LesionBrushLib.boxes import Box, compose, voxel_sha256
-from LesionBrushLib.events import parse
-from LesionBrushLib.jobs import Cancelled, JobClient, Patience, ServerUnreachable, Watch, WrongReference
-from LesionBrushLib.patience import watched
-from LesionBrushLib.uploads import Upload, ct_upload, mask_upload, nifti_voxels
-from LesionBrushLib.wire import BrokenAnswer
+from LesionBrushLib.client import Cancelled, JobClient, Patience, ServerUnreachable, Watch, WrongReference
+from LesionBrushLib.client.answers import JobStatus, ServerFacts, StoredReference
+from LesionBrushLib.client.boxes import Box, compose, voxel_sha256
+from LesionBrushLib.client.events import parse
+from LesionBrushLib.client.patience import watched
+from LesionBrushLib.client.uploads import Upload, ct_upload, mask_upload, nifti_voxels
+from LesionBrushLib.client.wire import BrokenAnswer
 
 BOXED = Box(BOX, OFFSET, VOXELS)
 OBLIQUE = np.array([[-0.6, 0.1, 0, 12], [0.1, 0.6, 0, -7], [0, 0, 1.5, 100], [0, 0, 0, 1]])
@@ -135,7 +135,7 @@ def test_events_cut_anywhere(size: int) -> None:
 
 
 def test_an_endless_event_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("LesionBrushLib.events.LONGEST_EVENT", 100)
+    monkeypatch.setattr("LesionBrushLib.client.events.LONGEST_EVENT", 100)
     for piece in (b"data: xxxxxxxx\n", b"x" * 10):
         with pytest.raises(BrokenAnswer, match="does not end"):
             list(parse(piece for _ in range(100)))

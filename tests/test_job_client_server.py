@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from job_server import TOKEN, Process
 from lesionbrush.io import read_volume, write_volume
-from LesionBrushLib.jobs import (
+from LesionBrushLib.client import (
     Cancelled,
     JobClient,
     JobStatus,

@@ -14,10 +14,10 @@ from jobs_fixtures import V1, WAIT_S, Submit, code, done
 from jobs_kit import until
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import read_volume, write_volume
-from lesionbrush.server import models
-from lesionbrush.server.devices import chosen_devices
-from lesionbrush.server.inference import Service
-from lesionbrush.server.kept import Kept
+from lesionbrush.server.synthesis import models
+from lesionbrush.server.synthesis.devices import chosen_devices
+from lesionbrush.server.synthesis.inference import Service
+from lesionbrush.server.synthesis.kept import Kept
 from lesionbrush.volume import Volume
 from server_kit import MODEL, STORED, Files
 

@@ -12,7 +12,7 @@ import requests
 from job_server import TOKEN, Process
 from jobs_kit import until
 from lesionbrush.io import write_volume
-from lesionbrush.server.private import NAME
+from lesionbrush.server.storage.private import NAME
 from server_kit import MODEL, STORED, Files, make_ct
 
 pytest_plugins = "server_fixtures"

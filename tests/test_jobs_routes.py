@@ -15,7 +15,7 @@ from jobs_kit import until
 from lesionbrush.io import read_volume
 from lesionbrush.provenance import Provenance
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.server.inference import Service
+from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.synthesize import synthesize
 from lesionbrush.volume import require_ct
 from PIL import Image

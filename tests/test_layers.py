@@ -43,35 +43,14 @@ class Law:
 
 
 OUTER = ("lesionbrush.server", "lesionbrush.cli", "lesionbrush.training", "lesionbrush.evaluation")
-CLIENT = tuple(
-    f"LesionBrushLib.{name}"
-    for name in (
-        *(
-            "addresses",
-            "answers",
-            "boxes",
-            "client",
-            "diagnosis",
-            "errors",
-            "events",
-            "fetching",
-            "following",
-            "jobs",
-        ),
-        *("orders", "patience", "plain", "sending", "sidecars", "synthesis", "transport", "uploads", "wire"),
-    )
-)
-WITH_QT = tuple(
-    f"LesionBrushLib.{name}" for name in ("form_view", "host", "http_job", "panels", "pictures", "widget")
-)
-LOGIC = tuple(
-    f"LesionBrushLib.{name}"
-    for name in (
-        *("blob", "choices", "compare", "compose", "editing", "files", "helpers", "layout", "logic", "marks"),
-        *("masks", "outline", "parameters", "problems", "propose", "scene_watch", "shipment", "thumbnails"),
-        *("variants", "voxels"),
-    )
-)
+CLIENT, LOGIC, PANEL = (f"LesionBrushLib.{name}" for name in ("client", "logic", "panel"))
+SENDERS = {"requests", f"{CLIENT}.jobs", f"{CLIENT}.stock", f"{CLIENT}.transport", f"{CLIENT}.JobClient"}
+
+
+def server(*parts: str) -> frozenset[str]:
+    return frozenset(f"lesionbrush.server.{part}" for part in parts)
+
+
 LAWS = {
     "only the server and app/main.py know web frameworks and MONAI Label": Law(
         ("lesionbrush", "LesionBrushLib", "LesionBrush"),
@@ -87,6 +66,20 @@ LAWS = {
     "the server does not train": Law(
         ("lesionbrush.server", "main"), never=frozenset({"lesionbrush.training", "lesionbrush.evaluation"})
     ),
+    "the doors stand before everything else of the server": Law(
+        ("lesionbrush.server.doors",),
+        never=server("jobs", "storage", "synthesis", "http", "archive", "operation"),
+    ),
+    "jobs know neither HTTP nor what the work is": Law(
+        ("lesionbrush.server.jobs",),
+        never=server("doors", "storage", "synthesis", "http", "archive", "operation") | SERVERS,
+    ),
+    "storage knows neither jobs nor routes": Law(
+        ("lesionbrush.server.storage",), never=server("jobs", "synthesis", "http", "archive", "operation")
+    ),
+    "what synthesizes knows no routes": Law(
+        ("lesionbrush.server.synthesis",), never=server("http", "archive")
+    ),
     "diffusion knows torch and itself": Law(
         ("lesionbrush.diffusion",), only=frozenset({"torch", "lesionbrush.diffusion"})
     ),
@@ -97,18 +90,12 @@ LAWS = {
     "the Slicer side imports neither the server's package nor torch": Law(
         ("LesionBrush", "LesionBrushLib"), never=frozenset({"lesionbrush", "torch", "monai"})
     ),
-    "the client needs requests and numpy": Law(
-        CLIENT, only=frozenset({"requests", "numpy", *CLIENT}), never=frozenset({"LesionBrushLib.logic"})
+    "the client needs requests and numpy": Law((CLIENT,), only=frozenset({"requests", "numpy", CLIENT})),
+    "the logic needs what every 3D Slicer has, knows no Qt, and sends nothing": Law(
+        (LOGIC,), only=frozenset({"slicer", "vtk", "numpy", CLIENT, LOGIC}), never=frozenset(SENDERS)
     ),
-    "the logic needs what every 3D Slicer has, and sends nothing": Law(
-        LOGIC,
-        only=frozenset({"slicer", "vtk", "numpy", "LesionBrushLib"}),
-        never=frozenset(
-            {"requests", "LesionBrushLib.jobs", "LesionBrushLib.client", "LesionBrushLib.widget"}
-        ),
-    ),
-    "only the panel knows Qt": Law(
-        ("LesionBrushLib",), never=frozenset({"qt", "ctk", "PythonQt"}), unless=WITH_QT
+    "the panel stands on the logic and the client, and asks the server through it": Law(
+        (PANEL,), only=frozenset({"qt", "ctk", "slicer", "vtk", "numpy", "SampleData", CLIENT, LOGIC, PANEL})
     ),
 }
 
@@ -212,15 +199,25 @@ LIB = "slicer_module/LesionBrush/LesionBrushLib"
         ("app/lesionbrush/registry.py", "import torch"),
         ("app/lesionbrush/request.py", "from monai.utils import set_determinism"),
         ("app/lesionbrush/volume.py", "import importlib\nimportlib.import_module('torch')"),
-        ("app/lesionbrush/server/task.py", "from lesionbrush.training import train"),
+        ("app/lesionbrush/server/synthesis/task.py", "from lesionbrush.training import train"),
+        ("app/lesionbrush/server/doors/gate.py", "from lesionbrush.server.storage import vault"),
+        ("app/lesionbrush/server/jobs/board.py", "from fastapi import Request"),
+        ("app/lesionbrush/server/storage/vault.py", "from lesionbrush.server.jobs.board import Jobs"),
+        ("app/lesionbrush/server/synthesis/kept.py", "from ..http import wire"),
         ("app/main.py", "import lesionbrush.training"),
         ("app/main.py", "from LesionBrushLib import client"),
-        (f"{LIB}/logic.py", "from lesionbrush.volume import Volume"),
-        (f"{LIB}/logic.py", "import torch.nn"),
-        (f"{LIB}/client.py", "import SimpleITK"),
-        (f"{LIB}/client.py", "import slicer"),
-        (f"{LIB}/compare.py", "import scipy"),
-        (f"{LIB}/logic.py", "from .jobs import JobClient"),
+        (f"{LIB}/logic/logic.py", "from lesionbrush.volume import Volume"),
+        (f"{LIB}/logic/logic.py", "import torch.nn"),
+        (f"{LIB}/logic/logic.py", "import qt"),
+        (f"{LIB}/logic/compare.py", "import scipy"),
+        (f"{LIB}/logic/compare.py", "from ..panel import session"),
+        (f"{LIB}/logic/logic.py", "from ..client.jobs import JobClient"),
+        (f"{LIB}/logic/logic.py", "from ..client import JobClient"),
+        (f"{LIB}/client/stock.py", "import SimpleITK"),
+        (f"{LIB}/client/stock.py", "import slicer"),
+        (f"{LIB}/client/stock.py", "from ..logic.voxels import Grid"),
+        (f"{LIB}/panel/session.py", "import requests"),
+        (f"{LIB}/panel/session.py", "import lesionbrush.request"),
     ],
 )
 def test_a_broken_law_is_found(tree, path: str, text: str) -> None:
@@ -231,7 +228,7 @@ def test_a_broken_law_is_found(tree, path: str, text: str) -> None:
     ("path", "text"),
     [
         (
-            "app/lesionbrush/server/task.py",
+            "app/lesionbrush/server/synthesis/task.py",
             "import fastapi\nfrom monailabel.app import app\nimport lesionbrush.io",
         ),
         (
@@ -247,8 +244,12 @@ def test_a_broken_law_is_found(tree, path: str, text: str) -> None:
             "from LesionBrushLib.client import Client\nimport lesionbrush.phantom",
         ),
         ("app/lesionbrush/registry.py", "import torchless_cards"),
-        (f"{LIB}/client.py", "import json\nimport numpy as np\nimport requests\nfrom .wire import decode"),
-        (f"{LIB}/logic.py", "import slicer\nimport vtk"),
+        (
+            f"{LIB}/client/stock.py",
+            "import json\nimport numpy as np\nimport requests\nfrom .wire import Body",
+        ),
+        (f"{LIB}/logic/logic.py", "import slicer\nimport vtk\nfrom ..client.boxes import Box"),
+        (f"{LIB}/panel/session.py", "import qt\nfrom ..client import JobClient\nfrom ..logic import Problem"),
     ],
 )
 def test_a_kept_law_is_not_reported(tree, path: str, text: str) -> None:

@@ -14,8 +14,7 @@ import pytest
 from lesionbrush.cli import local_server as module
 from lesionbrush.cli.__main__ import exit_when_terminated
 from lesionbrush.cli.local_server import ServerFailed, asking, local_server
-from LesionBrushLib.client import ServerError, ServerUnreachable
-from LesionBrushLib.jobs import Cancelled
+from LesionBrushLib.client import Cancelled, ServerError, ServerUnreachable
 
 STUB = """
 import json, signal, sys

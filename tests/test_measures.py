@@ -18,7 +18,7 @@ def around(inside: np.ndarray, hu: np.ndarray | None = None) -> Surroundings:
 def spiculated(reach_mm: float = 14.0) -> np.ndarray:
     """A ball with rays of one voxel along the axes."""
     rays = [np.abs(a) + np.abs(b) < 1.1 for a, b in ((Z, Y), (Z, X), (Y, X))]
-    return (RADIUS < 8) | (np.any(rays, axis=0) & (RADIUS < reach_mm))
+    return (RADIUS < 8) | (np.any(rays, axis=0) & (reach_mm > RADIUS))
 
 
 def test_a_ball_is_smooth_and_hardly_concave() -> None:

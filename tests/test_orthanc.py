@@ -14,13 +14,13 @@ from lesionbrush.dicom_export import DicomCase
 from lesionbrush.dicom_seg import read_seg
 from lesionbrush.dicom_series import DicomOptions, Uids
 from lesionbrush.io import read_dicom_series
-from lesionbrush.server import dicomweb_push
-from lesionbrush.server.accept import AcceptedCase
-from lesionbrush.server.dicomweb import Archive
-from lesionbrush.server.dicomweb_push import push
-from lesionbrush.server.dicomweb_studies import DicomWebStudies
+from lesionbrush.server.archive import dicomweb_push
+from lesionbrush.server.archive.dicomweb import Archive
+from lesionbrush.server.archive.dicomweb_push import push
+from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
 from lesionbrush.server.errors import ArchiveRefused, ArchiveUnreachable, PushFailed, UnknownImage
-from lesionbrush.server.references import read_ct
+from lesionbrush.server.storage.accept import AcceptedCase
+from lesionbrush.server.storage.references import read_ct
 from orthanc_kit import Orthanc, orthanc
 from pydicom.uid import RLELossless
 
@@ -81,7 +81,7 @@ class TestListing:
         assert studies.status()["total"] == len(studies.list_images())
 
     def test_goes_on_where_a_page_ends(self, case: Case, studies: DicomWebStudies, monkeypatch) -> None:
-        from lesionbrush.server import dicomweb
+        from lesionbrush.server.archive import dicomweb
 
         studies.update()
         monkeypatch.setattr(dicomweb, "PAGE", 1)

@@ -16,7 +16,7 @@ import requests
 from dicom_fixtures import Series, write_series
 from dicom_kit import Hospital
 from lesionbrush.io import read_dicom_series, read_volume, write_volume
-from lesionbrush.server.dicomweb import Archive
+from lesionbrush.server.archive.dicomweb import Archive
 from lesionbrush.volume import Volume
 from LesionBrushLib.client import Client
 from orthanc_kit import PASSWORD, Orthanc, orthanc

@@ -17,7 +17,11 @@ from packaging.version import Version
 REPOSITORY = Path(__file__).resolve().parents[1]
 OURS = {"lesionbrush", "LesionBrushLib", "main"}
 CHOSEN_BY_TORCH = re.compile(r"(nvidia|cuda)-.*|triton")
-DISTRIBUTION = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}  # where the module's name is not the distribution's
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}  # where the module's name is not the distribution's
 SLICER_BRINGS = {"slicer", "qt", "ctk", "vtk", "SampleData"}
 
 

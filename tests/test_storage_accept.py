@@ -13,10 +13,10 @@ import pytest
 from lesionbrush.errors import EmptyMask, GeometryMismatch, InvalidRequest, LesionBrushError
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.provenance import read_sidecar
-from lesionbrush.server import accept
-from lesionbrush.server.accept import AcceptedCase, AcceptedRecord, accept_case
 from lesionbrush.server.errors import AlreadyStored
-from lesionbrush.server.uploads import stored
+from lesionbrush.server.storage import accept
+from lesionbrush.server.storage.accept import AcceptedCase, AcceptedRecord, accept_case
+from lesionbrush.server.storage.uploads import stored
 from storage_kit import Folder, assert_nothing_new, assert_whole, contents, made_case, restarted, where
 
 pytest_plugins = "storage_fixtures"

@@ -15,8 +15,8 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from lesionbrush.server.accept import AcceptedRecord, accept_case
-from lesionbrush.server.private import close_private_root
+from lesionbrush.server.storage.accept import AcceptedRecord, accept_case
+from lesionbrush.server.storage.private import close_private_root
 from storage_kit import Folder, assert_whole, contents, made_case
 
 KILLS = int(os.environ.get("LESIONBRUSH_KILLS", "40"))

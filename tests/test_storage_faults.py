@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from lesionbrush.errors import StorageFull
-from lesionbrush.server import accept, durable
-from lesionbrush.server.accept import accept_case
-from lesionbrush.server.cases import Cases
+from lesionbrush.server.storage import accept, durable
+from lesionbrush.server.storage.accept import accept_case
+from lesionbrush.server.storage.cases import Cases
 from storage_kit import Folder, assert_nothing_new, assert_whole, contents, full, made_case, restarted, where
 
 pytest_plugins = "storage_fixtures"

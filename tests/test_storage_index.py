@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from lesionbrush.server.accept import accept_case
 from lesionbrush.server.errors import StudiesInUse
-from lesionbrush.server.private import PrivateRoot, close_private_root
-from lesionbrush.server.studies import Studies
+from lesionbrush.server.storage.accept import accept_case
+from lesionbrush.server.storage.private import PrivateRoot, close_private_root
+from lesionbrush.server.storage.studies import Studies
 from monailabel.datastore.local import LocalDatastore
 from storage_kit import assert_whole, made_case, write
 

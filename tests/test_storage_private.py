@@ -12,10 +12,10 @@ from threading import Event
 
 import pytest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.server import private
 from lesionbrush.server.errors import StudiesInUse
-from lesionbrush.server.private import PrivateRoot, close_private_root, private_root
-from lesionbrush.server.vault import References
+from lesionbrush.server.storage import private
+from lesionbrush.server.storage.private import PrivateRoot, close_private_root, private_root
+from lesionbrush.server.storage.vault import References
 from storage_kit import APP, KEPT, ct_bytes, file_list, put, reopened, ticking
 
 pytest_plugins = "storage_fixtures"
@@ -65,7 +65,7 @@ class TestPrivateRoot:
             PrivateRoot(link)
         program = (
             f"import sys, pathlib; sys.path.insert(0, {str(APP)!r})\n"
-            "from lesionbrush.server.private import PrivateRoot\n"
+            "from lesionbrush.server.storage.private import PrivateRoot\n"
             f"PrivateRoot(pathlib.Path({str(link)!r}))"
         )
         second = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from lesionbrush.errors import InvalidRequest, StorageFull
-from lesionbrush.server import retention
 from lesionbrush.server.errors import UnknownReference
-from lesionbrush.server.private import PrivateRoot
-from lesionbrush.server.references import ReferenceCache
-from lesionbrush.server.retention import Bounds, Shelf, Sweeper
-from lesionbrush.server.vault import References, Results
+from lesionbrush.server.storage import retention
+from lesionbrush.server.storage.private import PrivateRoot
+from lesionbrush.server.storage.references import ReferenceCache
+from lesionbrush.server.storage.retention import Bounds, Shelf, Sweeper
+from lesionbrush.server.storage.vault import References, Results
 from storage_kit import KEPT, ct_bytes, file_list, full, put, reopened, ticking
 
 pytest_plugins = "storage_fixtures"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from lesionbrush.provenance import read_sidecar, sidecar_path, write_sidecar
-from LesionBrushLib.client import publish
-from LesionBrushLib.sidecars import place_for_record
+from LesionBrushLib.client.records import place_for_record, publish
 from storage_kit import made_provenance
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")

@@ -13,8 +13,8 @@ import pytest
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError, NotACT, StorageFull
 from lesionbrush.io import write_volume
 from lesionbrush.server.errors import HashMismatch, TooLarge, UnknownReference
-from lesionbrush.server.private import PrivateRoot
-from lesionbrush.server.vault import References
+from lesionbrush.server.storage.private import PrivateRoot
+from lesionbrush.server.storage.vault import References
 from lesionbrush.volume import Volume
 from storage_kit import KEPT, ct_bytes, file_list, full, put, sha
 
@@ -36,7 +36,7 @@ class TestReferences:
     def test_a_body_in_pieces(
         self, references: References, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("lesionbrush.server.vault._CHUNK_BYTES", 1000)
+        monkeypatch.setattr("lesionbrush.server.storage.vault._CHUNK_BYTES", 1000)
         content = ct_bytes(tmp_path)
 
         async def pieces(size: int) -> AsyncIterator[bytes]:
@@ -110,7 +110,7 @@ class TestReferences:
     ) -> None:
         content = ct_bytes(tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr(f"lesionbrush.server.durable.{call}", full)
+            patch.setattr(f"lesionbrush.server.storage.durable.{call}", full)
             with pytest.raises(StorageFull):
                 put(references, content)
         self.assert_nothing(references)

@@ -11,9 +11,9 @@ from threading import Event
 
 import pytest
 from lesionbrush.errors import StorageFull
-from lesionbrush.server.accept import accept_case
-from lesionbrush.server.private import close_private_root
-from lesionbrush.server.studies import Studies
+from lesionbrush.server.storage.accept import accept_case
+from lesionbrush.server.storage.private import close_private_root
+from lesionbrush.server.storage.studies import Studies
 from storage_kit import full, made_case, write
 
 INDEX = "datastore_v2.json"

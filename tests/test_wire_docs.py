@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from lesionbrush.server.gate import DOORS, V1
+from lesionbrush.server.doors.gate import DOORS, V1
 from lesionbrush.server.jobs.job import JobStatus, State
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "wire.md").read_text(encoding="utf-8")

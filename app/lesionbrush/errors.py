@@ -33,6 +33,12 @@ class EmptyMask(LesionBrushError):
     code = "empty_mask"
 
 
+class NoLungs(LesionBrushError):
+    """Nothing in the CT looks like lung."""
+
+    code = "no_lungs"
+
+
 class AmbiguousMask(LesionBrushError):
     """The lesion mask holds several labels and none was chosen, or values that are no labels."""
 

@@ -47,6 +47,7 @@ class ModelCard(BaseModel):
         description="sides of larger boxes are multiples of this; they are run in tiles"
     )
     schedule: str
+    temperature: float = Field(1.0, ge=0, description="on the noise that `ddpm` draws; below 1 is calmer")
     network: NetworkShape
     attributes: tuple[str, ...]
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -93,7 +94,8 @@ def list_models(root: Path | None = None) -> list[InstalledModel]:
     """All installed models by name. WeightsError for a folder whose card is damaged."""
     root = root or models_dir()
     folders = sorted(path.parent.parent for path in root.glob(f"*/{METADATA.as_posix()}"))
-    return [InstalledModel(load_card(folder), folder) for folder in folders]
+    # Folders with a dot are models on their way in or out.
+    return [InstalledModel(load_card(folder), folder) for folder in folders if folder.name[0] != "."]
 
 
 def find_model(name: str, root: Path | None = None) -> InstalledModel:

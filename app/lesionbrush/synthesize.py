@@ -24,6 +24,7 @@ from lesionbrush.volume import Volume, mask_on_grid, require_ct
 CONTEXT_MM = 8.0
 """Untouched tissue a model sees on each side of the edit region, at least."""
 INT16_HU = (-1024, 3071)
+DETAIL_SIGMAS, LEAST_DETAIL_HU = 3.0, 5.0
 
 OnStep = Callable[[int, int], None]
 OnEstimate = Callable[[np.ndarray], None]
@@ -126,12 +127,14 @@ def synthesize(
         reference = require_ct(reference)
         lesions = Lesions.find(reference, mask_on_grid(mask, reference, request.label), request.margin_mm)
         grids = lesions.grids(model.card)
-        rois = lesions.rois(grids, model.card)
+        hu = lesions.reference_hu(grids, model.card)
+        details = lesions.details(grids, hu)
+        rois = lesions.rois(grids, hu, details)
     seeds = [(request.seed + variant) % 2**31 for variant in range(request.variants)]
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
-        boxes = [lesions.compose(grids, rois, hu, model.card) for hu in sampled.hu]
+        boxes = [lesions.compose(grids, details, hu) for hu in sampled.hu]
     record = Recorder(reference, lesions, model.card, request, sampled, clock)
     return [record.synthesis(k, seed, box) for k, (seed, box) in enumerate(zip(seeds, boxes, strict=True))]
 
@@ -189,9 +192,29 @@ class Lesions:
     def _centre_mm(self, box: Box) -> np.ndarray:
         return np.array([(part.start + part.stop - 1) / 2 for part in box]) * self.spacing_mm
 
-    def rois(self, grids: Sequence[RoiGrid], card: ModelCard) -> RoiBatch:
-        """Resample the CT and the mask onto the ROIs."""
+    def reference_hu(self, grids: Sequence[RoiGrid], card: ModelCard) -> np.ndarray:
+        """(L, Z, Y, X) float32: the CT on the ROIs, within the model's window."""
         hu = np.stack([to_roi(self.view, self.spacing_mm, grid) for grid in grids])
+        return np.clip(hu, *card.window_hu)
+
+    def details(self, grids: Sequence[RoiGrid], reference_hu: np.ndarray) -> list[np.ndarray]:
+        """Per group: what of the edit box is finer than the ROI, HU; a result gets it back.
+
+        It is the scanner's noise, up to `DETAIL_SIGMAS` of it: the finest edges of what was there before are
+        cut off, or a removed nodule would leave its outline, and a vessel would show through a new one.
+        """
+        found = []
+        for box, grid, hu in zip(self.edit_boxes, grids, reference_hu, strict=True):
+            detail = self.view[box] - from_roi(hu, grid, box, self.spacing_mm)
+            sigma_hu = float(np.quantile(np.abs(detail), 0.25)) / 0.3186  # edges fill much of a small box
+            limit_hu = max(DETAIL_SIGMAS * sigma_hu, LEAST_DETAIL_HU)
+            found.append(np.clip(detail, -limit_hu, limit_hu))
+        return found
+
+    def rois(
+        self, grids: Sequence[RoiGrid], reference_hu: np.ndarray, details: Sequence[np.ndarray]
+    ) -> RoiBatch:
+        """What the model is to fill, and what its HU will come to."""
         coverage = np.stack([to_roi(self.mask, self.spacing_mm, grid, triangle) for grid in grids])
         weights = [
             ramp(c >= 0.5 * c.max(), g.spacing_mm, self.margin_mm)
@@ -199,39 +222,32 @@ class Lesions:
         ]
         editable = (np.stack(weights) > 0) | (coverage > 0)  # also what is thinner than half a ROI voxel
         inside = np.stack([inside_volume(grid, self.view.shape, self.spacing_mm) for grid in grids])
-        return RoiBatch(
-            hu, coverage, editable, inside, self._native_mean(grids, np.clip(hu, *card.window_hu))
-        )
+        return RoiBatch(reference_hu, coverage, editable, inside, self._native_mean(grids, details))
 
-    def _native_mean(self, grids: Sequence[RoiGrid], reference_hu: np.ndarray) -> NativeMean:
-        """See `compose`, which is linear in what was sampled."""
+    def _native_mean(self, grids: Sequence[RoiGrid], details: Sequence[np.ndarray]) -> NativeMean:
+        """See `compose`: in the mask, a result is what was sampled plus the detail."""
         counted, kept_hu = [], []
-        for box, grid, hu in zip(self.boxes, grids, reference_hu, strict=True):
+        for box, grid, detail in zip(self.edit_boxes, grids, details, strict=True):
             inside = self.mask[box] > 0
-            share = gathered(inside / inside.sum(), grid, box, self.spacing_mm)
-            counted.append(share)
-            kept_hu.append(float(self.view[box][inside].mean() - (share * hu).sum()))
+            counted.append(gathered(inside / inside.sum(), grid, box, self.spacing_mm))
+            kept_hu.append(float(detail[inside].mean()))
         return NativeMean(np.stack(counted), np.array(kept_hu))
 
     def compose(
-        self, grids: Sequence[RoiGrid], rois: RoiBatch, hu: np.ndarray, card: ModelCard
+        self, grids: Sequence[RoiGrid], details: Sequence[np.ndarray], hu: np.ndarray
     ) -> list[np.ndarray]:
-        """Per group: the edit box in int16 HU, the reference plus the weighted, resampled difference.
-
-        Adding a difference keeps the CT's own noise and detail; the weight's smooth fall leaves no seam.
-        """
-        low, high = card.window_hu
-        difference = hu - np.clip(rois.reference_hu, low, high)
-        pairs = zip(self.edit_boxes, grids, difference, strict=True)
+        """Per group: the edit box in int16 HU; from the CT at its edge to sample plus detail in the mask."""
+        groups = zip(self.edit_boxes, grids, details, hu, strict=True)
         return [
-            self._edited(box, from_roi(change, grid, box, self.spacing_mm)) for box, grid, change in pairs
+            self._edited(box, from_roi(sample, grid, box, self.spacing_mm) + detail)
+            for box, grid, detail, sample in groups
         ]
 
-    def _edited(self, box: Box, change: np.ndarray) -> np.ndarray:
+    def _edited(self, box: Box, made: np.ndarray) -> np.ndarray:
         native = self.view[box]
         weight = ramp(self.mask[box] > 0, self.spacing_mm, self.margin_mm)
         low, high = min(INT16_HU[0], int(native.min())), max(INT16_HU[1], int(native.max()))
-        hu = np.clip(np.rint(native + weight * change), low, high).astype(np.int16)
+        hu = np.clip(np.rint(native + weight * (made - native)), low, high).astype(np.int16)
         return np.where(weight > 0, hu, native)
 
 

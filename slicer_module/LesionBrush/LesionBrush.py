@@ -1,7 +1,7 @@
 """LesionBrush for 3D Slicer: paint a lesion on a CT, get the same CT with that lesion in it.
 
-The entry that Slicer looks for. What the module does is in LesionBrushLib: widget.py (Qt), logic.py (MRML),
-jobs.py (HTTP).
+The entry that Slicer looks for. What the module does is in LesionBrushLib: panel (Qt), logic (the scene),
+client (HTTP).
 """
 
 import sys
@@ -9,15 +9,15 @@ import sys
 import numpy as np
 import qt
 import slicer
-from LesionBrushLib import sample_data
-from LesionBrushLib.boxes import Box, voxel_sha256
-from LesionBrushLib.host import SlicerHost
-from LesionBrushLib.jobs import JobClient
+from LesionBrushLib.client import JobClient
+from LesionBrushLib.client.boxes import Box, voxel_sha256
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.problems import OtherReference
-from LesionBrushLib.session import Services
-from LesionBrushLib.settings import Settings
-from LesionBrushLib.widget import LesionBrushPanel
+from LesionBrushLib.logic.problems import OtherReference
+from LesionBrushLib.panel import sample_data
+from LesionBrushLib.panel.host import SlicerHost
+from LesionBrushLib.panel.session import Services
+from LesionBrushLib.panel.settings import Settings
+from LesionBrushLib.panel.widget import LesionBrushPanel
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleTest,

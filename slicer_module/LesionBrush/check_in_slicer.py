@@ -50,7 +50,7 @@ def connect(check, panel, address, token):
 
 
 def choose_and_propose(check, panel):
-    from LesionBrushLib import sample_data
+    from LesionBrushLib.panel import sample_data
 
     node = sample_data.load()
     check.step("the phantom loads", node is not None and sample_data.PHANTOM.is_file())

@@ -22,9 +22,9 @@ import vtk
 from lesionbrush.cli.local_server import local_server
 from lesionbrush.io import write_volume
 from lesionbrush.phantom import chest_phantom, propose_lesion
-from LesionBrushLib.jobs import JobClient, Order, Outcome, Watch
-from LesionBrushLib.layout import VIEW_NAMES
+from LesionBrushLib.client import JobClient, Order, Outcome, Watch
 from LesionBrushLib.logic import LesionBrushLogic
+from LesionBrushLib.logic.layout import VIEW_NAMES
 from mrml_kit import SliceView, World, boot, grid_picture
 from PIL import Image
 

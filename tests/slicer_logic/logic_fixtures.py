@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LesionBrushLib.layout import VIEW_NAMES
 from LesionBrushLib.logic import LesionBrushLogic
+from LesionBrushLib.logic.layout import VIEW_NAMES
 from logic_kit import LESION_HU, answer, ball, chest, straight
 from mrml_kit import SliceView, World, boot, paint, require_display
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from LesionBrushLib.boxes import Box, voxel_sha256
-from LesionBrushLib.helpers import is_helper
+from LesionBrushLib.client.boxes import Box, voxel_sha256
+from LesionBrushLib.logic.helpers import is_helper
 from mrml_kit import World, array_of
 
 SHAPE_KJI = (32, 90, 100)

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from compare_picture import REAL, Case, Made, phantom_case, save_picture, synthesize
 from lesionbrush.cli.local_server import local_server
-from LesionBrushLib.compose import provenance_of
-from LesionBrushLib.jobs import JobClient
-from LesionBrushLib.layout import VIEW_NAMES, WINDOWS, view_name
+from LesionBrushLib.client import JobClient
+from LesionBrushLib.logic.compose import provenance_of
+from LesionBrushLib.logic.layout import VIEW_NAMES, WINDOWS, view_name
 from mrml_kit import REPOSITORY, array_of, require_display
 from PIL import Image
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from LesionBrushLib.layout import LAYOUT_ID, VIEW_GROUP, VIEW_NAMES, WINDOWS, description
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.problems import NoLayout, NotReady
+from LesionBrushLib.logic.layout import LAYOUT_ID, VIEW_GROUP, VIEW_NAMES, WINDOWS, description
+from LesionBrushLib.logic.problems import NoLayout, NotReady
 from logic_kit import answer, arrangement, chest, display_state, helpers, straight
 from mrml_kit import World, array_of
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from lesionbrush.io import read_volume
-from LesionBrushLib.compose import provenance_of, synthetic_nodes
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.problems import BrokenBox, CannotSave, NoSuchVariant, NotReady, OtherReference
+from LesionBrushLib.logic.compose import provenance_of, synthetic_nodes
+from LesionBrushLib.logic.problems import BrokenBox, CannotSave, NoSuchVariant, NotReady, OtherReference
 from logic_kit import LESION_HU, answer, chest, oblique, straight
 from mrml_kit import World, array_of
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from LesionBrushLib.compose import difference
-from LesionBrushLib.layout import LAYOUT_ID, WINDOWS
 from LesionBrushLib.logic import LesionBrushLogic
+from LesionBrushLib.logic.compose import difference
+from LesionBrushLib.logic.layout import LAYOUT_ID, WINDOWS
 from logic_kit import answer, arrangement, ball, chest, display_state, helpers, straight
 from mrml_kit import World, array_of, boot, paint
 from test_logic_parameters import open_archive

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import vtk
-from LesionBrushLib.masks import segment_mask
-from LesionBrushLib.problems import EmptyMask, NotReady
+from LesionBrushLib.logic.masks import segment_mask
+from LesionBrushLib.logic.problems import EmptyMask, NotReady
 from logic_kit import ball, chest, oblique, straight
 from mrml_kit import World, paint
 

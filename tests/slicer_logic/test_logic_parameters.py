@@ -8,7 +8,7 @@ from zipfile import ZipFile
 
 import pytest
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.parameters import Parameters
+from LesionBrushLib.logic.parameters import Parameters
 from mrml_kit import World, boot
 
 pytest_plugins = "logic_fixtures"

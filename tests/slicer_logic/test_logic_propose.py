@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.masks import segment_mask
-from LesionBrushLib.problems import NotReady, OutsideLung
-from LesionBrushLib.propose import grown
+from LesionBrushLib.logic.masks import segment_mask
+from LesionBrushLib.logic.problems import NotReady, OutsideLung
+from LesionBrushLib.logic.propose import grown
 from logic_kit import LEFT_LUNG_RAS, LUNG_HU, ball, chest, oblique, straight
 from mrml_kit import World, array_of, paint
 from scipy.ndimage import distance_transform_edt

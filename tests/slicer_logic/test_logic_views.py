@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from LesionBrushLib.layout import VIEW_NAMES, WINDOWS, view_name
 from LesionBrushLib.logic import LesionBrushLogic
+from LesionBrushLib.logic.layout import VIEW_NAMES, WINDOWS, view_name
 from logic_kit import LESION_HU, LUNG_HU, answer, ball, chest, oblique
 from mrml_kit import SliceView, World, paint
 
@@ -171,6 +171,20 @@ def test_the_difference_is_red_where_the_result_is_brighter(
     logic.set_difference(False)
     for name, view in comparing.items():
         assert np.array_equal(view.grab(), before[name]), name
+
+
+def test_the_window_tool_drags_the_row_not_the_difference(
+    world: World, logic: LesionBrushLogic, ct: Any, synthetic: Any, comparing: Views
+) -> None:
+    logic.set_difference(True)
+    for window in WINDOWS:
+        edited = comparing[right(window)].logic
+        assert edited.GetEditableLayerAtWorldPosition(CENTRE_RAS) == edited.LayerBackground
+    red = SliceView(world, "Red")
+    red.composite.SetBackgroundVolumeID(ct.GetID())
+    red.composite.SetForegroundVolumeID(synthetic.GetID())
+    red.composite.SetForegroundOpacity(1.0)
+    assert red.logic.GetEditableLayerAtWorldPosition(CENTRE_RAS) == red.logic.LayerForeground
 
 
 def test_a_darker_result_is_blue(

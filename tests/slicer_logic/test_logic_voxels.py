@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from lesionbrush.io import read_volume
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.problems import NotACT, NotReady
-from LesionBrushLib.voxels import Grid, hu_array
+from LesionBrushLib.logic.problems import NotACT, NotReady
+from LesionBrushLib.logic.voxels import Grid, hu_array
 from logic_kit import ball, chest, oblique
 from mrml_kit import World, array_of, paint
 

@@ -1,7 +1,8 @@
 """Draws docs/slicer_panel.png: the panel after a synthesis of three variants, on the stand-ins, off-screen.
 
-Run from the repository: python tests/slicer_panel/draw_panel.py [FILE]. The Segment Editor is a grey field
-here: it is Slicer's own.
+Run from the repository: python tests/slicer_panel/draw_panel.py [FILE]. The variants are real: a server is
+started, and the shipped model makes them on the sample CT, which takes a minute or two. The Segment Editor is
+a grey field here: it is Slicer's own.
 """
 
 # ruff: noqa: E402, I001 - the paths and the stand-ins have to be there first
@@ -10,71 +11,80 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from collections.abc import Callable
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(REPOSITORY / "app"), str(REPOSITORY / "slicer_module" / "LesionBrush")]
 
-import numpy as np
 import pytest
+from lesionbrush import __version__
+from lesionbrush.cli.local_server import local_server
 from lesionbrush.io import read_volume
 from lesionbrush.registry import find_model
 from lesionbrush.request import SynthesisRequest
 from panel_kit import MODULE, Bench, new_bench, new_ct
-from LesionBrushLib import sample_data
-from LesionBrushLib.answers import ConnectionReport, ModelFacts, ServerFacts
-from LesionBrushLib.boxes import Box, voxel_sha256
+from LesionBrushLib.panel import sample_data
+from LesionBrushLib.client import Box, ConnectionReport, JobClient, ModelFacts, Order, ServerFacts
 from qt_kit import pythonqt
 from qt_kit.application import slicer_application
 
 WIDTH_PX = 470
+MODEL, SEED = "lung_lesion", 0
+SPACING_MM = (2.08, 2.08, 3.2)
+LUNG_IJK = (48, 48, 32)
 
 
-def lesion_boxes(shape: tuple[int, int, int]) -> np.ndarray:
-    """A soft ball in lung, HU, so that the thumbnails show something."""
-    i, j, k = np.meshgrid(*(np.arange(n) - n / 2 + 0.5 for n in shape), indexing="ij")
-    radius = np.sqrt(i**2 + j**2 + k**2)
-    return np.where(radius < 8, 20, -850 + 870 * np.clip(1 - (radius - 8) / 3, 0, 1)).astype(np.int16)
+Answers = tuple[list[Box], list[dict[str, Any]]]
+Synthesis = Callable[[Order], Answers]
 
 
-def arranged(bench: Bench) -> None:
-    """Connected, with a CT, a painted lesion and three variants."""
+def by_the_model(order: Order) -> Answers:
+    """What the shipped model makes, by the real server and the real client."""
+    with TemporaryDirectory(prefix="lesionbrush-panel-") as folder:
+        studies = Path(folder) / "studies"
+        studies.mkdir()
+        with local_server(studies, Path(folder) / "server.log", gpu=False) as (server, _):
+            outcome = JobClient(server.url).synthesize(order)
+    return outcome.boxes, outcome.provenances
+
+
+def arranged(bench: Bench, synthesize: Synthesis) -> None:
+    """Connected, with a CT, a proposed lesion and three variants."""
     import slicer
 
-    card = find_model("lung_lesion").card.model_dump(mode="json")
-    model = ModelFacts("lung_lesion", card, SynthesisRequest.model_json_schema())
-    server = ServerFacts("0.2.0", 1, {"lung_lesion": model}, devices=("cpu",))
-    words = "connected to LesionBrush 0.2.0 at http://127.0.0.1:8000: 1 model ready"
+    card = find_model(MODEL).card.model_dump(mode="json")
+    model = ModelFacts(MODEL, card, SynthesisRequest.model_json_schema())
+    server = ServerFacts(__version__, 1, {MODEL: model}, devices=("cpu",))
+    words = f"connected to LesionBrush {__version__} at http://127.0.0.1:8000: 1 model ready"
     bench.client.report = ConnectionReport(True, "ok", words, server)
     bench.connect()
     node = new_ct(bench.scene, "Chest phantom")
     slicer.util.updateVolumeFromArray(node, read_volume(sample_data.PHANTOM).array.T.copy())
-    node.SetSpacing(2.08, 2.08, 3.2)
+    node.SetSpacing(*SPACING_MM)
     bench.ui.volumeSelector.setCurrentNode(node)
     bench.panel.enter()
-    parameters = bench.logic.parameters
-    mask = np.zeros((80, 160, 160), np.uint8)
-    mask[28:36, 40:56, 40:56] = 1
-    slicer.util.updateSegmentBinaryLabelmapFromArray(
-        mask, parameters.segmentation, parameters.segment_id, node
-    )
+    bench.logic.parameters.lesion_mm = 18.0
+    bench.logic.propose(18.0, SEED, ras_mm=[at * mm for at, mm in zip(LUNG_IJK, SPACING_MM, strict=True)])
     bench.panel.refresh()
     controls = bench.panel.synthesize.view.controls
     controls[("variants",)].number.value = 3
     controls[("attributes", "margin")].given.click()
     controls[("attributes", "margin")].number.value = 0.3
-    voxels = voxel_sha256(slicer.util.arrayFromVolume(node).T)
-    boxes = [Box(lesion_boxes((28 + 2 * n, 28, 20)), (34 - n, 34, 22), voxels) for n in range(3)]
-    bench.logic.receive(boxes, [{"model": "lung_lesion", "seed": n} for n in range(3)])
+    sent, params = bench.logic.export(), bench.logic.parameters.request()
+    boxes, records = synthesize(Order(MODEL, sent.mask(), sent.reference(), params))
+    bench.logic.receive(boxes, records)
     bench.ui.compareSection.collapsed = bench.ui.keepSection.collapsed = False
     bench.panel.refresh()
 
 
-def draw(path: Path) -> None:
+def draw(path: Path, synthesize: Synthesis) -> None:
     """Write the picture of the whole panel."""
     with pytest.MonkeyPatch.context() as patch, slicer_application(patch, MODULE) as slicer:
         bench = new_bench(slicer)
-        arranged(bench)
+        arranged(bench, synthesize)
         bench.panel.paint.editor.setMinimumHeight(150)
         bench.top.resize(WIDTH_PX, bench.top.sizeHint().height())
         bench.top.show()
@@ -86,4 +96,5 @@ def draw(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "docs" / "slicer_panel.png")
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else REPOSITORY / "docs" / "slicer_panel.png"
+    draw(out, by_the_model)

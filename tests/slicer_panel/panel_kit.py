@@ -15,14 +15,14 @@ from qt_kit import application
 
 application.install_qt()
 
-from LesionBrushLib.answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts
-from LesionBrushLib.boxes import Box, voxel_sha256
-from LesionBrushLib.errors import Cancelled
+from LesionBrushLib.client.answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts
+from LesionBrushLib.client.boxes import Box, voxel_sha256
+from LesionBrushLib.client.errors import Cancelled
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.orders import Order, Outcome, Watch
-from LesionBrushLib.session import Services
-from LesionBrushLib.settings import Settings
-from LesionBrushLib.widget import LesionBrushPanel
+from LesionBrushLib.client.orders import Order, Outcome, Watch
+from LesionBrushLib.panel.session import Services
+from LesionBrushLib.panel.settings import Settings
+from LesionBrushLib.panel.widget import LesionBrushPanel
 from qt_kit import pythonqt
 from qt_kit.editor import SegmentEditor
 from qt_kit.widgets import load_ui
@@ -165,9 +165,16 @@ class FakeClient:
     def discard(self, job: str, n: int) -> None:
         self._did("discard", job, n)
 
+    def resume(self, job: str, watch: Watch) -> Outcome:
+        self._did("resume", job)
+        return self._work(self.orders[-1], watch)
+
     def synthesize(self, order: Order, watch: Watch) -> Outcome:
-        self._did("synthesize", order.model)
         self.orders.append(order)
+        self._did("synthesize", order.model)
+        return self._work(order, watch)
+
+    def _work(self, order: Order, watch: Watch) -> Outcome:
         for call, *given in self.news:
             getattr(watch, call)(*given)
         while self.hold is not None and not self.hold.wait(0.01):

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from LesionBrushLib import sample_data
-from LesionBrushLib.answers import ConnectionReport
-from LesionBrushLib.boxes import voxel_sha256
+from LesionBrushLib.client.answers import ConnectionReport
+from LesionBrushLib.client.boxes import voxel_sha256
+from LesionBrushLib.panel import sample_data
 from panel_kit import FakeClient
 from qt_kit import pythonqt
 from qt_kit.widgets import qt

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from LesionBrushLib.errors import ServerUnreachable
-from LesionBrushLib.pictures import pixmap, png_bytes
+from LesionBrushLib.client.errors import ServerUnreachable
+from LesionBrushLib.panel.pictures import pixmap, png_bytes
 from panel_kit import Bench
 
 
@@ -78,6 +78,25 @@ def test_outline_and_difference(made: Bench) -> None:
     assert not made.logic.comparison.difference
     assert made.ui.outlineCheck.checked
     assert not made.ui.differenceCheck.checked
+
+
+def test_orientation_is_chosen_and_kept_with_the_scene(made: Bench) -> None:
+    box = made.ui.orientationBox
+    assert [box.itemText(n) for n in range(box.count)] == ["Axial", "Coronal", "Sagittal"]
+    box.currentIndex = 1
+    views = made.logic.comparison.layout.slice_nodes()
+    assert {view.GetOrientation() for view in views} == {"Coronal"}
+    assert made.logic.parameters.orientation == "Coronal"
+    made.panel.compare.compare(False)
+    made.logic.parameters.orientation = "Sagittal"  # as a loaded scene says
+    made.panel.compare.compare(True)
+    made.panel.refresh()
+    assert {view.GetOrientation() for view in views} == {"Sagittal"}
+    assert box.currentText == "Sagittal"
+    made.logic.parameters.orientation = "Oblique"
+    made.panel.compare.compare(True)
+    made.panel.refresh()
+    assert {view.GetOrientation() for view in views} == {"Sagittal"}
 
 
 def test_jump_works(made: Bench) -> None:

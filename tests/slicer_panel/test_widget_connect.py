@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from LesionBrushLib.answers import ConnectionReport
-from LesionBrushLib.errors import ServerError, ServerUnreachable
+from LesionBrushLib.client.answers import ConnectionReport
+from LesionBrushLib.client.errors import ServerError, ServerUnreachable
 from panel_kit import Bench, FakeClient, Store, facts, new_bench, new_ct
 
 

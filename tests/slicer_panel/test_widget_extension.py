@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from lesionbrush.io import read_volume
 from lesionbrush.phantom import chest_phantom
-from LesionBrushLib import sample_data
+from LesionBrushLib.panel import sample_data
 from panel_kit import MODULE, REPOSITORY
 from PIL import Image
 

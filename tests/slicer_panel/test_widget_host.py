@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from LesionBrushLib.host import SlicerHost
+from LesionBrushLib.panel.host import SlicerHost
 from panel_kit import Bench
 from qt_kit.widgets import qt
 

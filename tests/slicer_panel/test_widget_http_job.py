@@ -11,7 +11,7 @@ from typing import Any
 
 import panel_kit
 import pytest
-from LesionBrushLib.http_job import Callbacks, HttpJob
+from LesionBrushLib.panel.http_job import Callbacks, HttpJob
 from qt_kit import pythonqt
 
 
@@ -122,7 +122,7 @@ def test_the_application_stays_alive_meanwhile() -> None:
 
 
 def test_what_runs_in_the_thread_imports_neither_qt_nor_mrml() -> None:
-    text = (Path(panel_kit.MODULE) / "LesionBrushLib" / "work.py").read_text(encoding="utf-8")
+    text = (Path(panel_kit.MODULE) / "LesionBrushLib" / "panel" / "work.py").read_text(encoding="utf-8")
     names = {
         alias.name
         for node in ast.walk(ast.parse(text))

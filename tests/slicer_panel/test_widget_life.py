@@ -62,7 +62,7 @@ def test_the_widget_comes_and_goes(widget, application) -> None:
 
 
 def test_a_shortcut_calls_its_action_and_is_gone_afterwards(application) -> None:
-    from LesionBrushLib.host import SlicerHost
+    from LesionBrushLib.panel.host import SlicerHost
 
     host, pressed = SlicerHost(), []
     shortcut = host.shortcut("X", lambda: pressed.append("x"))

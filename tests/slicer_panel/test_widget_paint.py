@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import slicer
-from LesionBrushLib.panels.paint import EFFECTS
+from LesionBrushLib.logic import Proposal
+from LesionBrushLib.panel.paint import EFFECTS
 from panel_kit import SHAPE_KJI, Bench, new_ct
 
 
@@ -159,3 +161,23 @@ def test_what_the_user_painted_is_never_touched(bench: Bench) -> None:
     assert parameters.segment_id != mine
     kept = slicer.util.arrayFromSegmentBinaryLabelmap(parameters.segmentation, mine, parameters.reference)
     assert np.array_equal(kept, mask)
+
+
+def test_the_shape_of_a_proposal_is_chosen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen(bench)
+    box = bench.ui.shapeBox
+    assert [box.itemText(n) for n in range(box.count)] == ["round", "lobulated", "spiculated"]
+    assert box.currentText == "lobulated"
+    box.currentIndex = 2
+    assert bench.logic.parameters.lesion_shape == "spiculated"
+    asked = []
+    monkeypatch.setattr(bench.logic, "propose", lambda size, seed, shape: asked.append(shape) or proposal())
+    bench.ui.proposeButton.click()
+    assert asked == ["spiculated"]
+    bench.logic.parameters.lesion_shape = "round"  # as a loaded scene says
+    bench.panel.refresh()
+    assert box.currentText == "round"
+
+
+def proposal() -> Proposal:
+    return Proposal("", 300, 0.5, 0.0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from lesionbrush.request import SynthesisRequest, parse_request
-from LesionBrushLib.schema_form import CHOICE, NUMBER, SLIDER, SWITCH, TEXT, WHOLE, Form, choice_words
+from LesionBrushLib.panel.schema_form import CHOICE, NUMBER, SLIDER, SWITCH, TEXT, WHOLE, Form, choice_words
 
 SCHEMA = SynthesisRequest.model_json_schema()
 HIDDEN = (("label",), ("output",))

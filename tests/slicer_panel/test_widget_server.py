@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lesionbrush.cli.local_server import local_server
-from LesionBrushLib import sample_data
-from LesionBrushLib.jobs import JobClient
+from LesionBrushLib.client import JobClient
+from LesionBrushLib.panel import sample_data
 from panel_kit import Bench, Store, new_bench
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]

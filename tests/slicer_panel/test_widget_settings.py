@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from LesionBrushLib.settings import BadAddress, Settings, consent_text, parse_address
+from LesionBrushLib.panel.settings import BadAddress, Settings, consent_text, parse_address
 from panel_kit import Store
 
 

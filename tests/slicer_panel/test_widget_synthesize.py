@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from LesionBrushLib.errors import JobFailed, ServerError, ServerUnreachable
-from LesionBrushLib.pictures import png_bytes
-from LesionBrushLib.work import Phase, Progress, Sent
+from LesionBrushLib.client.errors import JobFailed, ServerError, ServerUnreachable
+from LesionBrushLib.panel.pictures import png_bytes
+from LesionBrushLib.panel.work import Phase, Progress, Sent
 from panel_kit import Bench, FakeClient, new_bench, new_ct, paint, status
 
 PNG = png_bytes(np.full((8, 8, 3), 200, np.uint8))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from job_fake import BOX, CT, OFFSET, Fake, running
 from lesionbrush.request import SynthesisRequest
-from LesionBrushLib.jobs import JobClient
+from LesionBrushLib.client import JobClient
 from panel_kit import CARD, Bench, Store, new_bench
 
 MODEL = {"card": CARD, "schema": SynthesisRequest.model_json_schema(), "problem": None}

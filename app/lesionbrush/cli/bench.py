@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from LesionBrushLib.jobs import JobClient, Order, Upload
+from LesionBrushLib.client import JobClient, Order, Upload
 
 from lesionbrush.cli import load
 from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, OverHttp, OverJobs, Samples, Shape

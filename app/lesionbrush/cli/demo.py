@@ -13,8 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from LesionBrushLib.client import SUFFIXES, Result
-from LesionBrushLib.jobs import JobClient, Order, Upload, Watch
+from LesionBrushLib.client import SUFFIXES, JobClient, Order, Result, Upload, Watch
 
 from lesionbrush.cli.files import Changes, changes_on_disk, require_none_of, volume_suffix
 from lesionbrush.cli.local_server import asking, local_server

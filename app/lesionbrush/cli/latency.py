@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from LesionBrushLib.client import Client
-from LesionBrushLib.jobs import JobClient, JobFailed, Order
+from LesionBrushLib.client import Client, JobClient, JobFailed, Order
 from tqdm import trange
 
 from lesionbrush.cli.machine import resident_mb

@@ -10,11 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from LesionBrushLib.client import Client, ServerError, ServerUnreachable
-from LesionBrushLib.jobs import Cancelled
+from LesionBrushLib.client import Cancelled, Client, ServerError, ServerUnreachable
 
 from lesionbrush.errors import LesionBrushError
-from lesionbrush.server.serve import APP, QUIET
+from lesionbrush.server.operation.serve import APP, QUIET
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 180

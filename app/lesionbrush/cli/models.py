@@ -1,4 +1,4 @@
-"""List the installed models, show their cards, check their weights, keep the README's table up to date."""
+"""List, show, add, verify and remove models; keep the README's table of them up to date."""
 
 from __future__ import annotations
 
@@ -6,21 +6,27 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from lesionbrush.catalogue import CATALOGUE
 from lesionbrush.cli.model_table import BEGIN, END, replaced, table
 from lesionbrush.cli.parameters import parameter_lines
+from lesionbrush.cli.published_models import add_actions, published_lines, show_published, verified
 from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.published import PublishedModel, find_published, list_published
 from lesionbrush.registry import InstalledModel, find_model, list_models, verify_weights
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    actions.add_parser("list", help="one line per installed model").set_defaults(action=show_list)
+    actions.add_parser(
+        "list", help="the models that are installed, and those that are published"
+    ).set_defaults(action=show_list)
     show = actions.add_parser("show", help="a model's card, and the parameters it takes")
     show.add_argument("name")
     show.set_defaults(action=show_card)
     verify = actions.add_parser("verify", help="compare the weights with the cards")
     verify.add_argument("name", nargs="?", help="default: all models")
     verify.set_defaults(action=verify_all)
+    add_actions(actions)
     markdown = actions.add_parser("table", help="the table of models in the README")
     either = markdown.add_mutually_exclusive_group()
     either.add_argument("--check", type=Path, metavar="README", help="exit code 1 if it differs")
@@ -37,10 +43,15 @@ def show_list(_: Namespace) -> int:
     for model in list_models():
         card = model.card
         print(f"{card.name}: {card.makes} ({card.weights_license})")
+    print("\n".join(published_lines()))
     return 0
 
 
 def show_card(options: Namespace) -> int:
+    models = list_models()
+    if not any(model.card.name == options.name for model in models) and _is_published(options.name):
+        show_published(options.name)
+        return 0
     card = find_model(options.name).card
     print(card.model_dump_json(indent=2))
     print("\nParameters, to be given as --param NAME=VALUE:")
@@ -51,10 +62,21 @@ def show_card(options: Namespace) -> int:
 
 def verify_all(options: Namespace) -> int:
     """1 if any weights are missing or are not the ones their card names."""
-    models = [find_model(options.name)] if options.name else list_models()
-    if not models:
+    models, added = _chosen(options.name) if options.name else (list_models(), list_published())
+    if not models and not added:
         raise InvalidRequest("no model is installed: there is nothing to verify")
-    return 0 if all([_verified(model) for model in models]) else 1
+    return 0 if all([*map(_verified, models), *map(verified, added)]) else 1
+
+
+def _chosen(name: str) -> tuple[list[InstalledModel], list[PublishedModel]]:
+    if any(model.folder.name == name for model in list_published()):
+        return [], [find_published(name)]
+    return [find_model(name)], []
+
+
+def _is_published(name: str) -> bool:
+    known = {known.name for known in CATALOGUE}
+    return name in known or any(model.folder.name == name for model in list_published())
 
 
 def _verified(model: InstalledModel) -> bool:

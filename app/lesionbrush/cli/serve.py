@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lesionbrush.cli.options import DEFAULT_MODEL
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.server.devices import VARIABLE as DEVICE
-from lesionbrush.server.devices import chosen_devices
-from lesionbrush.server.serve import Tls, serve
+from lesionbrush.server.operation.serve import Tls, serve
+from lesionbrush.server.synthesis.devices import VARIABLE as DEVICE
+from lesionbrush.server.synthesis.devices import chosen_devices
 
 EXAMPLE = (
     "curl -f {auth}-F file=@ct.nii.gz -F label=@mask.nii.gz -F 'params={{\"seed\": 1}}' "
@@ -73,7 +73,7 @@ def studies_at(text: str) -> Path | str:
     """An address stays as it is: a Path would lose a slash of it. Raises InvalidRequest."""
     if "://" not in text:
         return Path(text)
-    from lesionbrush.server.dicomweb import checked_address
+    from lesionbrush.server.archive.dicomweb import checked_address
 
     return checked_address(text)  # before anybody prints it: it may hold a password
 
@@ -99,7 +99,7 @@ def tls_from(options: Namespace) -> Tls | None:
 
 
 def make(path: Path) -> int:
-    from lesionbrush.server.access import make_token
+    from lesionbrush.server.doors.access import make_token
 
     make_token(path)
     print(f"{path} has a new token, for you alone to read. Start with --token-file {path}")
@@ -108,7 +108,7 @@ def make(path: Path) -> int:
 
 def check(options: Namespace, tls: Tls | None) -> int:
     """1 if the server would not start, or not work."""
-    from lesionbrush.server.check import findings
+    from lesionbrush.server.operation.check import findings
 
     found = findings(options.studies, options.host, options.port, encrypted=tls is not None)
     for finding in found:
@@ -120,8 +120,8 @@ def check(options: Namespace, tls: Tls | None) -> int:
 
 def require_allowed(host: str) -> None:
     """Raises InvalidRequest: bad settings, or no token for an address that others can reach."""
-    from lesionbrush.server.access import load_access
-    from lesionbrush.server.perimeter import require_bindable
+    from lesionbrush.server.doors.access import load_access
+    from lesionbrush.server.doors.perimeter import require_bindable
     from lesionbrush.server.settings import ServerSettings
 
     require_bindable(host, load_access(ServerSettings.from_environment()))
@@ -144,7 +144,7 @@ def require_free(host: str, port: int) -> None:
 
 def greeting(host: str, port: int, studies: Path | str, *, encrypted: bool = False) -> str:
     """What to do with the server, and a warning when others can listen to what is said."""
-    from lesionbrush.server.perimeter import is_loopback
+    from lesionbrush.server.doors.perimeter import is_loopback
 
     url = f"http{'s' if encrypted else ''}://{f'[{host}]' if ':' in host else host}:{port}"
     where = studies.resolve() if isinstance(studies, Path) else studies

@@ -42,7 +42,7 @@ def _randn(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype)
     return torch.randn(tuple(shape), generator=generator, device=generator.device, dtype=dtype)
 
 
-def ddpm(
+def ddpm(  # noqa: PLR0913, one more than the others
     denoise: Denoiser,
     x: Tensor,
     schedule: NoiseSchedule,
@@ -50,12 +50,17 @@ def ddpm(
     *,
     generator: Generators,
     after_step: Sequence[Hook] = (),
+    temperature: float = 1.0,
 ) -> Tensor:
     """Ancestral sampling, posterior variance "fixed small" (Ho et al. 2020, arXiv:2006.11239, Eqs. 6, 7).
 
     The posterior q(x_s | x_t, x_0) is taken between neighbours of the list, whatever their distance.
     A list that also goes up (`repaint_timesteps`) noises x there (Lugmayr et al. 2022, arXiv:2201.09865).
+    temperature: on the standard deviation of the noise drawn; below 1, samples are calmer and less diverse.
+    ValueError when it is negative.
     """
+    if temperature < 0:
+        raise ValueError(f"temperature must be 0 or more, got {temperature}")
     for step, t, s in _transitions(timesteps):
         a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
         if a_s < a_t:
@@ -67,7 +72,7 @@ def ddpm(
             x = weight_0 * denoise(x, t) + weight_t * x
             variance = (1 - a_s) / (1 - a_t) * (1 - alpha)
         if variance > 0:
-            x = x + math.sqrt(variance) * draw_noise(x.shape, generator, x.device, x.dtype)
+            x = x + temperature * math.sqrt(variance) * draw_noise(x.shape, generator, x.device, x.dtype)
         x = _apply(after_step, x, s, step)
     return x
 

@@ -1,5 +1,6 @@
 """The MONAI Label side: the only package, with `app/main.py`, that knows web frameworks.
 
-`gate` lets a short list of MONAI Label's own routes through and gives everything else to `routes`, whose
-answers come from `inference`. `task` offers the same inference to MONAI Label's own code.
+A request passes `doors`, then `http`; what is to be made waits in `jobs` and is made in `synthesis`; what is
+kept lies in `storage`, or in the DICOMweb `archive`. `operation` starts and watches all this; `errors` and
+`settings` are for everybody.
 """

@@ -92,6 +92,7 @@ STATUS: dict[type[LesionBrushError], int] = {
     errors.InvalidRequest: 422,
     errors.GeometryMismatch: 422,
     errors.EmptyMask: 422,
+    errors.NoLungs: 422,
     errors.AmbiguousMask: 422,
     errors.NotACT: 422,
     errors.DamagedFile: 422,

@@ -7,6 +7,7 @@ the noisy image to them at every step, so that only the edit region is ever in q
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from lesionbrush.attributes import as_input
 from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
 from lesionbrush.diffusion.guidance import Moments, keep_known, match_moments
-from lesionbrush.diffusion.samplers import SAMPLERS, draw_noise
+from lesionbrush.diffusion.samplers import SAMPLERS, ddpm, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, timesteps
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.hu import HUWindow
@@ -108,10 +109,13 @@ class _Job:
         denoise = self._denoiser(self._conditions(image, editable, lesions), lesions)
         if part[0] == 0:
             denoise = self._shown(denoise, image, editable)
-        out = SAMPLERS[self.request.sampler](
-            denoise, noise, schedule, self.timesteps, generator=generators, after_step=hooks
-        )
-        return out[:, 0]
+        sampler = self._sampler()
+        x_0 = sampler(denoise, noise, schedule, self.timesteps, generator=generators, after_step=hooks)
+        return x_0[:, 0]
+
+    def _sampler(self) -> Callable[..., Tensor]:
+        name = self.request.sampler
+        return partial(ddpm, temperature=self.model.card.temperature) if name == "ddpm" else SAMPLERS[name]
 
     def _tensor(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
         return torch.from_numpy(array[lesions].astype(np.float32))[:, None].to(device)

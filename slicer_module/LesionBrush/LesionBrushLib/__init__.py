@@ -1,1 +1,1 @@
-"""The Slicer module's parts; `client` works in any Python."""
+"""The Slicer module's parts: `client` (HTTP; works in any Python), `logic` (the scene), `panel` (Qt)."""

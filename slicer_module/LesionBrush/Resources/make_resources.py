@@ -1,7 +1,8 @@
 """Makes the pictures and the sample CT of the module. Run from the repository: python <this file>.
 
 LesionBrush.png: the icon, 128 x 128: a slice through a chest, a lesion, and the brush that painted it.
-LesionBrushPhantom.png: the thumbnail of the sample data. ChestPhantom.nii.gz: the project's phantom, 2 mm voxels.
+LesionBrushPhantom.png: the thumbnail of the sample data.
+ChestPhantom.nii.gz: the project's phantom, 2 mm voxels.
 """
 
 from __future__ import annotations

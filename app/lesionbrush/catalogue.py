@@ -1,0 +1,237 @@
+"""Published models we know of: where their weights are, under which terms, and whether they run here yet.
+
+Facts from the models' own pages, as last looked at in November 2026. None of their weights are in this
+repository, and none are fetched unless a user adds a model. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from lesionbrush.errors import UnknownModel
+
+UNSTATED = "unstated"
+"""The value of a licence that the publishers do not name."""
+
+
+class KnownModel(BaseModel):
+    """One published model. size_bytes and sha256 are None where the publishers give none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    title: str
+    makes: str = Field(description="what it makes, in one sentence")
+    weights_license: str = Field(description='an SPDX-like name, or "unstated"')
+    code_license: str
+    license_remark: str = ""
+    page: str = Field(pattern=r"^https://", description="where a person gets the weights")
+    file: str = Field(description="the file's published name")
+    size_bytes: int | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    reference: str
+    architecture: Literal["lung_ddpm", "lung_ddpm_plus"] | None = Field(
+        default=None, description="what its weights are checked against; None: cannot be added yet"
+    )
+    reason: str = Field(description="why it does not run yet, or what it does not do")
+
+    @model_validator(mode="after")
+    def _unstated_is_said(self) -> KnownModel:
+        if self.weights_license == UNSTATED and not self.license_remark:
+            raise ValueError(f"{self.name}: an unstated licence needs a remark")
+        return self
+
+    @property
+    def addable(self) -> bool:
+        return self.architecture is not None
+
+    def terms(self) -> str:
+        """The licence as a user should read it before accepting."""
+        about = f"Weights: {self.weights_license}. Code: {self.code_license}."
+        return f"{about} {self.license_remark} See {self.page}".replace("  ", " ")
+
+
+_DRIVE = "https://drive.google.com/drive/folders/"
+_HUB = "https://huggingface.co/"
+_UNSTATED_GPL = (
+    "The publishers state no licence for the weights: without one, no right to pass them on is given. Their "
+    "code has an MIT file but descends from Med-DDPM, which is GPL-3.0; none of it is in LesionBrush."
+)
+_OWN_NETWORK = "its network is none of MONAI's, and LesionBrush has no code for it yet"
+_TASK_TO_COME = "the weights load and are checked; the infer task that samples with them is still to come"
+
+CATALOGUE: tuple[KnownModel, ...] = (
+    KnownModel(
+        name="lung_ddpm",
+        title="Lung-DDPM",
+        makes="A whole chest CT at 128³ from a lung and nodule layout and a reference.",
+        weights_license=UNSTATED,
+        code_license="MIT",
+        license_remark=_UNSTATED_GPL,
+        page=f"{_DRIVE}1IiWUsGyU-4aNN6-PscrcWijBNdjH9Qhz",
+        file="Lung-DDPM-LIDC-IDRI-100000-steps.pt",
+        reference="Jiang et al. 2025, arXiv:2502.15204",
+        architecture="lung_ddpm",
+        reason=_TASK_TO_COME,
+    ),
+    KnownModel(
+        name="lung_ddpm_plus",
+        title="Lung-DDPM+",
+        makes="A 64³ box of chest CT around a nodule mask.",
+        weights_license=UNSTATED,
+        code_license="MIT",
+        license_remark=_UNSTATED_GPL,
+        page=f"{_DRIVE}1fV2RodOtF96WhcCF4wFc8DumL79Hup4-",
+        file="checkpoints/best_model.pt",
+        reference="Jiang et al. 2025, arXiv:2508.09327",
+        architecture="lung_ddpm_plus",
+        reason=_TASK_TO_COME,
+    ),
+    KnownModel(
+        name="nv_generate_ct",
+        title="NV-Generate-CT (MAISI-v2, rectified flow)",
+        makes="A whole CT from a map of 132 organs.",
+        weights_license="NVIDIA Open Model License",
+        code_license="Apache-2.0",
+        page=f"{_HUB}nvidia/NV-Generate-CT",
+        file="models/diff_unet_3d_rflow-ct.pt",
+        reference="arXiv:2508.05772",
+        reason="it needs three networks (5 GB) and an organ map, and makes a new CT instead of editing one",
+    ),
+    KnownModel(
+        name="lefusion_lidc",
+        title="LeFusion, LIDC",
+        makes="A lung nodule in a box of 32 x 64 x 64 mm, with control of its texture.",
+        weights_license="Apache-2.0",
+        code_license="Apache-2.0",
+        page=f"{_HUB}YuheLiuu/LeFusion_Pretrained_model",
+        file="lidc.pt",
+        reference="arXiv:2403.14066",
+        reason=_OWN_NETWORK,
+    ),
+    KnownModel(
+        name="lesion_diffusion",
+        title="LesionDiffusion",
+        makes="Lesions of 14 types in 8 organs, by attributes.",
+        weights_license="MIT",
+        code_license="MIT",
+        license_remark="Stated for the safetensors on this page; for the original files nothing is.",
+        page=f"{_HUB}MedMLX/lesiondiffusion-mlx",
+        file="(several)",
+        reference="arXiv:2503.00741",
+        reason=_OWN_NETWORK,
+    ),
+    KnownModel(
+        name="difftumor",
+        title="DiffTumor",
+        makes="Tumours of liver, pancreas and kidney in a box of 96 mm.",
+        weights_license="CC BY-NC-ND 4.0",
+        code_license="CC BY-NC-ND 4.0",
+        license_remark="The weights' page is tagged apache-2.0, which contradicts the repository.",
+        page=f"{_HUB}MrGiovanni/DiffTumor",
+        file="(several)",
+        reference="CVPR 2024",
+        reason=f"{_OWN_NETWORK}, and its licence forbids modified versions",
+    ),
+    KnownModel(
+        name="med_ddpm",
+        title="Med-DDPM",
+        makes="A brain MRI at 128³ from a segmentation.",
+        weights_license=UNSTATED,
+        code_license="GPL-3.0",
+        license_remark="The publishers state no licence for the weights.",
+        page="https://github.com/mobaidoctor/med-ddpm",
+        file="(see the page)",
+        reference="Med-DDPM",
+        reason="it makes MRI, not CT",
+    ),
+    KnownModel(
+        name="medsyn",
+        title="MedSyn",
+        makes="A whole chest CT from a report.",
+        weights_license="CC BY-NC 4.0",
+        code_license="CC BY-NC 4.0",
+        page="https://github.com/batmanlab/MedSyn",
+        file="(by application)",
+        reference="arXiv:2310.03559",
+        reason="its weights are given on application only, and its network is none of MONAI's",
+    ),
+    KnownModel(
+        name="generate_ct",
+        title="GenerateCT",
+        makes="A whole chest CT from a text.",
+        weights_license="CC BY 4.0",
+        code_license="CC BY 4.0",
+        license_remark="Said in the README; there is no licence file.",
+        page=f"{_HUB}generatect/GenerateCT",
+        file="(several)",
+        reference="GenerateCT",
+        reason="it takes no mask and no reference CT, and its networks are none of MONAI's",
+    ),
+    KnownModel(
+        name="wdm_3d",
+        title="WDM-3D, LIDC 128",
+        makes="A chest CT at 128³ from nothing.",
+        weights_license="MIT",
+        code_license="MIT",
+        page=f"{_HUB}pfriedri/wdm-3d",
+        file="(see the page)",
+        reference="WDM-3D",
+        reason="it is unconditional, and works on wavelets with a network of its own",
+    ),
+    KnownModel(
+        name="free_tumor",
+        title="FreeTumor",
+        makes="Tumours under a mask, in one pass.",
+        weights_license="Apache-2.0",
+        code_license="Apache-2.0",
+        page=f"{_HUB}Luffy503/FreeTumor",
+        file="(see the page)",
+        reference="FreeTumor",
+        reason="it is an adversarial network, not a diffusion model, and none of MONAI's",
+    ),
+    KnownModel(
+        name="texto_morph",
+        title="TextoMorph",
+        makes="Tumours from a description.",
+        weights_license="see the page",
+        code_license="CC BY-NC-ND",
+        page=f"{_HUB}Alena-Xinran/DescriptiveTumor",
+        file="(see the page)",
+        reference="TextoMorph",
+        reason=f"{_OWN_NETWORK}, and its code's licence forbids modified versions",
+    ),
+    KnownModel(
+        name="medicalnet_resnet50",
+        title="MedicalNet ResNet-50",
+        makes="Features of a volume, for FID and MMD as the papers measure them; no CT.",
+        weights_license="MIT",
+        code_license="MIT",
+        page=f"{_HUB}TencentMedicalNet/MedicalNet-Resnet50",
+        file="resnet_50.pth",
+        reference="MedicalNet",
+        reason="`evaluate` does not use it yet; MONAI's network needs dilated layers to give its features",
+    ),
+    KnownModel(
+        name="lung_nodule_ct_detection",
+        title="Lung nodule detection (RetinaNet)",
+        makes="Boxes around nodules, to see whether a detector finds what was painted; no CT.",
+        weights_license="Apache-2.0",
+        code_license="Apache-2.0",
+        page="https://github.com/Project-MONAI/model-zoo",
+        file="(a MONAI bundle)",
+        reference="MONAI model zoo",
+        reason="`evaluate` does not use it yet",
+    ),
+)
+
+
+def find_known(name: str) -> KnownModel:
+    """One published model. UnknownModel lists those that can be added."""
+    for known in CATALOGUE:
+        if known.name == name:
+            return known
+    addable = ", ".join(known.name for known in CATALOGUE if known.addable)
+    raise UnknownModel(f"no published model is called {name!r}; those that can be added are: {addable}")

@@ -1,0 +1,262 @@
+"""Studies that live in a DICOMweb archive: MONAI Label's datastore, with series fetched into a private cache.
+
+The id of an image is its SeriesInstanceUID. What waits for the network (`fetch`, `update`, `take`) runs in
+threads; what MONAI Label and the routes call in the event loop looks at the cache and the last listing alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+
+from lesionbrush.dicom import read_dicom_series, sorted_slices
+from lesionbrush.dicom_export import DicomCase, Reference
+from lesionbrush.dicom_series import DicomOptions, Uids, derive_series
+from lesionbrush.errors import DamagedFile, InvalidRequest
+from lesionbrush.io import write_volume
+from lesionbrush.server.archive.dicomweb import (
+    PREFIX,
+    Archive,
+    FoundSeries,
+    checked_address,
+    is_uid,
+    require_uid,
+)
+from lesionbrush.server.archive.dicomweb_push import push
+from lesionbrush.server.errors import (
+    ArchiveUnreachable,
+    NotInArchive,
+    TooLarge,
+    UnknownImage,
+    naming_full_disk,
+)
+from lesionbrush.server.storage.accept import AcceptedCase
+from lesionbrush.server.storage.references import read_ct
+from lesionbrush.server.storage.retention import Bounds, Shelf, size_of
+from lesionbrush.server.storage.studies import Studies
+from lesionbrush.server.storage.uploads import MAX_BYTES, MAX_SLICES
+from lesionbrush.volume import require_ct
+
+SUFFIX = ".nrrd"
+SLICES = "slices"
+CACHE_BOUNDS = Bounds(limit_bytes=20_000_000_000, max_age_s=7 * 24 * 3600.0)
+FRESH_S = 30.0
+"""For how long a listing, and that a cached series is complete, is believed."""
+
+logger = logging.getLogger(__name__)
+
+
+def cache_folder(address: str) -> Path:
+    """Where the series of an archive are kept, by default in the user's cache; it is made. InvalidRequest."""
+    chosen = os.environ.get(f"{PREFIX}CACHE")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = Path(chosen) if chosen else home / "lesionbrush" / "dicomweb"
+    folder = root / sha256(checked_address(address).encode()).hexdigest()[:16]
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+class DicomWebStudies(Studies):
+    """Cache: `<folder>/.lesionbrush/series/<uid>/<uid>.nrrd`, and `slices/`, the headers without pixels."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        folder: Path,
+        bounds: Bounds = CACHE_BOUNDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(str(folder))
+        self.archive, self._now = archive, clock
+        place = self.private.path / "series"
+        place.mkdir(mode=0o700, exist_ok=True)
+        self.shelf = Shelf(place, self.private.tmp, bounds)
+        self.shelf.sweep()
+        self._fetching, self._asking = Lock(), Lock()
+        self._listed: dict[str, FoundSeries] = {}
+        self._listed_at = -FRESH_S
+        self._complete_at: dict[str, float] = {}
+
+    # --- waits for the network: for threads ---
+
+    def update(self) -> None:
+        """Ask the archive for its CT series, unless that was done a moment ago. Raises as `Archive` does."""
+        with self._asking:
+            if self._now() - self._listed_at >= FRESH_S:
+                self._listed = {found.series: found for found in self.archive.find_ct()}
+                self._listed_at = self._now()
+
+    def fetch(self, image: str) -> Path:
+        """Bring a series into the cache; one that has grown in the archive is fetched anew.
+
+        Raises InvalidRequest (no UID), UnknownImage, TooLarge, StorageFull, what reading a series raises, and
+        what `Archive` raises, unless the cache has the series.
+        """
+        require_uid(image)
+        with self._fetching:
+            cached = self.shelf.use(image)
+            if cached and self._now() - self._complete_at.get(image, -FRESH_S) < FRESH_S:
+                return _file(cached)
+            try:
+                found = self._ask_for(image)
+            except ArchiveUnreachable:
+                if cached is None:
+                    raise
+                logger.warning("the archive does not answer: a cached series is used as it is")
+                return _file(cached)
+            except UnknownImage:  # what was deleted there shall not live on here
+                self.shelf.drop(image)
+                raise
+            if cached and found.instances not in (None, _count(cached)):
+                self.shelf.drop(image)
+                cached = None
+            path = _file(cached or self._fetched(found))
+            self._complete_at[image] = self._now()
+            return path
+
+    def take(self, accepted: AcceptedCase) -> str:
+        """Push an accepted case as series and SEG; returns the new SeriesInstanceUID, its id from now on.
+
+        A case from a series of this archive joins that study; one from an upload gets a study of its own. The
+        wanted id of the case does not matter here. Raises PushFailed, and what `fetch` and the checks raise.
+        """
+        original = accepted.reference_id
+        if is_uid(original):
+            self.fetch(original)
+        with self.shelf.holding(original) as cached:
+            case = _case(accepted, cached)
+        with naming_full_disk(), self.private.workspace() as folder:
+            push(self.archive, case, folder)
+        self._listed_at = -FRESH_S
+        return case.series.series_uid
+
+    def _ask_for(self, image: str) -> FoundSeries:
+        found = [one for one in self.archive.find_ct(image) if one.series == image]
+        if not found:
+            raise UnknownImage(f"the archive has no series {image}")
+        return found[0]
+
+    def _fetched(self, found: FoundSeries) -> Path:
+        """The series as an entry of the cache, from the whole of what the archive sent."""
+        with naming_full_disk(), self.private.workspace() as folder:
+            slices = folder / SLICES
+            slices.mkdir()
+            try:
+                self._receive(found, slices)
+            except NotInArchive as error:
+                raise UnknownImage(f"the archive lists series {found.series} and does not have it") from error
+            volume = require_ct(read_dicom_series(slices))
+            for path in slices.iterdir():
+                header = pydicom.dcmread(path, stop_before_pixels=True)
+                header.save_as(path, write_like_original=False)
+            write_volume(volume, folder / f"{found.series}{SUFFIX}")
+            self.shelf.sweep()
+            with self.shelf.room_for(size_of(folder)):
+                return self.shelf.publish(folder, found.series)
+
+    def _receive(self, found: FoundSeries, folder: Path) -> None:
+        size = 0
+        for number, instance in enumerate(self.archive.retrieve(found.study, found.series)):
+            path = folder / f"{number:05d}.dcm"
+            _save(instance, path)
+            size += path.stat().st_size
+            if size > MAX_BYTES or number >= MAX_SLICES:
+                raise TooLarge(
+                    f"the series is larger than {MAX_BYTES / 1e9:.1f} GB or has more than {MAX_SLICES} slices"
+                )
+
+    # --- what the routes and MONAI Label call, without the network ---
+
+    def locate(self, image: str) -> Path:
+        """A series that `fetch` has brought. Raises InvalidRequest, UnknownImage."""
+        path = self._cached(require_uid(image))
+        if path is None:
+            raise UnknownImage(
+                f"no CT series {image} is here; GET /datastore/?output=all lists the archive's"
+            )
+        return path
+
+    def _cached(self, image: str) -> Path | None:
+        folder = self.shelf.use(image)
+        return _file(folder) if folder else None
+
+    def get_image_uri(self, image_id: str) -> str:
+        return str(self._cached(image_id) or "")
+
+    def get_image_info(self, image_id: str) -> dict[str, Any]:
+        found = self._listed.get(image_id)
+        return _info(found) if found else {}
+
+    def place_for_image(self, image: str, file_name: str) -> Path:
+        raise InvalidRequest(
+            "the images of this server are in a DICOMweb archive: upload the CT as a reference"
+        )
+
+    def place_for_label(self, image: str, tag: str, file_name: str) -> Path:
+        raise InvalidRequest("the labels of this server are in a DICOMweb archive: accept a result instead")
+
+    def list_images(self) -> list[str]:
+        return list(self._listed)
+
+    def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
+        return [uid for uid, found in self._listed.items() if _synthetic(found)]
+
+    def get_unlabeled_images(
+        self, label_tag: str | None = None, labels: list[str] | None = None
+    ) -> list[str]:
+        return [uid for uid, found in self._listed.items() if not _synthetic(found)]
+
+    def refresh(self) -> None:
+        """`update` does it, away from the event loop."""
+
+    def json(self) -> dict[str, Any]:
+        """As MONAI Label lists a folder, with what the archive says of each series."""
+        images = {
+            uid: {"image": {"ext": SUFFIX, "info": _info(f)}, "labels": {}} for uid, f in self._listed.items()
+        }
+        return {"name": "DICOMweb", "description": "CT series of a DICOMweb archive", "objects": images}
+
+
+def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:
+    """cached: the original in the cache; None: it was uploaded. The case's key decides the UIDs."""
+    options = DicomOptions(uids=Uids(f"accept|{accepted.key}"))
+    mask = accepted.mask.with_array((accepted.mask.array != 0).astype(np.uint8))
+    if cached is None:
+        series = derive_series(accepted.synthetic, accepted.provenance, None, options)
+        return DicomCase(series, mask, options.uids)
+    reference = Reference(read_ct(_file(cached)), sorted_slices(cached / SLICES))
+    return DicomCase.prepare(accepted.synthetic, mask, accepted.provenance, reference, options)
+
+
+def _synthetic(found: FoundSeries) -> bool:
+    return found.description.startswith("SYNTHETIC LesionBrush")
+
+
+def _info(found: FoundSeries) -> dict[str, Any]:
+    return {**asdict(found), "synthetic": _synthetic(found)}
+
+
+def _file(folder: Path) -> Path:
+    return folder / f"{folder.name}{SUFFIX}"
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in (folder / SLICES).iterdir())
+
+
+def _save(instance: Dataset, path: Path) -> None:
+    try:
+        instance.save_as(path, write_like_original=False)
+    except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
+        raise DamagedFile("the archive sent a DICOM object that cannot be written as a file") from error

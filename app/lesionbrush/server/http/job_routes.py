@@ -1,0 +1,214 @@
+"""The routes of protocol 1: references, jobs and their news. See docs/wire.md.
+
+They are an app of their own below `PREFIX`, so that its OpenAPI document describes these and no others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Query, Request, UploadFile
+from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+import lesionbrush
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.registry import find_model
+from lesionbrush.request import parse_request
+from lesionbrush.server.doors.limits import Limits
+from lesionbrush.server.errors import HANDLERS
+from lesionbrush.server.http import wire
+from lesionbrush.server.http.deps import TheClient, TheJob, TheService, TheStudies, TheVault, Workspace
+from lesionbrush.server.http.stream import last_event_id, news
+from lesionbrush.server.http.variant_routes import variants
+from lesionbrush.server.jobs.errors import NoPreview
+from lesionbrush.server.jobs.job import JobStatus, Ticket
+from lesionbrush.server.storage.studies import Studies
+from lesionbrush.server.storage.uploads import receive_mask
+from lesionbrush.server.storage.vault import Format
+from lesionbrush.server.synthesis.facts import model_facts
+from lesionbrush.server.synthesis.inference import Service
+from lesionbrush.server.synthesis.kept import Asked, Kept
+
+PREFIX = "/lesionbrush/v1"
+
+router = APIRouter()
+
+
+class EventStream(StreamingResponse):
+    media_type = "text/event-stream"
+
+
+class Png(Response):
+    media_type = "image/png"
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": wire.Refusal}, "5XX": {"model": wire.Refusal}}
+
+
+def job_app(service: Service, studies: Studies) -> FastAPI:
+    app = FastAPI(
+        title="LesionBrush",
+        version=str(wire.PROTOCOL),
+        description="Paint a lesion on a CT, get the same CT with it. Outputs are synthetic.",
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers=HANDLERS,
+    )
+    app.state.service, app.state.studies = service, studies
+    for routes in (router, variants):
+        app.include_router(routes, responses=REFUSALS)
+    return app
+
+
+@router.get("/")
+def server_facts(service: TheService, request: Request) -> wire.ServerFacts:
+    """Version, models, limits and devices."""
+    limits = service.jobs.limits
+    facts = model_facts(service.models.root, service.weights)
+    return wire.ServerFacts(
+        version=lesionbrush.__version__,
+        protocol=wire.PROTOCOL,
+        models={name: wire.ModelFacts.model_validate(said) for name, said in facts.items()},
+        limits=wire.Limits(
+            upload_bytes=Limits.current().upload_bytes,
+            queue_length=limits.queue_length,
+            jobs_per_client=limits.per_client,
+            job_seconds=limits.job_seconds,
+            result_seconds=limits.result_seconds,
+        ),
+        devices=list(service.jobs.devices),
+        read_only=bool(request.scope.get("lesionbrush_read_only", False)),
+    )
+
+
+@router.get("/references/{reference}")
+def reference_facts(reference: wire.Sha256, vault: TheVault) -> wire.ReferenceFacts:
+    """Whether a CT is here already, by the SHA-256 of its file."""
+    return wire.ReferenceFacts.model_validate(vault.references.about(reference), from_attributes=True)
+
+
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}}
+IT_WAS_HERE: dict[int | str, dict[str, Any]] = {200: {"model": wire.ReferenceFacts}}
+
+
+@router.put("/references/{reference}", status_code=201, openapi_extra=BODY, responses=IT_WAS_HERE)
+async def put_reference(
+    request: Request, response: Response, reference: wire.Sha256, format: Format, vault: TheVault
+) -> wire.ReferenceFacts:
+    """Store a CT by the SHA-256 of its file: a volume, or a DICOM series as zip. 200: it was here already."""
+    if reference in vault.references.shelf:
+        async for _ in request.stream():  # read, so that the client hears the answer
+            pass
+        response.status_code = 200
+        return wire.ReferenceFacts.model_validate(vault.references.about(reference), from_attributes=True)
+    size_bytes = int(request.headers.get("content-length", "0"))
+    about = await vault.references.receive(reference, format, request.stream(), size_bytes)
+    return wire.ReferenceFacts.model_validate(about, from_attributes=True)
+
+
+class SubmitQuery(BaseModel):
+    """One of reference (hash of an uploaded CT) and image (id of a stored one).
+
+    abandon_after: cancel the job when its client neither asked nor listened for so many seconds.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(pattern=r"^[a-z0-9_]{1,128}$")
+    reference: wire.Sha256 | None = None
+    image: str | None = Field(None, pattern=wire.NAME_PATTERN)
+    abandon_after: float | None = Field(None, ge=1, le=86400)
+
+
+async def stored_image(query: Annotated[SubmitQuery, Query()], studies: TheStudies) -> Path | None:
+    return studies.locate(query.image) if query.image else None
+
+
+def asked(
+    query: Annotated[SubmitQuery, Query()],
+    label: Annotated[UploadFile, File(description="the mask, a volume file")],
+    service: TheService,
+    image: Annotated[Path | None, Depends(stored_image)],
+    folder: Workspace,
+    params: Annotated[str, Form(description="SynthesisRequest as JSON")] = "{}",
+) -> tuple[Asked, float | None]:
+    """The request with its mask in place, and when to abandon it.
+
+    Raises InvalidRequest, UnknownModel, UnknownImage, StorageFull.
+    """
+    request = parse_request(params)
+    find_model(query.model, service.models.root)
+    if (query.reference is None) == (query.image is None):
+        raise InvalidRequest("name one CT: an uploaded one as 'reference', or a stored one as 'image'")
+    stored = (query.image, image) if query.image and image else None
+    mask = receive_mask(label, folder)
+    return Asked(query.model, request, mask, query.reference, stored), query.abandon_after
+
+
+Key = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=128, pattern=r"^[!-~]+$")
+]
+
+
+@router.post("/jobs", status_code=202)
+def submit(
+    response: Response,
+    wanted: Annotated[tuple[Asked, float | None], Depends(asked)],
+    service: TheService,
+    vault: TheVault,
+    client: TheClient,
+    key: Key = None,
+) -> JobStatus:
+    """A job in the queue. With an Idempotency-Key that came before, the job that came with it."""
+    asked_for, abandon_after_s = wanted
+    steps = asked_for.request.steps * asked_for.request.variants
+    ticket = Ticket(
+        model=asked_for.model,
+        client=client,
+        work=lambda ident: Kept(service, vault, asked_for, ident),
+        steps=steps,
+        abandon_after_s=abandon_after_s,
+        key=key,
+        content=asked_for.digest() if key else "",
+    )
+    record = service.jobs.submit(ticket)
+    response.headers["Location"] = f"{PREFIX}/jobs/{record.id}"
+    return service.jobs.status(record)
+
+
+@router.get("/jobs/{job}")
+def status(record: TheJob, service: TheService) -> JobStatus:
+    return service.jobs.status(record)
+
+
+@router.delete("/jobs/{job}")
+def cancel(record: TheJob, service: TheService) -> JobStatus:
+    """Cancel it; one that is over is forgotten, with its result. A running one ends at its next step."""
+    if record.state.over:
+        service.jobs.forget(record)
+    else:
+        service.jobs.cancel(record)
+    return service.jobs.status(record)
+
+
+@router.get("/jobs/{job}/events", response_class=EventStream)
+async def events(
+    record: TheJob,
+    service: TheService,
+    last_seen: Annotated[str | None, Header(alias="Last-Event-ID", description="continue after it")] = None,
+) -> StreamingResponse:
+    """Server-sent events until the job is over: `status` (a JobStatus) and `preview` (step, PNG)."""
+    stream = news(service.jobs, record, last_event_id(last_seen))
+    return EventStream(stream, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+
+
+@router.get("/jobs/{job}/preview", response_class=Png)
+def preview(record: TheJob) -> Response:
+    """The newest picture of what is becoming of the lesion: middle axial slice, lung window."""
+    newest = record.preview
+    if newest is None:
+        raise NoPreview("there is no preview: none was made yet, or the job ended without a result")
+    return Png(newest[1], headers={"Cache-Control": "no-store", "X-LesionBrush-Step": str(newest[0])})

@@ -1,0 +1,130 @@
+"""Files that come in: their types, their size, and where they land. No name from outside becomes a path."""
+
+from __future__ import annotations
+
+import lzma
+import os
+import shutil
+import zlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
+from uuid import uuid4
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from fastapi import UploadFile
+
+from lesionbrush.errors import DamagedFile, InvalidRequest
+from lesionbrush.server.doors.limits import Limits, check_volume, is_dicom
+from lesionbrush.server.errors import AlreadyStored, TooLarge, naming_full_disk
+from lesionbrush.server.storage.durable import PUBLISHING, sync_folder
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
+SERIES = ".zip"
+MAX_BYTES = 4 << 30
+MAX_SLICES = 20_000
+
+_CHUNK_BYTES = 1 << 20
+_DICOM_START_BYTES = 132
+_BROKEN_ZIP = (  # all that zipfile was seen to raise for damaged archives; RuntimeError also for a password
+    BadZipFile, OSError, EOFError, ValueError, LookupError, RuntimeError, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+
+
+def suffix_of(name: str, allowed: Sequence[str] = SUFFIXES) -> str:
+    """The file type a name ends with. InvalidRequest for any other."""
+    for suffix in allowed:
+        if name.lower().endswith(suffix):
+            return suffix
+    raise InvalidRequest(f"{PurePosixPath(name).name!r}: unknown file type; send one of {', '.join(allowed)}")
+
+
+def receive_mask(upload: UploadFile, folder: Path) -> Path:
+    """Raises InvalidRequest, StorageFull, and what `check_volume` raises."""
+    mask = copied(upload.file, folder / f"mask{suffix_of(upload.filename or '')}")
+    check_volume(mask)
+    return mask
+
+
+def receive_reference(upload: UploadFile, folder: Path) -> Path:
+    """The uploaded volume, or the folder of an unpacked DICOM series. Raises as `receive_mask` does."""
+    suffix = suffix_of(upload.filename or "", (*SUFFIXES, SERIES))
+    file = copied(upload.file, folder / f"reference{suffix}")
+    reference = unpacked(file, folder / "reference") if suffix == SERIES else file
+    check_volume(reference)
+    return reference
+
+
+def copied(stream: IO[bytes], path: Path) -> Path:
+    """Raises StorageFull."""
+    with naming_full_disk(), path.open("xb") as file:
+        shutil.copyfileobj(stream, file, _CHUNK_BYTES)
+    return path
+
+
+def stored(stream: IO[bytes], path: Path) -> None:
+    """As `copied`, but for keeps: `path` holds all of it or is not there.
+
+    Raises StorageFull, AlreadyStored, and what `check_volume` raises.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".lesionbrush-{uuid4().hex}.part")
+    try:
+        with naming_full_disk(), copied(stream, draft).open("rb+") as file:
+            os.fsync(file.fileno())
+        check_volume(draft, name=path.name)
+        with PUBLISHING:  # under this lock, what was free is free
+            require_unused(path)
+            os.replace(draft, path)
+            sync_folder(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def require_unused(path: Path) -> None:
+    """AlreadyStored when a volume has this name in its folder, in whatever format: they would share an id."""
+    suffix = suffix_of(path.name)
+    stem = path.name[: -len(suffix)]
+    if any(path.with_name(stem + other).exists() for other in SUFFIXES):
+        raise AlreadyStored(f"{stem!r} is stored already, and is not overwritten: choose another id")
+
+
+def unpacked(archive: Path, folder: Path) -> Path:
+    """The files of a .zip, numbered, in one new folder; the archive goes.
+
+    The names in the archive are never used, so no entry can land elsewhere.
+    Raises DamagedFile, TooLarge (before anything is unpacked), StorageFull.
+    """
+    folder.mkdir()
+    try:
+        with ZipFile(archive) as zipped:
+            for number, entry in enumerate(_slices(zipped)):
+                with zipped.open(entry) as source:
+                    start, suffix = source.read(_DICOM_START_BYTES), _kept_suffix(entry)
+                    if is_dicom(start) or suffix:  # all else is passed over, and not even written
+                        source.seek(0)
+                        copied(source, folder / f"{number:05d}{suffix}")
+    except _BROKEN_ZIP as error:
+        raise DamagedFile("the .zip is damaged or has a password: pack the series again") from error
+    archive.unlink()
+    return folder
+
+
+def _slices(zipped: ZipFile) -> list[ZipInfo]:
+    hidden = (".", "__MACOSX")
+    entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
+    entries = [e for e in entries if not PurePosixPath(e.filename).name.startswith(hidden)]
+    total = sum(entry.file_size for entry in entries)
+    most_bytes = min(MAX_BYTES, Limits.current().unpacked_bytes)
+    if len(entries) > MAX_SLICES or total > most_bytes:
+        raise TooLarge(
+            f"the .zip holds {len(entries)} files of {total / 1e9:.1f} GB in all; this server takes up to "
+            f"{MAX_SLICES} files and {most_bytes / 1e9:.1f} GB"
+        )
+    return entries
+
+
+def _kept_suffix(entry: ZipInfo) -> str:
+    suffix = PurePosixPath(entry.filename).suffix.lower()
+    return suffix if suffix in _DICOM_SUFFIXES else ""

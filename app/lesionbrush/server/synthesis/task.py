@@ -1,0 +1,81 @@
+"""A model as MONAI Label sees it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkstemp
+from typing import Any
+
+from fastapi import HTTPException
+from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
+
+from lesionbrush.errors import InvalidRequest, LesionBrushError
+from lesionbrush.registry import InstalledModel
+from lesionbrush.request import SynthesisRequest, parse_request
+from lesionbrush.server.errors import STATUS, detail
+from lesionbrush.server.storage.uploads import suffix_of
+from lesionbrush.server.synthesis.facts import card_facts, request_schema
+from lesionbrush.server.synthesis.inference import Job, Output, Service, run_inference
+
+
+class SynthesisTask(InferTask):
+    """MONAI Label's request dict in, (file, record) out. Our parameters are under its key `synthesis`."""
+
+    def __init__(self, service: Service, installed: InstalledModel) -> None:
+        card = installed.card
+        super().__init__(InferType.OTHERS, ["lesion"], 3, f"{card.title}: {card.makes}", options())
+        self.service, self.installed = service, installed
+
+    def is_valid(self) -> bool:
+        """Always listed; `problem` says why one with bad weights cannot run."""
+        return True
+
+    def info(self) -> dict[str, Any]:
+        facts = {"card": card_facts(self.installed.card), "schema": request_schema()}
+        return {**super().info(), **facts, "problem": self.problem()}
+
+    def problem(self) -> str | None:
+        """What is wrong with the weights."""
+        return self.service.weights.problem(self.installed)
+
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        try:
+            return self._run(request)
+        except LesionBrushError as error:
+            raise HTTPException(STATUS[type(error)], detail(error)) from error
+
+    def _run(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        if not request.get("label"):
+            raise InvalidRequest("there is no mask: name its file as 'label'")
+        reference, mask = Path(request["image"]), Path(request["label"])
+        wanted = parse_request(request.get("synthesis", {}))
+        suffix = ".nii.gz" if reference.is_dir() else suffix_of(reference.name)
+        with TemporaryDirectory(prefix="lesionbrush-") as folder:
+            name = self.installed.card.name
+            output = run_inference(
+                self.service, Job(name, reference, False, mask, wanted, Path(folder), suffix)
+            )
+            return _handed_over(output), output.answer.model_dump(mode="json")
+
+
+def _handed_over(output: Output) -> str:
+    """The result as a private file of its own: MONAI Label deletes files, not folders."""
+    assert output.path is not None
+    handle, path = mkstemp(prefix="lesionbrush-", suffix="".join(output.path.suffixes))
+    os.close(handle)
+    output.path.chmod(0o600)
+    os.replace(output.path, path)
+    return path
+
+
+def options() -> dict[str, Any]:
+    """The request's plain parameters as MONAI Label shows them: scalars, or choices, default first."""
+    flat: dict[str, Any] = {}
+    for name, field in SynthesisRequest.model_json_schema()["properties"].items():
+        default = field.get("default")
+        if "enum" in field:
+            flat[name] = sorted(field["enum"], key=lambda choice: choice != default)
+        elif isinstance(default, (int, float, str)):
+            flat[name] = default
+    return flat

@@ -1,0 +1,254 @@
+"""Jobs on a LesionBrush server: a CT goes there once, a mask makes a job, the changed box comes back.
+
+Runs in any Python from 3.9 on, 3D Slicer's too, with `requests` and numpy. Every method blocks and may be
+called by any thread; callbacks are called in that same thread.
+"""
+
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+from typing import Any, Optional, Union
+from uuid import uuid4
+
+from .answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts, StoredReference
+from .boxes import Box
+from .diagnosis import diagnose
+from .errors import Cancelled, ServerError, ServerUnreachable
+from .following import Follower, OnPreview, OnStatus, cancelled_job, fetch_preview, tell_cancel
+from .orders import Order, Outcome, Watch
+from .patience import IsCancelled, Patience, interruptible, patiently, retrying, watched
+from .records import publish
+from .synthesis import by_job, by_one_request, to_the_end
+from .transfer import SLOW_S, as_upload, fetch_box, fetch_file, find_reference, send_reference
+from .transport import PREFIX, Call, Transport, job_path
+from .uploads import Upload, split
+from .wire import Body, Form, OnProgress
+
+JSON = "application/json"
+NO_ROUTES = (403, 404, 405)
+USUAL, UNWATCHED = Patience(), Watch()
+
+
+class JobClient:
+    """One server. Every method raises ServerError and ServerUnreachable; those with `cancelled`, Cancelled.
+
+    client_name: by which the server shares its time fairly; ca_file: see `Transport`.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        token: Optional[str] = None,
+        *,
+        ca_file: Optional[Path] = None,
+        client_name: Optional[str] = None,
+        patience: Patience = USUAL,
+    ) -> None:
+        self.patience = patience
+        self.transport = Transport(url, token, patience.silent_s, ca_file)
+        if client_name:
+            self.transport.session.headers["X-LesionBrush-Client"] = client_name
+        self._facts: Optional[ServerFacts] = None
+
+    @property
+    def url(self) -> str:
+        return self.transport.url
+
+    def test_connection(self) -> ConnectionReport:
+        """Whether this server can be worked with, and what to do if not. Raises nothing."""
+        return diagnose(self.transport, self.about)
+
+    def about(self) -> ServerFacts:
+        """What the server is, asked anew."""
+        try:
+            facts = self.transport.ask(Call("GET", f"{PREFIX}/"), ServerFacts.from_json)
+        except ServerError as error:
+            if error.status not in NO_ROUTES or error.code in ("unauthorized", "read_only"):
+                raise
+            facts = self.transport.ask(Call("GET", "/info/"), ServerFacts.from_json)
+        self._facts = facts
+        return facts
+
+    def models(self) -> dict[str, ModelFacts]:
+        return self.about().models
+
+    def has_jobs(self) -> bool:
+        """Whether the server has job routes; asked once."""
+        return (self._facts or self.about()).has_jobs
+
+    def images(self) -> list[str]:
+        """Ids of the CTs the server stores."""
+        return sorted(self.transport.json(Call("GET", "/datastore/", {"output": "all"}))["objects"])
+
+    def download_image(
+        self,
+        image_id: str,
+        out_path: Path,
+        on_download: Optional[OnProgress] = None,
+        cancelled: Optional[IsCancelled] = None,
+    ) -> Path:
+        """One of the stored CTs as a file, all or nothing."""
+        call = Call("GET", "/datastore/image", {"image": image_id}, timeout_s=SLOW_S)
+        with TemporaryDirectory(prefix=".lesionbrush-", dir=out_path.parent) as folder:
+            draft = Path(folder) / "image"
+            self._fetch(call, draft, on_download, cancelled)
+            os.replace(draft, out_path)
+        return out_path
+
+    def reference_known(self, sha256: str) -> Optional[StoredReference]:
+        """The reference whose file has this hash, None when the server has it not."""
+        return find_reference(self.transport, sha256)
+
+    def put_reference(
+        self,
+        source: Union[Upload, Path, bytes],
+        format: Optional[str] = None,
+        on_upload: Optional[OnProgress] = None,
+        cancelled: Optional[IsCancelled] = None,
+    ) -> StoredReference:
+        """Make sure the server has a CT; nothing is sent when it has. Raises ValueError, Cancelled."""
+        upload = as_upload(source, format)
+        return send_reference(self.transport, upload, self.patience, on_upload, cancelled)
+
+    def submit(
+        self,
+        order: Order,
+        key: Optional[str] = None,
+        reference: Optional[str] = None,
+        cancelled: Optional[IsCancelled] = None,
+    ) -> JobStatus:
+        """A new job; the same one when the answer to an earlier try with this key was lost.
+
+        reference: `StoredReference.reference`, where the order does not name an image of the server.
+        """
+        query = {"model": order.model}
+        if isinstance(order.reference, str):
+            query["image"] = order.reference
+        elif reference is not None:
+            query["reference"] = reference
+        else:
+            raise ValueError("the job has no reference: put it on the server first, with put_reference")
+        form = Form({"params": json.dumps(order.params)}, {"label": order.mask.part("mask")})
+        headers = {"Idempotency-Key": key or uuid4().hex}
+        if self.patience.vanished_s is not None:
+            query["abandon_after"] = f"{self.patience.vanished_s:g}"
+        call = Call("POST", f"{PREFIX}/jobs", query, form, headers)
+        made: list[JobStatus] = []
+        unwanted = Event()
+
+        def attempt() -> JobStatus:
+            made.append(self.transport.ask(call, JobStatus.from_json))
+            if unwanted.is_set():
+                self.abandon(made[-1].id)
+            return made[-1]
+
+        try:
+            return patiently(attempt, self.patience, cancelled)
+        except BaseException:
+            unwanted.set()
+            if made:
+                self.abandon(made[-1].id)
+            raise
+
+    def status(self, job_id: str) -> JobStatus:
+        return self.transport.ask(Call("GET", job_path(job_id)), JobStatus.from_json)
+
+    def follow(
+        self,
+        job_id: str,
+        on_status: Optional[OnStatus] = None,
+        on_preview: Optional[OnPreview] = None,
+        cancelled: Optional[IsCancelled] = None,
+    ) -> JobStatus:
+        """Its last status, once there is one. Raises Cancelled (the job is cancelled then).
+
+        A lost connection is taken up again; ServerUnreachable.job_id when that took longer than
+        `Patience.lost_s`; ServerError `job_lost` when the server forgot the job, as after a restart.
+        """
+        follower = Follower(self.transport, job_path(job_id), self.patience)
+        follower.on_status, follower.on_preview, follower.cancelled = on_status, on_preview, cancelled
+        try:
+            return follower.run()
+        except Cancelled:
+            raise cancelled_job(tell_cancel(self.transport, job_path(job_id))) from None
+        except ServerUnreachable as error:
+            raise ServerUnreachable(str(error), job_id) from error
+
+    def abandon(self, job_id: str) -> bool:
+        """Cancel where nobody waits for the answer; whether the server heard of it."""
+        return tell_cancel(self.transport, job_path(job_id))
+
+    def cancel(self, job_id: str) -> JobStatus:
+        """Stop a job, or clear a finished one away."""
+        return self.transport.ask(Call("DELETE", job_path(job_id)), JobStatus.from_json)
+
+    def preview(self, job_id: str) -> Optional[bytes]:
+        """PNG of the current estimate, None when there is none."""
+        return fetch_preview(self.transport, job_path(job_id))
+
+    def provenance(self, job_id: str, n: int = 1, cancelled: Optional[IsCancelled] = None) -> dict[str, Any]:
+        """The record of a variant; n counts from 1."""
+        call = Call("GET", job_path(job_id, n))
+        record: dict[str, Any] = patiently(lambda: self.transport.json(call), self.patience, cancelled)
+        return record
+
+    def box(self, job_id: str, n: int = 1, cancelled: Optional[IsCancelled] = None) -> Box:
+        """What a variant changed, checked by its hash."""
+        call = Call("GET", f"{job_path(job_id, n)}/box")
+        return patiently(lambda: fetch_box(self.transport, call), self.patience, cancelled)
+
+    def download_volume(
+        self,
+        job_id: str,
+        n: int,
+        out_path: Path,
+        on_download: Optional[OnProgress] = None,
+        cancelled: Optional[IsCancelled] = None,
+    ) -> Path:
+        """The whole synthetic CT, of the type its name says, and its record beside it; all or nothing."""
+        query = {"format": split(out_path)[1][1:]}
+        record = self.provenance(job_id, n, cancelled)
+        with TemporaryDirectory(prefix=".lesionbrush-", dir=out_path.parent) as folder:
+            draft = Path(folder) / "volume"
+            call = Call("GET", f"{job_path(job_id, n)}/volume", query, timeout_s=SLOW_S)
+            self._fetch(call, draft, on_download, cancelled)
+            publish([draft], [out_path], [record])
+        return out_path
+
+    def accept(self, job_id: str, n: int = 1, image: Optional[str] = None) -> str:
+        """Keep a variant on the server; the id it got there. Safe to repeat."""
+        body = Body(json.dumps({"image": image}).encode(), JSON) if image else None
+        call = Call("POST", f"{job_path(job_id, n)}/accept", body=body, timeout_s=SLOW_S)
+        return str(patiently(lambda: self.transport.json(call), self.patience)["image"])
+
+    def discard(self, job_id: str, n: int = 1) -> None:
+        """Throw a variant away on the server. Safe to repeat."""
+        call = Call("POST", f"{job_path(job_id, n)}/discard")
+        try:
+            patiently(lambda: self.transport.json(call), self.patience)
+        except ServerError as error:
+            if error.code != "discarded":
+                raise
+
+    def synthesize(self, order: Order, watch: Watch = UNWATCHED) -> Outcome:
+        """All of it, from files or arrays to boxes. Raises Cancelled, JobFailed, ServerError,
+        ServerUnreachable; whatever a callback raises cancels the job."""
+        if interruptible(self.has_jobs, watch.cancelled):
+            return by_job(self, order, watch)
+        return by_one_request(self.transport, order, watch)
+
+    def resume(self, job_id: str, watch: Watch = UNWATCHED) -> Outcome:
+        """The rest of a synthesis whose connection was lost: job_id as ServerUnreachable names it. Raises as
+        `synthesize`, and ServerError `job_lost` when the server has forgotten the job."""
+        watch.phase("queue")
+        return to_the_end(self, job_id, watch)
+
+    def _fetch(
+        self, call: Call, path: Path, on_progress: Optional[OnProgress], cancelled: Optional[IsCancelled]
+    ) -> None:
+        def attempt(report: OnProgress) -> None:
+            fetch_file(self.transport, call, path, report)
+
+        retrying(lambda: watched(attempt, on_progress, cancelled), self.patience, cancelled)

@@ -1,0 +1,284 @@
+"""All the module does in the scene, behind one door. No Qt: the widget calls this, and so do the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable
+
+import numpy as np
+
+from ..client.boxes import Box
+from .choices import chosen_reference, chosen_segment, crosshair, missing, references
+from .compare import ORIENTATIONS, Comparison
+from .compose import REFERENCE_ROLE, difference
+from .editing import (
+    Proposal,
+    new_segment,
+    new_segmentation,
+    only_lung,
+    place,
+    to_volume_space,
+    to_world,
+)
+from .layout import LAYOUT_ID, register
+from .marks import Marks
+from .masks import segment_centre
+from .outline import give_back
+from .parameters import Parameters
+from .problems import NoSuchVariant, NotReady
+from .propose import Wish, propose
+from .scene_watch import SceneWatch
+from .shipment import Shipment
+from .variants import Variants
+from .voxels import Grid, hu_array
+
+
+class LesionBrushLogic:
+    """One scene. on_change(what) says what to look at again: "comparison", "variants", "scene", "marks".
+
+    save_undo: called once before each edit of the user's segmentation; the widget gives the Segment Editor's.
+    """
+
+    def __init__(self, scene: Any, application_logic: Any = None) -> None:
+        self.scene, self.application_logic = scene, application_logic
+        self.on_change: Callable[[str], None] = lambda what: None
+        self.save_undo: Callable[[], None] = lambda: None
+        self.variants: Variants | None = None
+        self.parameters = Parameters(scene)
+        self.comparison = Comparison(
+            scene, application_logic, lambda: self._changed("comparison"), self._remember_views
+        )
+        self.marks = Marks(scene, self.comparison.original, lambda: self.on_change("marks"))
+        register(scene)
+        self._watch = SceneWatch(scene, self)
+        self._watch.follow(self.parameters.node, self.chosen_anew)
+
+    def close(self) -> None:
+        """The module goes: no observer, no helper node and no foreign layout is left."""
+        self._watch.stop()
+        self.comparison.leave()
+        self.marks.detach_all()
+
+    # what to work on
+
+    def references(self) -> list[Any]:
+        """Volumes a user may choose as the CT."""
+        return references(self.scene)
+
+    def ready(self) -> list[str]:
+        """What is missing before a synthesis, as sentences; [] when nothing is."""
+        return missing(self.parameters)
+
+    def ensure_segmentation(self) -> Any:
+        """The chosen segmentation, or a new one on the grid of the CT with one empty segment."""
+        chosen = self.parameters
+        reference = self._reference()
+        if chosen.segmentation is None:
+            chosen.segmentation = new_segmentation(self.scene, reference)
+        if not self._segment():
+            chosen.segment_id = new_segment(chosen.segmentation)
+        return chosen.segmentation
+
+    def set_only_lung(
+        self, editor_node: Any, on: bool, low_hu: float = -1024.0, high_hu: float = -300.0
+    ) -> None:
+        """Let painting touch only voxels in this range of HU; the Segment Editor can change it."""
+        only_lung(editor_node, on, low_hu, high_hu)
+        self.parameters.only_lung = on
+
+    def propose(
+        self, size_mm: float, seed: int, shape: str = "lobulated", ras_mm: Sequence[float] | None = None
+    ) -> Proposal:
+        """Make a lesion at the crosshair (or at a point of the world), cut to the lung; one undo state.
+
+        It fills the chosen segment when that is empty or holds an untouched proposal, else a new one: what
+        the user painted stays. Raises OutsideLung, NotReady, NotACT.
+        """
+        reference = self._reference()
+        world = np.array(ras_mm if ras_mm is not None else crosshair(self.scene), dtype=float)
+        lesion = propose(
+            hu_array(reference),
+            Grid.of(reference),
+            to_volume_space(reference, world),
+            Wish(size_mm, seed, shape),
+        )
+        segmentation = self.ensure_segmentation()
+        self.save_undo()
+        proposal = place(segmentation, self._segment(), lesion, reference)
+        self.parameters.segment_id = proposal.segment_id
+        return proposal
+
+    def export(self) -> Shipment:
+        """What a synthesis sends. Raises NotReady, NotACT, EmptyMask."""
+        if self.parameters.segmentation is None or not self._segment():
+            raise NotReady("paint a lesion first, or propose one")
+        if self.variants is not None and self.variants.node is self._reference():
+            self.variants.keep()  # a second lesion: what it goes into must not change with the variants
+        return Shipment.of(self._reference(), self.parameters.segmentation, self._segment())
+
+    # what came back
+
+    def receive(
+        self, boxes: Sequence[Box], provenances: Sequence[dict[str, Any]], reference: Any = None
+    ) -> Variants:
+        """Put an answer into the scene, show its first variant. reference: what was sent (default: chosen).
+
+        Raises OtherReference, BrokenBox: then the last result stays as it is.
+        """
+        made = Variants(self.scene, reference or self._reference(), boxes, provenances)
+        if self.variants is not None:
+            self.variants.remove_node()
+        self.variants = made
+        self._shown()
+        return made
+
+    def show(self, index: int) -> None:
+        self._variants().show(index)
+        self._shown()
+
+    def next(self) -> None:
+        self._variants().next()
+        self._shown()
+
+    def previous(self) -> None:
+        self._variants().previous()
+        self._shown()
+
+    def accepted(self, index: int, image_id: str) -> Any:
+        """The server has stored this variant under that id; its node stays in the scene. Returns the node."""
+        node = self._variants().accept(index, image_id)
+        self._shown()
+        return node
+
+    def save(self, index: int, path: Path) -> list[Path]:
+        """Write a variant and its record; returns both paths. Raises CannotSave: nothing is written then."""
+        written = self._variants().save(index, path)
+        self._shown()
+        return written
+
+    def discard(self, index: int) -> None:
+        """Forget a variant. After the last one the volume goes, and the comparison shows the CT alone."""
+        self._variants().discard(index)
+        self._shown()
+
+    # how it is looked at
+
+    def compare(self, on: bool) -> None:
+        """Into the comparison, or back to the former layout. Raises NotReady, NoLayout."""
+        if on:
+            chosen = self.parameters
+            if chosen.orientation in ORIENTATIONS and chosen.orientation != self.comparison.orientation:
+                self.comparison.orientation = chosen.orientation
+            self.comparison.enter(self._reference(), self._result_of(self._reference()), chosen.segmentation)
+            self.comparison.outline = chosen.outline
+            self.set_difference(chosen.difference)
+            self._changed("comparison")
+        else:
+            self.comparison.leave()
+
+    def set_outline(self, on: bool) -> None:
+        self.parameters.outline = on
+        self.comparison.outline = on
+
+    def set_orientation(self, name: str) -> None:
+        """The plane of all six views, one of ORIENTATIONS. Raises NotReady."""
+        self.comparison.orientation = name
+        self.parameters.orientation = name
+
+    def set_difference(self, on: bool) -> None:
+        """Blue where the result is darker than the CT, red where brighter."""
+        self.parameters.difference = on
+        comparison = self.comparison
+        pair = comparison.reference, comparison.synthetic
+        shown = on and comparison.active and pair[1] is not None
+        comparison.show_difference(difference(*pair) if shown else None)
+
+    def jump_to_lesion(self, field_mm: float | None = 90.0) -> None:
+        """Centre all six views on the chosen segment. Raises NotReady, EmptyMask."""
+        reference, segmentation = self._reference(), self.parameters.segmentation
+        if segmentation is None:
+            raise NotReady("paint a lesion first, or propose one: there is nothing to jump to")
+        point = segment_centre(segmentation, self._segment(), reference)
+        self.comparison.jump(to_world(reference, point), field_mm)
+
+    # inside: also called by SceneWatch
+
+    def scene_closing(self) -> None:
+        self.comparison.leave()
+        self.variants = None
+
+    def scene_closed(self) -> None:
+        self._use_parameters()
+        self._changed("scene")
+
+    def scene_loaded(self) -> None:
+        """A scene saved while comparing has the views of that; ours were not saved."""
+        self._use_parameters()
+        if self.parameters.segmentation is not None and not self.comparison.active:
+            give_back(self.parameters.segmentation, self.parameters.views_before)
+            self.parameters.views_before = {}
+        layout = register(self.scene)
+        if layout is not None and layout.GetViewArrangement() == LAYOUT_ID and not self.comparison.active:
+            layout.SetViewArrangement(layout.SlicerLayoutConventionalView)
+        self._changed("scene")
+
+    def node_gone(self) -> None:
+        """The user deleted a node; a comparison needs its CT, and makes its own nodes again."""
+        comparison = self.comparison
+        if comparison.busy:
+            return
+        if comparison.active and comparison.reference is None:
+            comparison.leave()
+        elif comparison.incomplete:
+            chosen = self.parameters
+            comparison.enter(comparison.reference, self._result_of(comparison.reference), chosen.segmentation)
+        self._changed("scene")
+
+    def chosen_anew(self) -> None:
+        """The parameters changed: another CT or segmentation comes up in the comparison at once."""
+        comparison, chosen = self.comparison, self.parameters
+        if not comparison.active or comparison.busy or chosen.reference is None:
+            return
+        if chosen.reference is comparison.reference and chosen.segmentation is comparison.segmentation:
+            return
+        if chosen.reference.GetImageData() is not None:
+            self.compare(True)
+
+    def _shown(self) -> None:
+        """Variants have changed: the parameter, the comparison and the marks follow."""
+        variants = self.variants
+        node = variants.node if variants is not None and variants.left else None
+        self.parameters.synthetic = node
+        reference = variants.reference if variants is not None else None
+        if self.comparison.active and reference is not None:
+            self.comparison.enter(reference, node, self.parameters.segmentation)
+            self.set_difference(self.parameters.difference)
+        self._changed("variants")
+
+    def _result_of(self, reference: Any) -> Any:
+        """The synthetic CT to show beside this CT; None when the one at hand was made from another."""
+        node = self.parameters.synthetic
+        return node if node is not None and node.GetNodeReference(REFERENCE_ROLE) is reference else None
+
+    def _use_parameters(self) -> None:
+        self.parameters = Parameters(self.scene)
+        self._watch.follow(self.parameters.node, self.chosen_anew)
+
+    def _remember_views(self, views: dict[str, list[str]]) -> None:
+        self.parameters.views_before = views
+
+    def _changed(self, what: str) -> None:
+        self.marks.update()
+        self.on_change(what)
+
+    def _reference(self) -> Any:
+        return chosen_reference(self.parameters)
+
+    def _segment(self) -> str:
+        return chosen_segment(self.parameters)
+
+    def _variants(self) -> Variants:
+        if self.variants is None:
+            raise NoSuchVariant("there is no result yet: synthesize first")
+        return self.variants

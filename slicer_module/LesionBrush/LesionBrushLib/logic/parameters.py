@@ -1,0 +1,106 @@
+"""What the user has chosen, kept in a node of the scene, so that a saved scene brings it back.
+
+The server's address and token are not here: a scene is given to others.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Generic, TypeVar, overload
+
+import slicer
+
+MODULE = "LesionBrush"
+T = TypeVar("T")
+
+
+class _Parameter(Generic[T]):
+    """One typed value, stored as JSON text. A text that does not hold this type reads as the default."""
+
+    def __init__(self, default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> _Parameter[T]: ...
+    @overload
+    def __get__(self, instance: Parameters, owner: type) -> T: ...
+    def __get__(self, instance: Parameters | None, owner: type) -> T | _Parameter[T]:
+        if instance is None:
+            return self
+        default: T = json.loads(json.dumps(self.default))  # a caller may change the dictionary it gets
+        text = instance.node.GetParameter(self.name)
+        try:
+            value = json.loads(text) if text else default
+        except ValueError:
+            return default
+        if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        right = type(value) is type(self.default)
+        return value if right else default
+
+    def __set__(self, instance: Parameters, value: T) -> None:
+        if isinstance(self.default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)  # type: ignore[assignment]
+        if type(value) is not type(self.default):
+            raise TypeError(f"{self.name} is a {type(self.default).__name__}, not {value!r}")
+        instance.node.SetParameter(self.name, json.dumps(value, sort_keys=True))
+
+
+class _NodeParameter:
+    """A node of the scene, or None; kept as a node reference, so it follows when IDs change on loading."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.role = f"{MODULE}.{name}"
+
+    def __get__(self, instance: Parameters, owner: type) -> Any:
+        return instance.node.GetNodeReference(self.role)
+
+    def __set__(self, instance: Parameters, value: Any) -> None:
+        instance.node.SetNodeReferenceID(self.role, value.GetID() if value is not None else None)
+
+
+class Parameters:
+    """Typed access to the module's one parameter node; made when the scene has none."""
+
+    reference = _NodeParameter()
+    segmentation = _NodeParameter()
+    synthetic = _NodeParameter()
+    segment_id = _Parameter("")
+    model = _Parameter("")
+    image_id = _Parameter("")
+    attributes: _Parameter[dict[str, Any]] = _Parameter({})
+    extra: _Parameter[dict[str, Any]] = _Parameter({})
+    seed = _Parameter(0)
+    variants = _Parameter(1)
+    steps = _Parameter(12)
+    lesion_mm = _Parameter(15.0)
+    lesion_shape = _Parameter("lobulated")
+    only_lung = _Parameter(False)
+    outline = _Parameter(True)
+    difference = _Parameter(False)
+    orientation = _Parameter("Axial")
+    views_before: _Parameter[dict[str, list[str]]] = _Parameter({})  # kept by MaskOutline
+
+    def __init__(self, scene: Any) -> None:
+        self.node = scene.GetSingletonNode(MODULE, "vtkMRMLScriptedModuleNode") or _new_node(scene)
+
+    def request(self) -> dict[str, Any]:
+        """The parameters of a synthesis, as the server's JSON schema wants them."""
+        return {
+            **self.extra,
+            "seed": self.seed,
+            "variants": self.variants,
+            "steps": self.steps,
+            "attributes": self.attributes,
+        }
+
+
+def _new_node(scene: Any) -> Any:
+    node = slicer.vtkMRMLScriptedModuleNode()
+    node.SetSingletonTag(MODULE)
+    node.SetModuleName(MODULE)
+    node.SetName(MODULE)
+    return scene.AddNode(node)

@@ -1,0 +1,208 @@
+"""The variants of one answer: one volume node shows them all, and each may be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..client.boxes import Box
+from .compose import (
+    checked_base,
+    new_synthetic,
+    restore_box,
+    synthetic_name,
+    write_box,
+)
+from .files import save_volume
+from .problems import BrokenBox, NoSuchVariant, OtherReference
+from .thumbnails import thumbnail
+from .voxels import Grid
+
+NEW, ACCEPTED, SAVED, DISCARDED = "new", "accepted", "saved", "discarded"
+
+
+@dataclass
+class Variant:
+    """One result. number: the server's, from 1; state: new, accepted, saved or discarded."""
+
+    number: int
+    count: int
+    box: Box
+    provenance: dict[str, Any]
+    state: str = NEW
+    image_id: str | None = None
+    kept: str | None = field(default=None, repr=False)  # ID of the node of its own
+
+    @property
+    def seed(self) -> int:
+        return int(self.provenance.get("seed", 0))
+
+    @property
+    def title(self) -> str:
+        if self.count == 1:
+            return f"seed {self.seed}"
+        return f"variant {self.number} of {self.count}, seed {self.seed}"
+
+
+class Variants:
+    """All variants of one answer. `node` holds the one at hand.
+
+    Switching writes only the box, so ten variants of a CT take the memory of one.
+    """
+
+    def __init__(
+        self, scene: Any, reference: Any, boxes: Sequence[Box], provenances: Sequence[dict[str, Any]]
+    ):
+        """Main thread. Raises OtherReference, BrokenBox, NotACT before anything is made."""
+        if not boxes or len(boxes) != len(provenances):
+            raise BrokenBox(
+                f"the answer holds {len(boxes)} results and {len(provenances)} records: synthesize again"
+            )
+        base = checked_base(reference, boxes)
+        self.scene, self.reference_id = scene, reference.GetID()
+        self.node_id: str | None = None
+        self._shown: int | None = None  # what the shared node holds
+        self.grid = Grid.of(reference)
+        self.index = 0
+        self._reference_boxes = [np.array(_part(base, box)) for box in boxes]
+        self._list = [
+            Variant(number, len(boxes), box, dict(record))
+            for number, (box, record) in enumerate(zip(boxes, provenances), 1)
+        ]
+        self._make_node(base)
+        self._write()
+
+    def __len__(self) -> int:
+        return len(self._list)
+
+    def __getitem__(self, index: int) -> Variant:
+        if not 0 <= index < len(self._list):
+            raise NoSuchVariant(f"there is no variant {index + 1}: this answer has {len(self._list)}")
+        return self._list[index]
+
+    @property
+    def current(self) -> Variant:
+        return self[self.index]
+
+    @property
+    def node(self) -> Any:
+        """The volume that shows the variant at hand; None once the user has deleted it."""
+        return self.scene.GetNodeByID(self.current.kept or self.node_id or "")
+
+    @property
+    def reference(self) -> Any:
+        return self.scene.GetNodeByID(self.reference_id)
+
+    @property
+    def left(self) -> list[int]:
+        """Indices of the variants that were not discarded."""
+        return [index for index, variant in enumerate(self._list) if variant.state != DISCARDED]
+
+    def show(self, index: int) -> Any:
+        """Bring a variant to hand; its node. Raises NoSuchVariant for a discarded one."""
+        variant = self[index]
+        if variant.state == DISCARDED:
+            raise NoSuchVariant(f"variant {variant.number} was discarded: choose another one")
+        self.index = index
+        if variant.kept and self.node is None:  # the user deleted it
+            variant.kept = None
+        if not variant.kept and (self.node is None or self._shown != index):
+            self._write()
+        return self.node
+
+    def next(self) -> Any:
+        return self._step(1)
+
+    def previous(self) -> Any:
+        return self._step(-1)
+
+    def keep(self) -> Any:
+        """The variant at hand as a node that stays; the next variant shown gets another node."""
+        if self.current.kept is None:
+            if self.node is None:
+                self._write()
+            self.current.kept, self.node_id, self._shown = self.node_id, None, None
+        return self.node
+
+    def accept(self, index: int, image_id: str) -> Any:
+        """The server has it now."""
+        node = self.show(index) and self.keep()
+        self.current.state, self.current.image_id = ACCEPTED, image_id
+        return node
+
+    def save(self, index: int, path: Path) -> list[Path]:
+        """Write the variant and its record beside it; returns both paths. Raises CannotSave."""
+        node = self.show(index)
+        written = save_volume(node, path, self.current.provenance)
+        self.keep()
+        if self.current.state == NEW:
+            self.current.state = SAVED
+        return written
+
+    def discard(self, index: int) -> Any | None:
+        """Forget a variant; shows a neighbour, whose node is returned, or None when none is left.
+
+        A node made by `keep` for it stays: the user deletes it like any other.
+        """
+        variant = self[index]
+        variant.state = DISCARDED
+        if not self.left:
+            self.remove_node()
+            return None
+        if index == self.index:
+            return self.next()
+        return self.node
+
+    def thumbnail(self, index: int, size_px: int = 96) -> np.ndarray:
+        """(size_px, size_px, 3) uint8: the axial slice through the lesion, lung window, front up."""
+        variant = self[index]
+        around = self.grid.part(variant.box.offset, variant.box.array.shape)
+        return thumbnail(variant.box.array.transpose(2, 1, 0), around, size_px)
+
+    def remove_node(self) -> None:
+        """Take the shared node out of the scene; kept ones stay."""
+        node = self.scene.GetNodeByID(self.node_id or "")
+        self.node_id = None
+        if node is not None:
+            self.scene.RemoveNode(node)
+
+    def _step(self, by: int) -> Any:
+        if not self.left:
+            raise NoSuchVariant("all variants were discarded: synthesize again")
+        count = len(self._list)
+        order = [(self.index + by * distance) % count for distance in range(1, count + 1)]
+        return self.show(next(index for index in order if index in self.left))
+
+    def _take_back(self) -> None:
+        """Make the shared node the plain reference again, before another variant goes in."""
+        if self._shown is not None:
+            shared = self.scene.GetNodeByID(self.node_id)
+            restore_box(shared, self[self._shown].box, self._reference_boxes[self._shown])
+            self._shown = None
+
+    def _write(self) -> None:
+        if self.scene.GetNodeByID(self.node_id or "") is None:
+            reference = self.reference
+            if reference is None:
+                raise OtherReference(
+                    "the CT of this result was removed from the scene: load it and synthesize again"
+                )
+            self._make_node(checked_base(reference, [self.current.box]))
+        self._take_back()
+        node, variant = self.scene.GetNodeByID(self.node_id), self.current
+        node.SetName(synthetic_name(variant.provenance))
+        write_box(node, variant.box, variant.provenance)
+        self._shown = self.index
+
+    def _make_node(self, base: np.ndarray) -> None:
+        self.node_id = new_synthetic(self.scene, self.reference, base, "SYNTHETIC").GetID()
+        self._shown = None
+
+
+def _part(base_kji: np.ndarray, box: Box) -> np.ndarray:
+    i, j, k = box.place
+    return base_kji[k, j, i]

@@ -1,1 +1,0 @@
-"""The six steps of the panel, from top to bottom."""

@@ -1,0 +1,28 @@
+"""Fixtures for published weights. Load with `pytest_plugins = "adding_fixtures"`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from adding_kit import SMALL
+from lesionbrush.networks import published as networks
+from lesionbrush.networks.lung_ddpm import checkpoint_tensors, from_published
+from published_kit import TINY, checkpoint, random_tensors, save
+
+
+@pytest.fixture(autouse=True)
+def tiny_lung_ddpm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the catalogue calls lung_ddpm is a tiny network of the same system."""
+    convert = lambda content: from_published(checkpoint_tensors(content), SMALL)  # noqa: E731
+    monkeypatch.setitem(networks.ARCHITECTURES, "lung_ddpm", convert)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(checkpoint(random_tensors(TINY)), tmp_path_factory.mktemp("published") / "tiny.pt")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "models"
