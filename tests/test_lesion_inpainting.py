@@ -72,7 +72,7 @@ def test_a_sure_network_gets_its_way_in_the_edit_region_alone(rois: RoiBatch, sa
 def test_the_network_is_told_the_context_where_it_is_known_and_the_lesion(rois: RoiBatch) -> None:
     model = witness()
     wanted = parse_request({"attributes": {"texture": "ground_glass", "mean_hu": -500}}).attributes
-    sampled(rois, model, attributes=wanted)
+    sampled(rois, model, attributes=wanted, guidance_strength=1)
     x, alpha, sigma, conditions, attributes = model.network.told[0]
     visible = rois.inside & ~rois.editable
     unit = rois.reference_hu / 1000

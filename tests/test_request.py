@@ -147,6 +147,7 @@ def test_the_schema_tells_clients_ranges_choices_and_that_there_is_nothing_else(
     assert set(schema["properties"]) == set(SynthesisRequest.model_fields)
     for name, (low, high) in RANGES.items():
         found = schema["properties"][name]
+        found = found.get("anyOf", [found])[0]
         top = found["exclusiveMaximum"] - 1 if "exclusiveMaximum" in found else found["maximum"]
         assert (found["minimum"], top) == (low, high)
     assert schema["properties"]["sampler"]["enum"] == ["ddim", "ddpm", "dpm_solver_pp_2m"]
@@ -173,6 +174,22 @@ def test_a_model_gets_the_attributes_of_its_card() -> None:
     assert wish.vector(("spiculation", "lesion", "border_roughness")).tolist() == [0.75, 1, 0.75]
     with pytest.raises(KeyError, match="colour"):
         wish.vector(("lesion", "colour"))
+
+
+@pytest.mark.parametrize(
+    ("values", "strength"),
+    [
+        ({}, 1),
+        ({"attributes": {"margin": 0.0, "calcification": "none"}}, 1),
+        ({"attributes": {"texture": "ground_glass"}}, 2),
+        ({"attributes": {"texture": "part_solid"}}, 2),
+        ({"attributes": {"calcification": "solid"}}, 2),
+        ({"attributes": {"calcification": "solid", "lesion": "none"}}, 1),
+        ({"attributes": {"texture": "ground_glass"}, "guidance_strength": 0.5}, 0.5),
+    ],
+)
+def test_what_is_rare_in_the_data_is_guided_more_unless_told_otherwise(values, strength) -> None:
+    assert parse_request(values).guidance == strength
 
 
 def test_a_nodule_is_solid_unless_it_is_said_otherwise() -> None:

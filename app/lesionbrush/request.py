@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lesionbrush.attributes import ATTRIBUTES, HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES
 from lesionbrush.errors import InvalidRequest
 
+RARE_GUIDANCE = 2.0
 Degree = Annotated[float, Field(ge=0, le=1)]
 Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
 
@@ -72,14 +73,26 @@ class SynthesisRequest(BaseModel):
     steps: int = Field(12, ge=1, le=1000, description="denoising steps: more is slower and finer")
     sampler: Sampler = "ddpm"
     margin_mm: float = Field(3.0, ge=0, le=20, description="how far around the mask voxels may change")
-    guidance_strength: float = Field(
-        1.0, ge=0, le=10, description="1: as trained; more: attributes exaggerated"
+    guidance_strength: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        None,
+        description="how much attributes count; 1: as trained; null: 2 for ground glass, part-solid and "
+        "calcified lesions, which are rare in the data, else 1; other than 0 and 1 takes twice the time",
     )
     attributes: Attributes = Attributes()
     label: int | None = Field(None, ge=1, description="which label of the mask is the lesion")
     output: Literal["volume", "box"] = Field(
         "volume", description="the whole CT, or only the box that changed"
     )
+
+
+    @property
+    def guidance(self) -> float:
+        """The strength in force."""
+        if self.guidance_strength is not None:
+            return self.guidance_strength
+        wish = self.attributes
+        rare = wish.texture in ("ground_glass", "part_solid") or wish.calcification == "solid"
+        return RARE_GUIDANCE if rare and wish.lesion == "present" else 1.0
 
 
 def parse_request(values: Mapping[str, Any] | str) -> SynthesisRequest:

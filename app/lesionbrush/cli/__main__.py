@@ -11,7 +11,18 @@ from typing import NoReturn
 
 from lesionbrush.errors import LesionBrushError
 
-COMMANDS = ("demo", "serve", "synthesize", "montage", "models", "train", "evaluate", "bench", "export", "lungs")
+COMMANDS = (
+    "demo",
+    "serve",
+    "synthesize",
+    "montage",
+    "models",
+    "train",
+    "evaluate",
+    "bench",
+    "export",
+    "lungs",
+)
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 
 

@@ -49,7 +49,11 @@ def picture(ct: Volume, lungs: Lungs, panel_px: int = 256) -> Image.Image:
     labels, _ = to_lps(lungs.labels)
     box = bounding_box(labels)
     panels: list[Panel] = []
-    for name, normal, count in (("axial", 2, AXIAL_SLICES), ("coronal", 1, OTHER_SLICES), ("sagittal", 0, 4)):
+    for name, normal, count in (
+        ("axial", 2, AXIAL_SLICES),
+        ("coronal", 1, OTHER_SLICES),
+        ("sagittal", 0, OTHER_SLICES),
+    ):
         rows, columns = [axis for axis in (2, 1, 0) if axis != normal]
         places = np.linspace(box[normal].start, box[normal].stop - 1, count + 2)[1:-1].round().astype(int)
         for index in places:

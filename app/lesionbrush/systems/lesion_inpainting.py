@@ -134,7 +134,7 @@ class _Job:
         half = len(only_lesion) // 2
         only_lesion[[0, half]] = self.attributes[[0, half]]
         open_ = self._conditional(conditions, only_lesion.to(device))
-        guided = classifier_free(given, open_, self.request.guidance_strength)
+        guided = classifier_free(given, open_, self.request.guidance)
         return self._with_moments(guided, lesions, device)
 
     def _with_moments(self, denoise: Denoiser, lesions: list[int], device: torch.device) -> Denoiser:
