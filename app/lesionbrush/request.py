@@ -84,7 +84,6 @@ class SynthesisRequest(BaseModel):
         "volume", description="the whole CT, or only the box that changed"
     )
 
-
     @property
     def guidance(self) -> float:
         """The strength in force."""

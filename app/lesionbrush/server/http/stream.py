@@ -26,7 +26,7 @@ async def news(jobs: Jobs, record: JobRecord, last_seen: int) -> AsyncIterator[s
         with record.feed.listening() as bell:
             while True:
                 bell.clear()
-                happened = record.feed.after(seen)  # before the status: its end must not get an earlier number
+                happened = record.feed.after(seen)  # before the status, or the end comes twice
                 status = jobs.status(record)
                 for number, text in _newer(record, status, happened):
                     seen = number
