@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionbrush.roi import Orientation, RoiGrid, inside_volume, to_roi, triangle
+from lesionbrush.training.sheets import centred
 from lesionbrush.volume import Volume
 
 SPACING_MM = 1.0
@@ -47,15 +48,3 @@ def resized(patch: Patch, side: int) -> Patch:
     """The middle cube of `side` voxels, filled with unknown where the patch is smaller."""
     columns = ((patch.hu, UNKNOWN_HU), (patch.inside, False), (patch.known, False))
     return Patch(*(centred(array, side, fill) for array, fill in columns))
-
-
-def centred(array: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
-    """A cube of `side` voxels around the middle of a 3-D array, cropped or filled."""
-    out = np.full((side,) * 3, fill, dtype=array.dtype)
-    source, target = [], []
-    for size in array.shape:
-        n = min(size, side)
-        source.append(slice((size - n) // 2, (size - n) // 2 + n))
-        target.append(slice((side - n) // 2, (side - n) // 2 + n))
-    out[tuple(target)] = array[tuple(source)]
-    return out

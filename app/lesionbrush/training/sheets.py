@@ -81,7 +81,7 @@ def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:
         yield Panel(np.where(known[z], hu[z], -1000)[::-1, ::-1], (1.0, 1.0), LUNG, caption)
 
 
-def centred(array: np.ndarray, side: int, fill: float) -> np.ndarray:
+def centred(array: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
     """A cube of `side` voxels around the middle of a (Z, Y, X) array, cropped or filled."""
     out = np.full((side,) * 3, fill, dtype=array.dtype)
     source, target = [], []
