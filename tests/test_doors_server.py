@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ import pytest
 import requests
 from dicom_fixtures import Series, write_series
 from doors_kit import READ_TOKEN, TOKEN, bearer, code_of
-from lesionbrush.io import write_volume
 from lesionbrush.server.doors.access import make_token
+from own_server import Started, serving, start, wait_until_live
 from server_kit import MODEL, REPOSITORY, STORED, Files, free_port, make_ct, server_environment, stop
 
 pytest_plugins = "server_fixtures"
@@ -31,57 +29,7 @@ pytestmark = pytest.mark.server
 PATIENT = "DOE^JANE"
 FOLDER = "/srv/studies/DOE^JANE"
 PLANTED = ("DOE", "JANE", "doe_jane", "/srv")
-START_TIMEOUT_S = 240
 windows = sys.platform == "win32"
-
-
-@dataclass(frozen=True)
-class Started:
-    """One server of our own command, in a folder of its own."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    root: Path
-
-    @property
-    def log(self) -> str:
-        return (self.root / "server.log").read_text(encoding="utf-8")
-
-
-def start(root: Path, models_dir: Path, *arguments: str, **variables: str) -> Started:
-    studies, scratch, port = root / "studies", root / "scratch", free_port()
-    for folder in (studies, scratch, root / "home"):
-        folder.mkdir()
-    write_volume(make_ct(), studies / f"{STORED}.nii.gz")
-    path = os.pathsep.join(str(REPOSITORY / name) for name in ("app", "slicer_module/LesionBrush"))
-    own = {"PYTHONPATH": path, "HOME": str(root / "home"), "MPLCONFIGDIR": str(scratch)}
-    environment = {**server_environment(scratch, models_dir), **own, **variables}
-    command = [
-        sys.executable,
-        "-m",
-        "lesionbrush.cli",
-        "serve",
-        "--studies",
-        str(studies),
-        "--port",
-        str(port),
-    ]
-    with (root / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, *arguments], cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    return Started(process, f"http://127.0.0.1:{port}", root)
-
-
-def wait_until_live(server: Started) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and server.process.poll() is None:
-        try:
-            if requests.get(f"{server.url}/health/live", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    pytest.fail(f"the server did not start:\n{server.log[-8000:]}")
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +39,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, models_dir: Path) -> Itera
     make_token(root / "token")
     (root / "token").write_text(TOKEN)
     arguments = ("--token-file", str(root / "token"), "--log", "json", "--upload-gb", "0.05", "--grace", "60")
-    server = start(root, models_dir, *arguments, LESIONBRUSH_READ_TOKEN=READ_TOKEN)
-    try:
-        wait_until_live(server)
+    with serving(root, models_dir, *arguments, LESIONBRUSH_READ_TOKEN=READ_TOKEN) as server:
         yield server
-    finally:
-        stop(server.process)
 
 
 def test_tokens_on_the_wire(guarded: Started) -> None:
