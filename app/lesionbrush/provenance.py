@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lesionbrush import __version__
 from lesionbrush.errors import StorageFull
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request import AnyRequest
 
 SUFFIX = ".provenance.json"
 _VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -53,10 +53,11 @@ class Provenance(BaseModel):
     weights_sha256: str
     weights_license: str
     attribution: str
-    request: SynthesisRequest
+    request: AnyRequest
     variant: int
     seed: int
     reference_sha256: str
+    inputs_sha256: dict[str, str] = {}
     box_offset: tuple[int, int, int]
     box_shape: tuple[int, int, int]
     voxels_changed: int

@@ -11,17 +11,22 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from lesionbrush.errors import UnknownModel, WeightsError
+from lesionbrush.inputs import InputName
 
 METADATA = Path("configs") / "metadata.json"
 WEIGHTS = Path("models") / "model.safetensors"
 
 
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
 class NetworkShape(BaseModel):
-    """What fixes the network's tensors; the system knows how to read it."""
+    """What fixes the tensors of the lesion inpainting network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,12 +36,27 @@ class NetworkShape(BaseModel):
     prior_spread: float
 
 
+class DiffusionUNetShape(BaseModel):
+    """What fixes the tensors of a network on MONAI's `DiffusionModelUNet`, and how its output is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dims: Literal[2, 3]
+    in_channels: int
+    channels: tuple[int, ...]
+    attention: tuple[bool, ...]
+    blocks: int = 1
+    norm_groups: int = 32
+    prediction: Literal["eps", "x0", "v"]
+    variance: Literal["fixed_small", "learned_range"] = "fixed_small"
+
+
 class ModelCard(BaseModel):
     """What a model is, what it may be used for, and what its weights need."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[a-z0-9_]+$")
+    name: ModelName
     system: str
     title: str
     makes: str = Field(description="what it makes, in one sentence")
@@ -47,9 +67,17 @@ class ModelCard(BaseModel):
         description="sides of larger boxes are multiples of this; they are run in tiles"
     )
     schedule: str
+    timesteps: int = Field(1000, description="levels of the noise schedule, T")
+    field: Literal["lesion", "lungs"] = Field(
+        "lesion",
+        description="what one ROI holds: a lesion, at spacing_mm, or both lungs, in roi_voxels[0] voxels a "
+        "side at whatever spacing that takes",
+    )
+    inputs: tuple[InputName, ...] = Field((), description="volumes it takes beside CT and mask")
     temperature: float = Field(1.0, ge=0, description="on the noise that `ddpm` draws; below 1 is calmer")
-    network: NetworkShape
-    attributes: tuple[str, ...]
+    network: NetworkShape | DiffusionUNetShape
+    attributes: tuple[str, ...] = ()
+    weights_from: ModelName | None = Field(None, description="the model whose weights this one uses as well")
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     weights_license: str
     attribution: str
@@ -69,7 +97,9 @@ class InstalledModel:
 
     @property
     def weights(self) -> Path:
-        return self.folder / WEIGHTS
+        """Its own, or those of the model beside it that the card names."""
+        owner = self.card.weights_from
+        return (self.folder if owner is None else self.folder.parent / owner) / WEIGHTS
 
 
 def models_dir() -> Path:

@@ -1,17 +1,22 @@
-"""What a caller may ask for. The JSON schema of `SynthesisRequest` is what clients show."""
+"""What a caller may ask for. The JSON schema of a system's request is what clients show."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 
 from lesionbrush.attributes import ATTRIBUTES, HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES
-from lesionbrush.errors import InvalidRequest
+from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.request_base import BaseRequest
+from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest, LungDDPMRequest
+from lesionbrush.request_mddpm import MDDPMRequest
 
+DEFAULT_SYSTEM = "lesion_inpainting"
 RARE_GUIDANCE = 2.0
 Degree = Annotated[float, Field(ge=0, le=1)]
 Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
@@ -63,26 +68,17 @@ def _scaled(value: float | None, scale: float) -> float | None:
     return None if value is None else value / scale
 
 
-class SynthesisRequest(BaseModel):
-    """One request: how to sample, what to make, and what to send back."""
+class SynthesisRequest(BaseRequest):
+    """One request to the lesion inpainting system: how to sample, and what to make."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    seed: int = Field(0, ge=0, lt=2**31, description="same seed, same voxels")
-    variants: int = Field(1, ge=1, le=16, description="number of samples, each from another seed")
-    steps: int = Field(12, ge=1, le=1000, description="denoising steps: more is slower and finer")
+    system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
     sampler: Sampler = "ddpm"
-    margin_mm: float = Field(3.0, ge=0, le=20, description="how far around the mask voxels may change")
     guidance_strength: Annotated[float, Field(ge=0, le=10)] | None = Field(
         None,
         description="how much attributes count; 1: as trained; null: 2 for ground glass, part-solid and "
         "calcified lesions, which are rare in the data, else 1; other than 0 and 1 takes twice the time",
     )
     attributes: Attributes = Attributes()
-    label: int | None = Field(None, ge=1, description="which label of the mask is the lesion")
-    output: Literal["volume", "box"] = Field(
-        "volume", description="the whole CT, or only the box that changed"
-    )
 
     @property
     def guidance(self) -> float:
@@ -94,21 +90,72 @@ class SynthesisRequest(BaseModel):
         return RARE_GUIDANCE if rare and wish.lesion == "present" else 1.0
 
 
-def parse_request(values: Mapping[str, Any] | str) -> SynthesisRequest:
-    """A request from a mapping or JSON text. InvalidRequest names every bad key with its value."""
+REQUESTS: dict[str, type[BaseRequest]] = {
+    DEFAULT_SYSTEM: SynthesisRequest,
+    "lung_ddpm": LungDDPMRequest,
+    "lung_ddpm_plus": LungDDPMPlusRequest,
+    "mddpm": MDDPMRequest,
+    "mddpm_3d": MDDPMRequest,
+}
+"""By system. Listing them here keeps requests free of torch."""
+
+
+def _tag(value: Any) -> str:
+    """Records written before there were several systems name none."""
+    if isinstance(value, Mapping):
+        return str(value.get("system", DEFAULT_SYSTEM))
+    return str(getattr(value, "system", DEFAULT_SYSTEM))
+
+
+AnyRequest = Annotated[
+    Annotated[SynthesisRequest, Tag(DEFAULT_SYSTEM)]
+    | Annotated[LungDDPMRequest, Tag("lung_ddpm")]
+    | Annotated[LungDDPMPlusRequest, Tag("lung_ddpm_plus")]
+    | Annotated[MDDPMRequest, Tag("mddpm")],
+    Discriminator(_tag),
+]
+"""A request as it stands in a record."""
+
+
+def request_type(system: str) -> type[BaseRequest]:
+    """What may be asked of a system. WeightsError for one that this version does not know."""
+    if system not in REQUESTS:
+        raise WeightsError(f"system {system!r} is not known; known are {', '.join(REQUESTS)}")
+    return REQUESTS[system]
+
+
+def parse_request(values: Mapping[str, Any] | str, system: str = DEFAULT_SYSTEM) -> BaseRequest:
+    """A request to `system` from a mapping or JSON text. InvalidRequest names bad keys with their values."""
+    wanted = request_type(system)
     try:
         if isinstance(values, str):
             values = json.loads(values)
-        return SynthesisRequest.model_validate(values)
+        return wanted.model_validate(values)
     except ValidationError as error:
-        raise InvalidRequest("; ".join(_sentence(dict(item)) for item in error.errors())) from error
+        raise InvalidRequest("; ".join(_sentence(wanted, dict(item)) for item in error.errors())) from error
     except (ValueError, RecursionError) as error:  # JSON's own errors, endless numbers, endless nesting
         raise InvalidRequest(f"the parameters are not JSON: {error}") from error
 
 
-def _sentence(item: dict[str, Any]) -> str:
+def _sentence(wanted: type[BaseModel], item: dict[str, Any]) -> str:
     name = ".".join(str(part) for part in item["loc"]) or "parameters"
     if item["type"] == "extra_forbidden":
-        known = ", ".join((Attributes if len(item["loc"]) > 1 else SynthesisRequest).model_fields)
+        known = ", ".join(fields_at(wanted, item["loc"][:-1]))
         return f"{name}: unknown parameter (got {item['input']!r}); known are {known}"
     return f"{name}: {item['msg']} (got {item['input']!r})"
+
+
+def fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Names of the parameters in the part of a request that `path` leads to."""
+    for name in path:
+        inner = nested_model(model.model_fields[str(name)].annotation)
+        if inner is None:
+            break
+        model = inner
+    return [name for name in model.model_fields if name != "system"]
+
+
+def nested_model(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation, also when it may be None as well."""
+    candidates = (annotation, *get_args(annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -22,6 +22,7 @@ from lesionbrush.cli.options import add_model_argument, add_request_arguments, r
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.registry import find_model
 from lesionbrush.request import SynthesisRequest
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.systems import load_model
 
 SHORT_SLICES, LONG_SLICES = 100, 800
@@ -54,7 +55,7 @@ class Report:
     model: str
     shape: Shape
     repeats: int
-    request: SynthesisRequest
+    request: BaseRequest
     tables: list[Samples] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
     scaling_ratio: float | None = None
@@ -131,7 +132,8 @@ def _measure_scaling(core: InProcess, repeats: int, report: Report) -> None:
 def _subject(report: Report) -> str:
     request = report.request
     size = " x ".join(map(str, report.shape))
-    steps = f"{request.steps} steps of {request.sampler}"
+    sampler = f" of {request.sampler}" if isinstance(request, SynthesisRequest) else ""
+    steps = f"{request.steps} steps{sampler}"
     return f"{report.model}, {steps}, {size} int16 voxels, medians of {report.repeats}"
 
 

@@ -25,7 +25,7 @@ from lesionbrush.montage import montage
 from lesionbrush.phantom import chest_phantom, lung_mask, propose_lesion
 from lesionbrush.provenance import sidecar_path
 from lesionbrush.registry import find_model, verify_weights
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
 HEADING = """LesionBrush demo: a lesion painted on a CT becomes a CT with that lesion.
@@ -77,7 +77,7 @@ def run(options: Namespace) -> int:
     return 1 if any(change.outside for change in changes) else 0
 
 
-def _checked_request(options: Namespace) -> SynthesisRequest:
+def _checked_request(options: Namespace) -> BaseRequest:
     """The request, once everything that can be known to fail has not."""
     request = request_from(options)
     if options.mask and not options.ct:
@@ -88,7 +88,7 @@ def _checked_request(options: Namespace) -> SynthesisRequest:
     return request
 
 
-def _prepared(options: Namespace, request: SynthesisRequest, phases: Phases) -> Case:
+def _prepared(options: Namespace, request: BaseRequest, phases: Phases) -> Case:
     out: Path = options.out
     if options.ct is None:
         with phases.phase("making a chest phantom CT"):
@@ -107,7 +107,7 @@ def _prepared(options: Namespace, request: SynthesisRequest, phases: Phases) -> 
     return case
 
 
-def _mask(options: Namespace, request: SynthesisRequest, reference: Volume) -> Volume:
+def _mask(options: Namespace, request: BaseRequest, reference: Volume) -> Volume:
     if options.mask:
         return mask_on_grid(read_volume(options.mask), reference, request.label)
     generator = np.random.default_rng(request.seed)
@@ -121,7 +121,7 @@ def _as_sent(ct: Path | None, out: Path) -> Path:
     return out / "reference.nii.gz"
 
 
-def _over_http(case: Case, model: str, request: SynthesisRequest, phases: Phases) -> Result:
+def _over_http(case: Case, model: str, request: BaseRequest, phases: Phases) -> Result:
     params = request.model_dump(mode="json", exclude={"label"})  # the mask that is sent has only one
     order = Order(model, Upload.of(case.mask), Upload.of(case.ct), params)
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from tqdm import trange
 from lesionbrush.cli.machine import resident_mb
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.phantom import FIELD_MM, chest_phantom
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.synthesize import Model, Synthesis, synthesize
 from lesionbrush.volume import Volume, require_ct
 
@@ -92,7 +92,7 @@ class InProcess:
     """Requests to a loaded model, in this process."""
 
     model: Model
-    request: SynthesisRequest
+    request: BaseRequest
 
     def every_phase(self, files: CaseFiles, repeats: int) -> Samples:
         """From files to files; the last rows are what someone waits for once the CT is in memory."""
@@ -161,7 +161,7 @@ class OverHttp:
 
     client: Client
     model: str
-    request: SynthesisRequest
+    request: BaseRequest
 
     def every_phase(self, files: CaseFiles, output: str, repeats: int) -> Samples:
         """The server's own phases, then all that the client waits for."""

@@ -55,7 +55,7 @@ def show_card(options: Namespace) -> int:
     card = find_model(options.name).card
     print(card.model_dump_json(indent=2))
     print("\nParameters, to be given as --param NAME=VALUE:")
-    for line in parameter_lines():
+    for line in parameter_lines(card.system):
         print(f"  {line}")
     return 0
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import Any
 
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.request import SynthesisRequest, parse_request
+from lesionbrush.inputs import ABOUT, Inputs
+from lesionbrush.io import read_volume
+from lesionbrush.registry import find_model
+from lesionbrush.request import parse_request
+from lesionbrush.request_base import BaseRequest
 
 DEFAULT_MODEL = "lung_lesion"
 
@@ -29,13 +34,25 @@ def add_request_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def request_from(options: Namespace) -> SynthesisRequest:
-    """The request the options ask for. Raises InvalidRequest."""
+def request_from(options: Namespace) -> BaseRequest:
+    """The request the options ask of their model. Raises InvalidRequest, UnknownModel."""
     values = nested(options.param)
     for name in ("seed", "variants"):
         if getattr(options, name) is not None:
             values[name] = getattr(options, name)
-    return parse_request(values)
+    return parse_request(values, find_model(options.model).card.system)
+
+
+def add_input_arguments(parser: ArgumentParser) -> None:
+    """--lungs, --anatomy, ...: volumes beside CT and mask, to be read with `inputs_from`."""
+    for name, about in ABOUT.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="FILE", help=about)
+
+
+def inputs_from(options: Namespace) -> Inputs:
+    """The volumes that were named; `Inputs.require_known_to` says whether a model takes them."""
+    paths = {name: getattr(options, name) for name in ABOUT}
+    return Inputs(**{name: read_volume(path) for name, path in paths.items() if path is not None})
 
 
 def nested(assignments: list[str]) -> dict[str, Any]:

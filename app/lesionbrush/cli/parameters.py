@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.request import nested_model, request_type
 
 
-def parameter_lines() -> Iterator[str]:
-    """`steps=12 (1 to 1000): denoising steps ...`, one line per parameter, attributes last."""
-    for prefix, model in (("", SynthesisRequest), ("attributes.", Attributes)):
-        for name, schema in model.model_json_schema()["properties"].items():
-            if name != "attributes":
-                yield _line(prefix + name, schema)
+def parameter_lines(system: str) -> Iterator[str]:
+    """`steps=12 (1 to 1000): denoising steps ...`, one line per parameter, groups last."""
+    request = request_type(system)
+    groups = {name: nested_model(field.annotation) for name, field in request.model_fields.items()}
+    yield from _lines("", request.model_json_schema()["properties"], groups)
+    for name, group in groups.items():
+        if group is not None:
+            yield from _lines(f"{name}.", group.model_json_schema()["properties"], {})
+
+
+def _lines(prefix: str, properties: dict[str, Any], groups: Mapping[str, Any]) -> Iterator[str]:
+    for name, schema in properties.items():
+        if groups.get(name) is None:
+            yield _line(prefix + name, schema)
 
 
 def _line(name: str, schema: dict[str, Any]) -> str:

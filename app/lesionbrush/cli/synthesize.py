@@ -7,13 +7,19 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lesionbrush.cli.files import numbered, require_none_of, require_png, volume_suffix
-from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
+from lesionbrush.cli.options import (
+    add_input_arguments,
+    add_model_argument,
+    add_request_arguments,
+    inputs_from,
+    request_from,
+)
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import montage
 from lesionbrush.provenance import write_sidecar
 from lesionbrush.registry import find_model
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.synthesize import Synthesis, synthesize
 from lesionbrush.systems import load_model
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
@@ -27,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     add_model_argument(parser)
     add_request_arguments(parser)
+    add_input_arguments(parser)
 
 
 def run(options: Namespace) -> int:
@@ -34,10 +41,11 @@ def run(options: Namespace) -> int:
     paths, pictures = outputs(options, request)
     installed = find_model(options.model)
     reference = require_ct(read_volume(options.ct))
-    mask = read_volume(options.mask)
+    mask, inputs = read_volume(options.mask), inputs_from(options)
+    inputs.require_known_to(installed.card.name, installed.card.inputs)
     model = load_model(installed, options.device)
     with StepBar() as bar:
-        made = synthesize(reference, mask, request, model, on_step=bar)
+        made = synthesize(reference, mask, request, model, inputs, on_step=bar)
     for synthesis, path in zip(made, paths, strict=True):
         save(synthesis, path, request)
     for synthesis, path in zip(made if pictures else [], pictures, strict=True):
@@ -45,7 +53,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def outputs(options: Namespace, request: SynthesisRequest) -> tuple[list[Path], list[Path]]:
+def outputs(options: Namespace, request: BaseRequest) -> tuple[list[Path], list[Path]]:
     """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
     volume_suffix(options.out)
     paths = numbered(options.out, request.variants)
@@ -59,7 +67,7 @@ def outputs(options: Namespace, request: SynthesisRequest) -> tuple[list[Path], 
     return paths, pictures
 
 
-def save(synthesis: Synthesis, path: Path, request: SynthesisRequest) -> None:
+def save(synthesis: Synthesis, path: Path, request: BaseRequest) -> None:
     provenance = synthesis.provenance
     volume = synthesis.box_volume() if request.output == "box" else synthesis.volume()
     write_volume(volume, path, provenance.note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lesionbrush.errors import WeightsError
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from lesionbrush.synthesize import Model
 
 
-def _lesion_inpainting(installed: InstalledModel, device: str | None) -> Model:
-    from lesionbrush.systems.lesion_inpainting import LesionInpainting
-
-    return LesionInpainting.load(installed, device)
-
-
-SYSTEMS: dict[str, Callable[[InstalledModel, str | None], Model]] = {"lesion_inpainting": _lesion_inpainting}
+LOADERS = {
+    "lesion_inpainting": ("lesion_inpainting", "LesionInpainting"),
+    "lung_ddpm": ("lung_ddpm", "LungDDPM"),
+    "lung_ddpm_plus": ("lung_ddpm_plus", "LungDDPMPlus"),
+    "mddpm": ("mddpm", "MDDPM"),
+    "mddpm_3d": ("mddpm_3d", "MDDPM3D"),
+}
+"""By system: a module of this package, and the class in it whose `load(installed, device)` makes a model."""
 
 
 def load_model(installed: InstalledModel, device: str | None = None) -> Model:
@@ -26,11 +27,12 @@ def load_model(installed: InstalledModel, device: str | None = None) -> Model:
 
     Raises WeightsError when the weights are missing, changed, or of a system this version does not know.
     """
-    system = SYSTEMS.get(installed.card.system)
-    if system is None:
+    card = installed.card
+    if card.system not in LOADERS:
         raise WeightsError(
-            f"model {installed.card.name!r} is of system {installed.card.system!r}; "
-            f"known are {', '.join(SYSTEMS)}"
+            f"model {card.name!r} is of system {card.system!r}; known are {', '.join(LOADERS)}"
         )
     verify_weights(installed)
-    return system(installed, device)
+    module, name = LOADERS[card.system]
+    model: Model = getattr(import_module(f"{__name__}.{module}"), name).load(installed, device)
+    return model

@@ -25,7 +25,7 @@ from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, timesteps
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
-from lesionbrush.registry import InstalledModel, ModelCard
+from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, half_precision, pick_device
@@ -50,6 +50,8 @@ class LesionInpainting:
     def load(cls, installed: InstalledModel, device: str | None = None) -> LesionInpainting:
         """Read the weights. WeightsError when they do not fit the network of the card."""
         card = installed.card
+        if not isinstance(card.network, NetworkShape):
+            raise WeightsError(f"the card of {card.name!r} describes a network of another system")
         network = LesionUNet(LesionUNetConfig(len(card.attributes), **card.network.model_dump()))
         try:
             network.load_state_dict(load_file(installed.weights))

@@ -14,6 +14,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from torch import Tensor
 
 from lesionbrush.attributes import ATTRIBUTES, as_input, healthy
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.roi import ramp
 from lesionbrush.training.split import is_validation
@@ -23,6 +24,8 @@ PATCH_SIDES = (24, 32, 48)
 BATCH_SIZES = {24: 16, 32: 8, 48: 2}
 SIDE_SHARES = (0.35, 0.3, 0.35)
 HEALTHY_SHARE, COMPOSED_SHARE = 0.2, 0.3
+BLIND_SHARE = 0.08
+"""Of all patches: nothing is given, so that the same network is also an unconditional model of lung."""
 MARGIN_MM = (1.5, 5.0)
 USUAL_NOISE = 0.03
 LUNG_HU, DENSER_HU, FREE_SHARE = -700.0, 100.0, 0.85
@@ -53,12 +56,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sample:
-    """One patch, still numpy, (Z, Y, X). known: where there is real data."""
+    """One patch, still numpy, (Z, Y, X). known: where there is real data; blind: nothing of it is shown."""
 
     image_hu: np.ndarray
     mask: np.ndarray
     known: np.ndarray
     attributes: np.ndarray
+    blind: bool = False
 
 
 class Pack:
@@ -97,6 +101,18 @@ class Pack:
         return self._data[f"{kind}_{what}"][start : start + int(shape.prod())].reshape(shape)
 
 
+def side_of_split(path: Path, *, validation: bool) -> Pack:
+    """Raises InvalidRequest when one side of the split has no patient."""
+    pack = Pack(path, validation=validation)
+    if not len(pack.nodules) or not len(pack.hosts):
+        side = "held-out" if validation else "training"
+        raise InvalidRequest(
+            f"{path} has {len(pack.nodules)} {side} nodules and {len(pack.hosts)} {side} CTs; it needs both: "
+            "delete it and point --data at a folder with more patients"
+        )
+    return pack
+
+
 def noise_level(image: np.ndarray, visible: np.ndarray) -> float:
     """Robust standard deviation of in-plane neighbour differences over sqrt(2), in the visible context.
 
@@ -131,6 +147,11 @@ class Batches:
         return self.collate([self.sample(side) for _ in range(BATCH_SIZES[side])])
 
     def sample(self, side: int) -> Sample:
+        if self.rng.random() < BLIND_SHARE:
+            return blind(self._conditional(side))
+        return self._conditional(side)
+
+    def _conditional(self, side: int) -> Sample:
         kind = self.rng.random()
         if kind < HEALTHY_SHARE:
             return self._healthy(side)
@@ -192,7 +213,7 @@ class Batches:
 
     def _arrays(self, sample: Sample) -> tuple[np.ndarray, ...]:
         margin = self.rng.uniform(*MARGIN_MM)
-        edit = ramp(sample.mask > 0.5, 1.0, margin) > 0
+        edit = (ramp(sample.mask > 0.5, 1.0, margin) > 0) | sample.blind
         image = self.window.to_unit(sample.image_hu).astype(np.float32)
         attributes = as_input(self._dropped(sample.attributes))
         flags = (sample.known & ~edit, sample.known & edit)
@@ -203,8 +224,14 @@ class Batches:
     def _dropped(self, attributes: np.ndarray) -> np.ndarray:
         """Leave attributes open at random, so that any subset may be asked for. Being a lesion stays."""
         drop = self.rng.random(len(attributes)) < self.rng.random()
-        drop[0] = False
+        drop[0] = False  # in a blind sample it is open already
         return np.where(drop, np.nan, attributes).astype(np.float32)
+
+
+def blind(sample: Sample) -> Sample:
+    """The same image with nothing said about it: no context, no mask, no attribute; all of it is scored."""
+    attributes = np.full_like(sample.attributes, np.nan)
+    return Sample(sample.image_hu, np.zeros_like(sample.mask), sample.known, attributes, blind=True)
 
 
 def stands_free(nodule: Sample) -> bool:

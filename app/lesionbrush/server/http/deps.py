@@ -6,15 +6,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
-from fastapi import Depends, Request
+from fastapi import Depends, File, Request, UploadFile
 
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.inputs import ABOUT, InputName, require_accepted
+from lesionbrush.registry import ModelCard
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.http import wire
 from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.storage.studies import Studies
+from lesionbrush.server.storage.uploads import receive_volume
 from lesionbrush.server.synthesis.inference import Service, Vault
 
 CLIENT_HEADER = "X-LesionBrush-Client"
@@ -59,9 +62,37 @@ def the_job(job: wire.JobId, request: Request) -> JobRecord:
     return the_service(request).jobs.get(job)
 
 
+class Incoming(NamedTuple):
+    """The private folder of a request, and the volumes that came beside CT and mask, by `inputs.ABOUT`."""
+
+    folder: Path
+    uploads: dict[InputName, UploadFile]
+
+    def mask(self, upload: UploadFile) -> Path:
+        """Raises as `receive_volume`."""
+        return receive_volume(upload, self.folder, "mask")
+
+    def inputs(self, card: ModelCard) -> dict[InputName, Path]:
+        """Raises InvalidRequest for one the model does not take, and as `receive_volume`."""
+        require_accepted(card.name, list(self.uploads), card.inputs)
+        return {name: receive_volume(upload, self.folder, name) for name, upload in self.uploads.items()}
+
+
+def incoming(
+    folder: Annotated[Path, Depends(workspace)],
+    lungs: Annotated[UploadFile | None, File(description=ABOUT["lungs"])] = None,
+    anatomy: Annotated[UploadFile | None, File(description=ABOUT["anatomy"])] = None,
+    pathology: Annotated[UploadFile | None, File(description=ABOUT["pathology"])] = None,
+    pathology_mask: Annotated[UploadFile | None, File(description=ABOUT["pathology_mask"])] = None,
+) -> Incoming:
+    sent = zip(ABOUT, (lungs, anatomy, pathology, pathology_mask), strict=True)
+    return Incoming(folder, {name: upload for name, upload in sent if upload is not None})
+
+
 TheService = Annotated[Service, Depends(the_service)]
 TheVault = Annotated[Vault, Depends(the_vault)]
 TheJob = Annotated[JobRecord, Depends(the_job)]
 TheStudies = Annotated[Studies, Depends(the_studies)]
+TheIncoming = Annotated[Incoming, Depends(incoming)]
 Workspace = Annotated[Path, Depends(workspace)]
 TheClient = Annotated[str, Depends(the_client)]

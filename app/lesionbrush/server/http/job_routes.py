@@ -19,13 +19,19 @@ from lesionbrush.request import parse_request
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http import wire
-from lesionbrush.server.http.deps import TheClient, TheJob, TheService, TheStudies, TheVault, Workspace
+from lesionbrush.server.http.deps import (
+    TheClient,
+    TheIncoming,
+    TheJob,
+    TheService,
+    TheStudies,
+    TheVault,
+)
 from lesionbrush.server.http.stream import last_event_id, news
 from lesionbrush.server.http.variant_routes import variants
 from lesionbrush.server.jobs.errors import NoPreview
 from lesionbrush.server.jobs.job import JobStatus, Ticket
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.storage.uploads import receive_mask
 from lesionbrush.server.storage.vault import Format
 from lesionbrush.server.synthesis.facts import model_facts
 from lesionbrush.server.synthesis.inference import Service
@@ -132,20 +138,20 @@ def asked(
     label: Annotated[UploadFile, File(description="the mask, a volume file")],
     service: TheService,
     image: Annotated[Path | None, Depends(stored_image)],
-    folder: Workspace,
-    params: Annotated[str, Form(description="SynthesisRequest as JSON")] = "{}",
+    files: TheIncoming,
+    params: Annotated[str, Form(description="the model's parameters as JSON, see its schema")] = "{}",
 ) -> tuple[Asked, float | None]:
     """The request with its mask in place, and when to abandon it.
 
     Raises InvalidRequest, UnknownModel, UnknownImage, StorageFull.
     """
-    request = parse_request(params)
-    find_model(query.model, service.models.root)
+    card = find_model(query.model, service.models.root).card
+    request = parse_request(params, card.system)
     if (query.reference is None) == (query.image is None):
         raise InvalidRequest("name one CT: an uploaded one as 'reference', or a stored one as 'image'")
     stored = (query.image, image) if query.image and image else None
-    mask = receive_mask(label, folder)
-    return Asked(query.model, request, mask, query.reference, stored), query.abandon_after
+    mask, inputs = files.mask(label), files.inputs(card)
+    return Asked(query.model, request, mask, query.reference, stored, inputs), query.abandon_after
 
 
 Key = Annotated[

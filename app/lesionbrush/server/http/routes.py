@@ -18,16 +18,17 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.registry import find_model
 from lesionbrush.request import parse_request
 from lesionbrush.server.errors import HANDLERS
-from lesionbrush.server.http.deps import TheClient, TheService, TheStudies, Workspace
+from lesionbrush.server.http.deps import TheClient, TheIncoming, TheService, TheStudies
 from lesionbrush.server.http.downloads import router as downloads
 from lesionbrush.server.http.job_routes import PREFIX, job_app
 from lesionbrush.server.http.replies import Kind, reply
 from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.storage.uploads import receive_mask, receive_reference, stored, suffix_of
+from lesionbrush.server.storage.uploads import receive_reference, stored, suffix_of
 from lesionbrush.server.synthesis.inference import Job, Service, output_of, submitted
 
 HANG_UP_S = 1.0
@@ -78,15 +79,21 @@ def received_job(
     query: Annotated[InferQuery, Query()],
     sent: Annotated[Uploads, Depends(uploads)],
     image: Annotated[Path | None, Depends(stored_image)],
-    folder: Workspace,
+    files: TheIncoming,
+    service: TheService,
 ) -> Job:
-    """The request with its files in place. Raises InvalidRequest, DamagedFile, TooLarge, StorageFull."""
-    request = parse_request(sent.params)
+    """The request with its files in place.
+
+    Raises UnknownModel, InvalidRequest, DamagedFile, TooLarge, StorageFull.
+    """
+    card = find_model(model, service.models.root).card
+    request = parse_request(sent.params, card.system)
     if sent.label is None:
         raise InvalidRequest("there is no mask: send it as the file 'label'")
-    reference = _reference(image, sent.file, folder)
+    reference = _reference(image, sent.file, files.folder)
     suffix = None if query.output == "json" else _result_suffix(query, reference)
-    return Job(model, reference, image is not None, receive_mask(sent.label, folder), request, folder, suffix)
+    mask, inputs = files.mask(sent.label), files.inputs(card)
+    return Job(model, reference, image is not None, mask, request, files.folder, suffix, inputs)
 
 
 def _reference(image: Path | None, file: UploadFile | None, folder: Path) -> Path:

@@ -40,15 +40,15 @@ def suffix_of(name: str, allowed: Sequence[str] = SUFFIXES) -> str:
     raise InvalidRequest(f"{PurePosixPath(name).name!r}: unknown file type; send one of {', '.join(allowed)}")
 
 
-def receive_mask(upload: UploadFile, folder: Path) -> Path:
-    """Raises InvalidRequest, StorageFull, and what `check_volume` raises."""
-    mask = copied(upload.file, folder / f"mask{suffix_of(upload.filename or '')}")
-    check_volume(mask)
-    return mask
+def receive_volume(upload: UploadFile, folder: Path, name: str = "mask") -> Path:
+    """A volume as the file `name` in `folder`. Raises InvalidRequest, StorageFull, and as `check_volume`."""
+    file = copied(upload.file, folder / f"{name}{suffix_of(upload.filename or '')}")
+    check_volume(file)
+    return file
 
 
 def receive_reference(upload: UploadFile, folder: Path) -> Path:
-    """The uploaded volume, or the folder of an unpacked DICOM series. Raises as `receive_mask` does."""
+    """The uploaded volume, or the folder of an unpacked DICOM series. Raises as `receive_volume` does."""
     suffix = suffix_of(upload.filename or "", (*SUFFIXES, SERIES))
     file = copied(upload.file, folder / f"reference{suffix}")
     reference = unpacked(file, folder / "reference") if suffix == SERIES else file

@@ -8,7 +8,7 @@ from typing import Any
 
 from lesionbrush.errors import WeightsError
 from lesionbrush.registry import InstalledModel, ModelCard, list_models, verify_weights
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request import request_type
 
 _FACTS = {
     "title",
@@ -20,13 +20,14 @@ _FACTS = {
     "attribution",
     "limits",
     "figures",
+    "inputs",
 }
 
 
 @cache
-def request_schema() -> dict[str, Any]:
-    """JSON schema of the parameters. Made once: it takes milliseconds of the event loop."""
-    return SynthesisRequest.model_json_schema()
+def request_schema(system: str) -> dict[str, Any]:
+    """JSON schema of a system's parameters. Made once: it takes milliseconds of the event loop."""
+    return request_type(system).model_json_schema()
 
 
 def card_facts(card: ModelCard) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def model_facts(root: Path | None, check: WeightsCheck) -> dict[str, dict[str, A
     return {
         model.card.name: {
             "card": card_facts(model.card),
-            "schema": request_schema(),
+            "schema": request_schema(model.card.system),
             "problem": check.problem(model),
         }
         for model in list_models(root)

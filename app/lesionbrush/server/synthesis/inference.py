@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from lesionbrush.errors import Cancelled
+from lesionbrush.inputs import InputName, Inputs
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.provenance import Provenance, write_sidecar
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.errors import JobCrashed
@@ -87,16 +88,18 @@ class Job:
     """One request with its files in place.
 
     reference: a CT (a file, or a folder with one DICOM series); stored: it will be asked for again;
-    folder: where results go; suffix: format of the result (".nii.gz"), None for no file at all.
+    folder: where results go; suffix: format of the result (".nii.gz"), None for no file at all;
+    inputs: files of the volumes that steer it.
     """
 
     model: str
     reference: Path
     stored: bool
     mask: Path
-    request: SynthesisRequest
+    request: BaseRequest
     folder: Path
     suffix: str | None
+    inputs: Mapping[InputName, Path] = field(default_factory=dict)
 
 
 class Answer(BaseModel):
@@ -177,10 +180,11 @@ def synthesized(
     with clock.phase("read"):
         reference = stored_ct(service, job.reference) if job.stored else read_ct(job.reference)
         mask = read_volume(job.mask)
+        inputs = Inputs(**{name: read_volume(path) for name, path in job.inputs.items()})
     watch.check()
     show = _Show(watch)
     syntheses = synthesize(
-        reference, mask, job.request, warm.model, on_step=watch.on_step, on_estimate=show.estimate
+        reference, mask, job.request, warm.model, inputs, on_step=watch.on_step, on_estimate=show.estimate
     )
     if warm.remarks:
         syntheses = [_with_remarks(synthesis, warm.remarks) for synthesis in syntheses]

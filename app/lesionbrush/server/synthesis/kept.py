@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 
+from lesionbrush.inputs import InputName
 from lesionbrush.io import read_volume
 from lesionbrush.provenance import Provenance
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.server.errors import UnknownReference, naming_full_disk
 from lesionbrush.server.jobs.errors import Discarded, Gone
 from lesionbrush.server.jobs.job import Outcome, Watch
@@ -29,28 +30,31 @@ BOX_TYPE = np.dtype("<i2")
 class Asked:
     """What a client asks for, checked. reference: hash of an uploaded CT; image: a stored CT, id and file.
 
-    One of the two is None. mask: a file that the job may take away.
+    One of the two is None. mask, inputs: files that the job may take away.
     """
 
     model: str
-    request: SynthesisRequest
+    request: BaseRequest
     mask: Path
     reference: str | None
     image: tuple[str, Path] | None
+    inputs: Mapping[InputName, Path] = field(default_factory=dict)
 
     @property
     def reference_id(self) -> str:
         return self.image[0] if self.image else str(self.reference)
 
     def digest(self) -> str:
-        """Of all that was asked for, the mask's bytes included."""
+        """Of all that was asked for, the bytes of the mask and of the inputs included."""
         parts = (
             self.model,
             self.request.model_dump_json(),
             self.reference or "",
             self.image and self.image[0],
         )
-        return sha256(f"{parts}".encode() + sha256(self.mask.read_bytes()).digest()).hexdigest()
+        files = [("mask", self.mask), *sorted(self.inputs.items())]
+        contents = [(name, sha256(path.read_bytes()).hexdigest()) for name, path in files]
+        return sha256(f"{parts} {contents}".encode()).hexdigest()
 
 
 class Kept:
@@ -64,8 +68,11 @@ class Kept:
         self._held = True
         try:
             with naming_full_disk():
-                self.mask = vault.results.hold(ident) / asked.mask.name
-                shutil.move(asked.mask, self.mask)
+                folder = vault.results.hold(ident)
+                self.mask = Path(shutil.move(asked.mask, folder / asked.mask.name))
+                self.inputs: dict[InputName, Path] = {
+                    name: Path(shutil.move(path, folder / path.name)) for name, path in asked.inputs.items()
+                }
         except BaseException:
             self.forget()
             raise
@@ -73,8 +80,10 @@ class Kept:
 
     def run(self, device: str, watch: Watch) -> Outcome:
         folder = self.vault.results.folder(self.ident)
-        job = Job(self.asked.model, self.path, True, self.mask, self.asked.request, folder, None)
+        job = Job(self.asked.model, self.path, True, self.mask, self.asked.request, folder, None, self.inputs)
         syntheses, _ = synthesized(self.service, job, device, watch)
+        for path in self.inputs.values():  # nobody asks for them again; their hashes are in the record
+            path.unlink(missing_ok=True)
         with naming_full_disk():
             self._store(folder, syntheses)
         self._let_go()

@@ -12,7 +12,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.registry import InstalledModel
-from lesionbrush.request import SynthesisRequest, parse_request
+from lesionbrush.request import parse_request
 from lesionbrush.server.errors import STATUS, detail
 from lesionbrush.server.storage.uploads import suffix_of
 from lesionbrush.server.synthesis.facts import card_facts, request_schema
@@ -24,7 +24,7 @@ class SynthesisTask(InferTask):
 
     def __init__(self, service: Service, installed: InstalledModel) -> None:
         card = installed.card
-        super().__init__(InferType.OTHERS, ["lesion"], 3, f"{card.title}: {card.makes}", options())
+        super().__init__(InferType.OTHERS, ["lesion"], 3, f"{card.title}: {card.makes}", options(card.system))
         self.service, self.installed = service, installed
 
     def is_valid(self) -> bool:
@@ -32,7 +32,10 @@ class SynthesisTask(InferTask):
         return True
 
     def info(self) -> dict[str, Any]:
-        facts = {"card": card_facts(self.installed.card), "schema": request_schema()}
+        facts = {
+            "card": card_facts(self.installed.card),
+            "schema": request_schema(self.installed.card.system),
+        }
         return {**super().info(), **facts, "problem": self.problem()}
 
     def problem(self) -> str | None:
@@ -49,7 +52,7 @@ class SynthesisTask(InferTask):
         if not request.get("label"):
             raise InvalidRequest("there is no mask: name its file as 'label'")
         reference, mask = Path(request["image"]), Path(request["label"])
-        wanted = parse_request(request.get("synthesis", {}))
+        wanted = parse_request(request.get("synthesis", {}), self.installed.card.system)
         suffix = ".nii.gz" if reference.is_dir() else suffix_of(reference.name)
         with TemporaryDirectory(prefix="lesionbrush-") as folder:
             name = self.installed.card.name
@@ -69,10 +72,10 @@ def _handed_over(output: Output) -> str:
     return path
 
 
-def options() -> dict[str, Any]:
-    """The request's plain parameters as MONAI Label shows them: scalars, or choices, default first."""
+def options(system: str) -> dict[str, Any]:
+    """A request's plain parameters as MONAI Label shows them: scalars, or choices, default first."""
     flat: dict[str, Any] = {}
-    for name, field in SynthesisRequest.model_json_schema()["properties"].items():
+    for name, field in request_schema(system)["properties"].items():
         default = field.get("default")
         if "enum" in field:
             flat[name] = sorted(field["enum"], key=lambda choice: choice != default)
