@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,21 @@ import torch
 from safetensors.torch import load_file
 
 from lesionbrush.attributes import ATTRIBUTES
+from lesionbrush.cli import train_mddpm
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNetConfig
 from lesionbrush.registry import find_model
 from lesionbrush.systems.devices import pick_device
-from lesionbrush.training.data import Batches, Pack
+from lesionbrush.training.data import Batches, Pack, side_of_split
 from lesionbrush.training.export import export
 from lesionbrush.training.pack import write_pack
 from lesionbrush.training.sheets import sample_sheet
 from lesionbrush.training.train import Trainer, TrainingConfig
 
-TRAINABLE = ("lung_lesion",)
+ELSEWHERE = {"mddpm": "train_mddpm"}
+"""The modules beside this one that train other systems."""
+TRAINABLE = ("lung_lesion", *ELSEWHERE)
 VALIDATIONS_PER_SHEET = 4
 
 
@@ -37,6 +41,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="put the run into a model folder")
+    train_mddpm.add_arguments(parser.add_argument_group("mddpm"))
 
 
 def run(options: Namespace) -> int:
@@ -47,8 +52,11 @@ def run(options: Namespace) -> int:
         return 0
     if options.data is None:
         raise InvalidRequest("name the folder with the training data: --data DIR")
-    config = training_config(options.steps, options.seed)
-    train(config, packed(options.data, out), out, options)
+    pack = packed(options.data, out)
+    if options.model in ELSEWHERE:
+        import_module(f"lesionbrush.cli.{ELSEWHERE[options.model]}").run(options, pack, out)
+    else:
+        train(training_config(options.steps, options.seed), pack, out, options)
     return 0
 
 
@@ -74,7 +82,7 @@ def packed(data: Path, out: Path) -> Path:
 
 
 def train(config: TrainingConfig, pack: Path, out: Path, options: Namespace) -> None:
-    seen, held_out = (_part(pack, validation=flag) for flag in (False, True))
+    seen, held_out = (side_of_split(pack, validation=flag) for flag in (False, True))
     trainer = TrainerWithSheets(config, pick_device(options.device), held_out)
     if trainer.resume(out):
         print(f"going on from step {trainer.progress.step} of {config.steps}")
@@ -85,18 +93,6 @@ def train(config: TrainingConfig, pack: Path, out: Path, options: Namespace) -> 
     limit_s = float("inf") if options.minutes is None else 60 * options.minutes
     trainer.fit(batches, validation, out, stop_after_s=limit_s)
     print(f"step {trainer.progress.step} of {config.steps}: {out / 'checkpoint.pt'}, {trainer.draw(out)}")
-
-
-def _part(path: Path, *, validation: bool) -> Pack:
-    """Raises InvalidRequest when one side of the split has no patient."""
-    pack = Pack(path, validation=validation)
-    if not len(pack.nodules) or not len(pack.hosts):
-        side = "held-out" if validation else "training"
-        raise InvalidRequest(
-            f"{path} has {len(pack.nodules)} {side} nodules and {len(pack.hosts)} {side} CTs; it needs both: "
-            "delete it and point --data at a folder with more patients"
-        )
-    return pack
 
 
 class TrainerWithSheets(Trainer):

@@ -188,17 +188,8 @@ class Batches:
         return _turned(patch, patch, self.rng)[0]
 
     def _composed(self, nodule: Sample, side: int) -> Sample:
-        """The nodule put into lung with context on all sides, the way a result is put back into a CT.
-
-        One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no real nodule.
-        """
-        if not stands_free(nodule):
-            return nodule
-        host = self._host_patch(side)
-        weight = ramp(nodule.mask > 0.5, 1.0, self.rng.uniform(2.0, 4.0)) * nodule.known
-        weight = weight * (1 - in_the_way(host, nodule))
-        hu = host + weight * (nodule.image_hu - host)
-        return Sample(hu, nodule.mask, np.ones_like(nodule.known), nodule.attributes)
+        """One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no real nodule."""
+        return composed(nodule, self._host_patch(side), self.rng) if stands_free(nodule) else nodule
 
     def _healthy(self, side: int) -> Sample:
         """Lung under the mask of some lesion: what a removal should bring back."""
@@ -238,6 +229,14 @@ def stands_free(nodule: Sample) -> bool:
     """Whether almost all that is known within 4 mm around the nodule is lung."""
     near = (ramp(nodule.mask > 0.1, 1.0, 4.0) > 0) & (nodule.mask <= 0.1) & nodule.known
     return bool(near.any()) and float((nodule.image_hu[near] < -500).mean()) > FREE_SHARE
+
+
+def composed(nodule: Sample, host_hu: np.ndarray, rng: np.random.Generator) -> Sample:
+    """The nodule in lung with context on all sides, put there the way a result is put back into a CT."""
+    weight = ramp(nodule.mask > 0.5, 1.0, rng.uniform(2.0, 4.0)) * nodule.known
+    weight = weight * (1 - in_the_way(host_hu, nodule))
+    hu = host_hu + weight * (nodule.image_hu - host_hu)
+    return Sample(hu, nodule.mask, np.ones_like(nodule.known), nodule.attributes)
 
 
 def in_the_way(host_hu: np.ndarray, nodule: Sample) -> np.ndarray:
