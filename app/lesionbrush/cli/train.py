@@ -25,7 +25,7 @@ from lesionbrush.training.pack import write_pack
 from lesionbrush.training.sheets import sample_sheet
 from lesionbrush.training.train import Trainer, TrainingConfig
 
-ELSEWHERE = {"mddpm": "train_mddpm"}
+ELSEWHERE = {"mddpm": "train_mddpm", "lung_ddpm": "train_lung_ddpm", "lung_ddpm_plus": "train_lung_ddpm"}
 """The modules beside this one that train other systems."""
 TRAINABLE = ("lung_lesion", *ELSEWHERE)
 VALIDATIONS_PER_SHEET = 4

@@ -44,6 +44,7 @@ class LungDDPMConfig:
     channels: tuple[int, ...]
     attention: tuple[bool, ...]
     blocks: int = 1
+    norm_groups: int = 32
 
     @property
     def multiple(self) -> int:
@@ -68,6 +69,7 @@ class LungDDPMUNet(DiffusionModelUNet):
             num_res_blocks=config.blocks,
             channels=config.channels,
             attention_levels=config.attention,
+            norm_num_groups=config.norm_groups,
             num_head_channels=config.channels,  # one head, whatever the width
             norm_eps=1e-5,
         )

@@ -188,7 +188,7 @@ class Batches:
         return _turned(patch, patch, self.rng)[0]
 
     def _composed(self, nodule: Sample, side: int) -> Sample:
-        """One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no real nodule."""
+        """One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no nodule."""
         return composed(nodule, self._host_patch(side), self.rng) if stands_free(nodule) else nodule
 
     def _healthy(self, side: int) -> Sample:

@@ -1,0 +1,97 @@
+"""Training batches of Lung-DDPM: blocks of whole lungs with nodules put into them, and the layout of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lesionbrush.hu import HUWindow
+from lesionbrush.roi import RoiGrid, inside_volume, ramp, to_roi, triangle
+from lesionbrush.training.data import USUAL_NOISE, WEIGHTS, Batches, Pack, composed, noise_level, stands_free
+from lesionbrush.training.lung_ddpm import LayoutBatch
+from lesionbrush.training.lung_ddpm_data import NEAR_MM, NEAR_WEIGHT, signs
+from lesionbrush.training.lung_ddpm_pack import Lungs
+
+SIDES = (32, 48, 64)
+SIDE_SHARES = (0.45, 0.4, 0.15)
+BATCH_SIZES = {32: 2, 48: 1, 64: 1}
+SPACING_MM = (2.0, 3.0)
+"""Lungs of adults fill 128 voxels of about this size."""
+NODULE_SIDE = 48
+TRIES = 6
+OUTSIDE_WEIGHT = 0.1
+"""Outside the lungs nothing is ever made, but what is there tells the network where it is."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A box at 1 mm: HU, and where lung and nodule are. (Z, Y, X)"""
+
+    hu: np.ndarray
+    lungs: np.ndarray
+    nodule: np.ndarray
+
+
+class LungBatches(Batches):
+    """Blocks from a few chests, each at another spacing, half of them mirrored left to right."""
+
+    def __init__(
+        self, pack: Pack, chests: Sequence[Lungs], window: HUWindow, generator: np.random.Generator
+    ) -> None:
+        super().__init__(pack, window, generator)
+        self.chests = chests
+
+    def draw(self) -> LayoutBatch:  # type: ignore[override]
+        side = int(self.rng.choice(SIDES, p=SIDE_SHARES))
+        columns = zip(*(self.block(side) for _ in range(BATCH_SIZES[side])), strict=True)
+        return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
+
+    def block(self, side: int) -> tuple[np.ndarray, ...]:
+        """Image (1, Z, Y, X), layout (2, Z, Y, X): lungs and nodule, scored (1, Z, Y, X), weight."""
+        spacing_mm = float(self.rng.uniform(*SPACING_MM))
+        chest = self.chests[self.rng.integers(len(self.chests))]
+        place = chest.centres[self.rng.integers(len(chest.centres))].astype(int)
+        scene = self._with_nodule(chest, place)
+        reach = side / 2 * spacing_mm
+        centre = place + self.rng.uniform(-0.7, 0.7, 3) * reach
+        grid = RoiGrid.around(centre, (side,) * 3, spacing_mm)
+        return self._arrays_of(scene, grid)
+
+    def _with_nodule(self, chest: Lungs, place: np.ndarray) -> Scene:
+        """The chest with a free-standing nodule at `place`, or as it is when none is found in a few tries."""
+        hu = chest.image.astype(np.float32)
+        nodule_mask = np.zeros(hu.shape, np.float32)
+        start = place - NODULE_SIDE // 2
+        box = tuple(slice(s, s + NODULE_SIDE) for s in start)
+        fits = (start >= 0).all() and (start + NODULE_SIDE <= np.array(hu.shape)).all()
+        for _ in range(TRIES if fits else 0):
+            nodule = self._nodule(NODULE_SIDE)
+            if stands_free(nodule):
+                made = composed(nodule, hu[box], self.rng)
+                hu[box], nodule_mask[box] = made.image_hu, made.mask
+                break
+        return Scene(hu, chest.mask | (nodule_mask >= 0.5), nodule_mask)
+
+    def _arrays_of(self, scene: Scene, grid: RoiGrid) -> tuple[np.ndarray, ...]:
+        unit_mm = np.ones(3)
+        image = self.window.to_unit(to_roi(scene.hu, unit_mm, grid)).astype(np.float32)
+        lungs = to_roi(scene.lungs, unit_mm, grid, triangle) >= 0.5
+        nodule = thresholded(to_roi(scene.nodule, unit_mm, grid, triangle))
+        known = inside_volume(grid, scene.hu.shape, unit_mm)
+        near = ramp(nodule, grid.spacing_mm, NEAR_MM) > 0 if nodule.any() else nodule
+        scored = np.where(near, NEAR_WEIGHT, np.where(lungs, 1.0, OUTSIDE_WEIGHT)).astype(np.float32) * known
+        noise = noise_level(image, known & lungs & ~near)
+        weight = np.float32(np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS))
+        layout = np.stack((signs(lungs), signs(nodule)))
+        step = -1 if self.rng.random() < 0.5 else 1
+        arrays = (image[None], layout, scored[None])
+        return *(np.ascontiguousarray(array[..., ::step]) for array in arrays), np.asarray(weight)
+
+
+def thresholded(coverage: np.ndarray) -> np.ndarray:
+    """Where a nodule is on a coarse grid: half its greatest coverage, so that no small one is lost."""
+    most = float(coverage.max())
+    return coverage >= max(0.5 * most, 0.02) if most > 0 else np.zeros(coverage.shape, bool)
