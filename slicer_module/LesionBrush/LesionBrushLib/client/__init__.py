@@ -5,7 +5,7 @@
 
 from .answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts, StoredReference
 from .boxes import Box, compose, voxel_sha256
-from .errors import Cancelled, JobFailed, ServerError, ServerUnreachable, WrongReference
+from .errors import Cancelled, JobFailed, ServerError, ServerUnreachable, WrongInput, WrongReference
 from .jobs import JobClient
 from .orders import Order, Outcome, Watch
 from .patience import Patience
@@ -32,6 +32,7 @@ __all__ = [
     "StoredReference",
     "Upload",
     "Watch",
+    "WrongInput",
     "WrongReference",
     "compose",
     "ct_upload",

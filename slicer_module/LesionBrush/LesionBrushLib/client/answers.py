@@ -43,6 +43,11 @@ class ModelFacts:
         return (float(window[0]), float(window[1])) if window else None
 
     @property
+    def inputs(self) -> "tuple[str, ...]":
+        """Names of the volumes it takes beside CT and mask; none for a server that knows no such thing."""
+        return tuple(str(name) for name in self.card.get("inputs") or ())
+
+    @property
     def can_run(self) -> bool:
         return self.problem is None
 

@@ -53,5 +53,9 @@ class Cancelled(Exception):
         self.server_told = server_told
 
 
+class WrongInput(ValueError):
+    """A volume beside CT and mask that the model does not take, or half of a pair; nothing was sent."""
+
+
 class WrongReference(Exception):
     """A box was made for another CT than the one it should go into."""

@@ -17,6 +17,7 @@ from .boxes import Box
 from .diagnosis import diagnose
 from .errors import Cancelled, ServerError, ServerUnreachable
 from .following import Follower, OnPreview, OnStatus, cancelled_job, fetch_preview, tell_cancel
+from .inputs import parts, require_taken
 from .orders import Order, Outcome, Watch
 from .patience import IsCancelled, Patience, interruptible, patiently, retrying, watched
 from .records import publish
@@ -117,12 +118,15 @@ class JobClient:
         order: Order,
         key: Optional[str] = None,
         reference: Optional[str] = None,
+        on_upload: Optional[OnProgress] = None,
         cancelled: Optional[IsCancelled] = None,
     ) -> JobStatus:
         """A new job; the same one when the answer to an earlier try with this key was lost.
 
         reference: `StoredReference.reference`, where the order does not name an image of the server.
+        Raises WrongInput, before anything is sent.
         """
+        self._require_inputs(order, cancelled)
         query = {"model": order.model}
         if isinstance(order.reference, str):
             query["image"] = order.reference
@@ -130,22 +134,25 @@ class JobClient:
             query["reference"] = reference
         else:
             raise ValueError("the job has no reference: put it on the server first, with put_reference")
-        form = Form({"params": json.dumps(order.params)}, {"label": order.mask.part("mask")})
+        params, files = {"params": json.dumps(order.params)}, {"label": order.mask.part("mask")}
+        files.update(parts(order.inputs))
         headers = {"Idempotency-Key": key or uuid4().hex}
         if self.patience.vanished_s is not None:
             query["abandon_after"] = f"{self.patience.vanished_s:g}"
-        call = Call("POST", f"{PREFIX}/jobs", query, form, headers)
+        timeout_s = SLOW_S if order.inputs else None
         made: list[JobStatus] = []
         unwanted = Event()
 
-        def attempt() -> JobStatus:
+        def attempt(report: OnProgress) -> JobStatus:
+            form = Form(params, files, report)
+            call = Call("POST", f"{PREFIX}/jobs", query, form, headers, timeout_s)
             made.append(self.transport.ask(call, JobStatus.from_json))
             if unwanted.is_set():
                 self.abandon(made[-1].id)
             return made[-1]
 
         try:
-            return patiently(attempt, self.patience, cancelled)
+            return retrying(lambda: watched(attempt, on_upload, cancelled), self.patience, cancelled)
         except BaseException:
             unwanted.set()
             if made:
@@ -233,11 +240,18 @@ class JobClient:
                 raise
 
     def synthesize(self, order: Order, watch: Watch = UNWATCHED) -> Outcome:
-        """All of it, from files or arrays to boxes. Raises Cancelled, JobFailed, ServerError,
-        ServerUnreachable; whatever a callback raises cancels the job."""
+        """All of it, from files or arrays to boxes. Raises WrongInput (nothing was sent), Cancelled,
+        JobFailed, ServerError, ServerUnreachable; whatever a callback raises cancels the job."""
+        self._require_inputs(order, watch.cancelled)
         if interruptible(self.has_jobs, watch.cancelled):
             return by_job(self, order, watch)
         return by_one_request(self.transport, order, watch)
+
+    def _require_inputs(self, order: Order, cancelled: Optional[IsCancelled]) -> None:
+        """An unknown model is for the server to refuse."""
+        model = interruptible(self.models, cancelled).get(order.model) if order.inputs else None
+        if model is not None:
+            require_taken(order.inputs, model)
 
     def resume(self, job_id: str, watch: Watch = UNWATCHED) -> Outcome:
         """The rest of a synthesis whose connection was lost: job_id as ServerUnreachable names it. Raises as

@@ -1,5 +1,6 @@
 """What a user asks for, how it is watched, and what comes of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional, Union
 
@@ -14,18 +15,20 @@ from .wire import OnProgress
 @dataclass(frozen=True)
 class Order:
     """One synthesis. reference: a CT to send, or the id of one that the server has; params: as the model's
-    schema says."""
+    schema says; inputs: volumes beside CT and mask, by the names in `ModelFacts.inputs`."""
 
     model: str
     mask: Upload
     reference: Union[Upload, str]
     params: dict[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Upload] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Who is told what, in the thread that does the work. on_phase: "reference", "queue", "synthesis",
-    "result"; on_upload: (bytes sent, bytes in all); on_preview: (step, PNG); cancelled: asked often."""
+    """Who is told what, in the thread that does the work. on_phase: "reference", "inputs" (where there are
+    any), "queue", "synthesis", "result"; on_upload: (bytes sent, bytes in all), from 0 again for the inputs;
+    on_preview: (step, PNG); cancelled: asked often."""
 
     on_phase: Optional[Callable[[str], None]] = None
     on_upload: Optional[OnProgress] = None

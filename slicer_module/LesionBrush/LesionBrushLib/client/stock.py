@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,13 @@ from zipfile import ZipFile
 
 import requests
 
+from .answers import ModelFacts
 from .errors import ServerError, ServerUnreachable
+from .inputs import parts, require_taken
 from .records import publish
 from .transport import CONNECT_TIMEOUT_S, Call, Transport
 from .uploads import SUFFIXES, Upload, split
-from .wire import CHUNK_BYTES, Form, OnProgress, read_answer
+from .wire import CHUNK_BYTES, FilePart, Form, OnProgress, read_answer
 
 __all__ = ["CONNECT_TIMEOUT_S", "SUFFIXES", "Client", "Result", "ServerError", "ServerUnreachable"]
 
@@ -99,19 +101,23 @@ class Client:
         image_id: Optional[str] = None,
         reference_path: Optional[Path] = None,
         params: Optional[dict[str, Any]] = None,
+        **inputs: Upload,
     ) -> Result:
         """Send a mask, with a CT or the id of a stored one; write the synthetic CT and its record.
 
-        reference_path: a volume, or a folder with a DICOM series; params: see `schema` in `models()`.
+        reference_path: a volume, or a folder with a DICOM series; params: see `schema` in `models()`; inputs:
+        volumes beside CT and mask, by the names in `card["inputs"]` there, say `anatomy=Upload.of(path)`.
         out_path: its type (.nii.gz, .nii, .nrrd, .mha) is the type that comes back; `ct.nii` is fast. For
         several variants it becomes ct-1.nii, ct-2.nii, ... Nothing is written unless all of it arrived.
-        Raises ValueError for a file type the server does not take.
+        Raises ValueError for a file type the server does not take, WrongInput for a volume that the model
+        does not.
         """
         stem, suffix = split(out_path)
         query = {"output": "all", "format": suffix[1:], **({"image": image_id} if image_id else {})}
         with TemporaryDirectory(prefix=".lesionbrush-", dir=out_path.parent) as folder:
             draft = Path(folder) / "answer"
-            asked = self._asked(model, query, (mask_path, reference_path), params)
+            files = self._files(model, mask_path, inputs)
+            asked = self._asked(model, query, files, reference_path, params)
             with asked as response, draft.open("wb") as file:
                 record = read_answer(response.iter_content(CHUNK_BYTES), file)
             drafts = [draft] if len(record["variants"]) == 1 else _unpacked(draft, suffix)
@@ -120,13 +126,23 @@ class Client:
             publish(drafts, paths, record["variants"])
         return Result(paths, record["variants"], record["seconds"])
 
+    def _files(self, model: str, mask: Path, inputs: Mapping[str, Upload]) -> dict[str, FilePart]:
+        """An unknown model is for the server to refuse."""
+        said = self.models().get(model) if inputs else None
+        if said is not None:
+            require_taken(inputs, ModelFacts.from_json(model, said))
+        return {"label": _file(mask).part("mask"), **parts(inputs)}
+
     @contextmanager
     def _asked(
-        self, model: str, query: dict[str, str], paths: "tuple[Path, Optional[Path]]", params: Any
+        self,
+        model: str,
+        query: dict[str, str],
+        files: dict[str, FilePart],
+        reference: Optional[Path],
+        params: Any,
     ) -> Iterator[requests.Response]:
         """The answer to a mask and, if there is one, a reference."""
-        mask, reference = paths
-        files = {"label": _file(mask).part("mask")}
         with ExitStack() as stack:
             if reference is not None:
                 files["file"] = stack.enter_context(Upload.of(reference).packed()).part("reference")

@@ -12,6 +12,7 @@ from .answers import JobStatus, StoredReference
 from .boxes import Box
 from .errors import Cancelled, JobFailed, ServerUnreachable
 from .following import OnStatus
+from .inputs import parts
 from .orders import Order, Outcome, Watch
 from .patience import watched
 from .transport import Call, Transport
@@ -38,10 +39,15 @@ def by_job(client: "JobClient", order: Order, watch: Watch) -> Outcome:
         reference = client.put_reference(
             order.reference, on_upload=watch.on_upload, cancelled=watch.cancelled
         )
-    watch.phase("queue")
+    watch.phase("inputs" if order.inputs else "queue")
     job = client.submit(
-        order, reference=reference.reference if reference else None, cancelled=watch.cancelled
+        order,
+        reference=reference.reference if reference else None,
+        on_upload=watch.on_upload if order.inputs else None,
+        cancelled=watch.cancelled,
     )
+    if order.inputs:
+        watch.phase("queue")
     return to_the_end(client, job.id, watch, reference)
 
 
@@ -119,7 +125,7 @@ def _infer(transport: Transport, order: Order, on_upload: Optional[OnProgress] =
     """The boxes of all variants and their records. Raises ServerError, ServerUnreachable."""
     params = {**order.params, "output": "box"}
     query = {"output": "all", "format": "nii"}
-    files = {"label": order.mask.part("mask")}
+    files = {"label": order.mask.part("mask"), **parts(order.inputs)}
     with ExitStack() as stack:
         if isinstance(order.reference, Upload):
             files["file"] = stack.enter_context(order.reference.packed()).part("reference")
