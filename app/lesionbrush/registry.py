@@ -68,6 +68,9 @@ class ModelCard(BaseModel):
     )
     schedule: str
     timesteps: int = Field(1000, description="levels of the noise schedule, T")
+    scaling: Literal["window", "columns"] = Field(
+        "window", description="of HU: by window_hu, or every slab along one axis by itself, as in Lung-DDPM"
+    )
     field: Literal["lesion", "lungs"] = Field(
         "lesion",
         description="what one ROI holds: a lesion, at spacing_mm, or both lungs, in roi_voxels[0] voxels a "

@@ -14,6 +14,11 @@ def pick_device(wanted: str | None) -> torch.device:
     return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def device_name(device: torch.device) -> str:
+    """As it is written into a record."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def half_precision(device: torch.device) -> AbstractContextManager[None]:
     """bfloat16 where the hardware multiplies it faster than float32; the same answer on every call."""
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -27,16 +32,18 @@ AT_ONCE_ON_CPU = 8
 class OutOfMemoryFallback:
     """Runs a batch in as few parts as memory allows: all at once, halves, single items, then on the CPU.
 
-    A CPU gets `AT_ONCE_ON_CPU` items at a time from the start: more are no faster there, and the operating
+    A CPU gets `at_once_on_cpu` items at a time from the start: more are no faster there, and the operating
     system ends a process that takes too much memory instead of raising an error.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.network, self.device = network, device
+    def __init__(
+        self, network: nn.Module, device: torch.device, at_once_on_cpu: int = AT_ONCE_ON_CPU
+    ) -> None:
+        self.network, self.device, self.at_once_on_cpu = network, device, at_once_on_cpu
 
     def run(self, items: Sequence[int], sample: Callable[[Sequence[int], torch.device], Tensor]) -> RunResult:
         """`sample` gets a part of `items` and the device, and returns its results along the first axis."""
-        most = part = len(items) if self.device.type == "cuda" else min(len(items), AT_ONCE_ON_CPU)
+        most = part = len(items) if self.device.type == "cuda" else min(len(items), self.at_once_on_cpu)
         while True:
             try:
                 done = [sample(items[k : k + part], self.device) for k in range(0, len(items), part)]

@@ -28,7 +28,7 @@ from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
-from lesionbrush.systems.devices import OutOfMemoryFallback, half_precision, pick_device
+from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
 
 LUNG_HU = -850.0
 TILE_OVERLAP = 0.25
@@ -74,7 +74,7 @@ class LesionInpainting:
         job = _Job(self, rois, request, items, _Watch(on_step, on_estimate))
         run = OutOfMemoryFallback(self.network, self.device).run(range(len(job.items)), job.sample)
         unit = run.results.reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
-        return Sampled(self.window.from_unit(unit), _name(run.device), run.remarks)
+        return Sampled(self.window.from_unit(unit), device_name(run.device), run.remarks)
 
 
 class _Watch(NamedTuple):
@@ -231,7 +231,3 @@ def first_timestep(schedule: NoiseSchedule) -> int:
 def mixed_seed(seed: int, lesion: int) -> int:
     """One generator per (seed, lesion): a lesion's noise does not depend on what else is in the batch."""
     return int(np.random.SeedSequence((seed, lesion)).generate_state(1)[0])
-
-
-def _name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

@@ -2,8 +2,8 @@
 
 The network sees the noisy image and the layout, never the clean surroundings: what stays is held in place by
 the sampler. So all that is known is scored, the nodule and what borders on it more. The papers predict the
-noise with an L1 loss in 100 000 steps; we predict v (Salimans & Ho 2022, arXiv:2202.00512) and score the clean
-image it stands for, weighted per noise level as in `train`, which gives samples after a few thousand.
+noise with an L1 loss in 100 000 steps; we predict v (Salimans & Ho 2022, arXiv:2202.00512) and score the
+clean image it stands for, weighted per noise level as in `train`, which gives samples after a few thousand.
 """
 
 from __future__ import annotations

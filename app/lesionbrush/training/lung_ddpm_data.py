@@ -7,6 +7,7 @@ import torch
 
 from lesionbrush.attributes import healthy
 from lesionbrush.roi import ramp
+from lesionbrush.systems.layout import nodule_layout
 from lesionbrush.training.data import USUAL_NOISE, WEIGHTS, Batches, Sample, noise_level
 from lesionbrush.training.lung_ddpm import LayoutBatch
 
@@ -43,9 +44,4 @@ class NoduleBatches(Batches):
         scored = np.where(near, NEAR_WEIGHT, 1.0).astype(np.float32) * sample.known
         noise = noise_level(image, sample.known & ~near)
         weight = np.float32(np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS))
-        return image[None], signs(inside)[None], scored[None], np.asarray(weight)
-
-
-def signs(inside: np.ndarray) -> np.ndarray:
-    """A mask as the networks take it: 1 inside, -1 outside."""
-    return np.where(inside, np.float32(1), np.float32(-1))
+        return image[None], nodule_layout(inside), scored[None], np.asarray(weight)

@@ -10,9 +10,10 @@ import torch
 
 from lesionbrush.hu import HUWindow
 from lesionbrush.roi import RoiGrid, inside_volume, ramp, to_roi, triangle
+from lesionbrush.systems.layout import lung_layout, thresholded
 from lesionbrush.training.data import USUAL_NOISE, WEIGHTS, Batches, Pack, composed, noise_level, stands_free
 from lesionbrush.training.lung_ddpm import LayoutBatch
-from lesionbrush.training.lung_ddpm_data import NEAR_MM, NEAR_WEIGHT, signs
+from lesionbrush.training.lung_ddpm_data import NEAR_MM, NEAR_WEIGHT
 from lesionbrush.training.lung_ddpm_pack import Lungs
 
 SIDES = (32, 48, 64)
@@ -85,13 +86,7 @@ class LungBatches(Batches):
         scored = np.where(near, NEAR_WEIGHT, np.where(lungs, 1.0, OUTSIDE_WEIGHT)).astype(np.float32) * known
         noise = noise_level(image, known & lungs & ~near)
         weight = np.float32(np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS))
-        layout = np.stack((signs(lungs), signs(nodule)))
+        layout = lung_layout(lungs, nodule)
         step = -1 if self.rng.random() < 0.5 else 1
         arrays = (image[None], layout, scored[None])
         return *(np.ascontiguousarray(array[..., ::step]) for array in arrays), np.asarray(weight)
-
-
-def thresholded(coverage: np.ndarray) -> np.ndarray:
-    """Where a nodule is on a coarse grid: half its greatest coverage, so that no small one is lost."""
-    most = float(coverage.max())
-    return coverage >= max(0.5 * most, 0.02) if most > 0 else np.zeros(coverage.shape, bool)
