@@ -126,6 +126,16 @@ def test_it_writes_image_and_record(script: Script, infer: Infer, tmp_path: Path
     assert len(list(result.path.parent.iterdir())) == 2
 
 
+def test_paths_may_be_text(script: Script, infer: Infer, files: Path, tmp_path: Path) -> None:
+    """As the README writes them."""
+    script.body = answer(b"image")
+    paths = {"mask_path": files / f"{SECRET}-mask.nrrd", "reference_path": files / f"{SECRET}.nii.gz"}
+    texts = {name: str(path) for name, path in paths.items()}
+    result = Client(script.url).infer("lung", out_path=str(tmp_path / "ct.nii"), **texts)
+    assert result.path.read_bytes() == b"image"
+    assert b'filename="reference.nii.gz"' in script.asked[0][1]
+
+
 def test_several_variants(script: Script, infer: Infer, tmp_path: Path) -> None:
     archive = io.BytesIO()
     with ZipFile(archive, "w") as zipped:

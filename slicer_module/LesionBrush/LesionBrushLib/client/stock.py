@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 from urllib.parse import quote
 from zipfile import ZipFile
 
@@ -96,10 +96,10 @@ class Client:
         self,
         model: str,
         *,
-        mask_path: Path,
-        out_path: Path,
+        mask_path: Union[Path, str],
+        out_path: Union[Path, str],
         image_id: Optional[str] = None,
-        reference_path: Optional[Path] = None,
+        reference_path: Union[Path, str, None] = None,
         params: Optional[dict[str, Any]] = None,
         **inputs: Upload,
     ) -> Result:
@@ -112,11 +112,12 @@ class Client:
         Raises ValueError for a file type the server does not take, WrongInput for a volume that the model
         does not.
         """
+        out_path = Path(out_path)
         stem, suffix = split(out_path)
         query = {"output": "all", "format": suffix[1:], **({"image": image_id} if image_id else {})}
         with TemporaryDirectory(prefix=".lesionbrush-", dir=out_path.parent) as folder:
             draft = Path(folder) / "answer"
-            files = self._files(model, mask_path, inputs)
+            files = self._files(model, Path(mask_path), inputs)
             asked = self._asked(model, query, files, reference_path, params)
             with asked as response, draft.open("wb") as file:
                 record = read_answer(response.iter_content(CHUNK_BYTES), file)
@@ -139,13 +140,13 @@ class Client:
         model: str,
         query: dict[str, str],
         files: dict[str, FilePart],
-        reference: Optional[Path],
+        reference: Union[Path, str, None],
         params: Any,
     ) -> Iterator[requests.Response]:
         """The answer to a mask and, if there is one, a reference."""
         with ExitStack() as stack:
             if reference is not None:
-                files["file"] = stack.enter_context(Upload.of(reference).packed()).part("reference")
+                files["file"] = stack.enter_context(Upload.of(Path(reference)).packed()).part("reference")
             form = Form({"params": json.dumps(params or {})}, files, self.on_upload)
             call = Call("POST", f"/infer/{quote(model, safe='')}", query, form)
             yield stack.enter_context(self.transport.send(call))
