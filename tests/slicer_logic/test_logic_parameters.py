@@ -51,6 +51,43 @@ def test_the_request_is_what_the_server_takes(world: World) -> None:
     assert (request.attributes.texture, request.attributes.margin) == ("part_solid", 0.25)
 
 
+def test_what_was_never_chosen_is_left_to_the_server(world: World) -> None:
+    assert Parameters(world.scene).request() == {"seed": 0, "variants": 1}
+
+
+def test_each_model_has_choices_of_its_own(world: World) -> None:
+    chosen = Parameters(world.scene)
+    chosen.steps = 30
+    chosen.choose_model("lung_lesion")
+    assert chosen.steps == 30  # a script may choose before there is a model
+    chosen.seed, chosen.attributes, chosen.extra = 4, {"texture": "solid"}, {"margin_mm": 2.5}
+    chosen.choose_model("lung_ddpm")
+    assert chosen.request() == {"seed": 4, "variants": 1}
+    chosen.steps, chosen.extra = 9, {"region": "lungs"}
+    chosen.choose_model("lung_ddpm")
+    assert chosen.request() == {"seed": 4, "variants": 1, "steps": 9, "region": "lungs"}
+    chosen.choose_model("lung_lesion")
+    assert chosen.request() == {
+        "seed": 4,
+        "variants": 1,
+        "steps": 30,
+        "margin_mm": 2.5,
+        "attributes": {"texture": "solid"},
+    }
+    Parameters(world.scene).choose_model("lung_ddpm")
+    assert chosen.request()["region"] == "lungs"
+    assert set(chosen.others) == {"lung_lesion"}
+
+
+@pytest.mark.parametrize("said", ['"text"', "[1]", '{"lung_ddpm": 3}', '{"lung_ddpm": {"steps": 7}}', "{"])
+def test_a_scene_that_was_tampered_with_gives_defaults(world: World, said: str) -> None:
+    chosen = Parameters(world.scene)
+    chosen.model = "lung_lesion"
+    chosen.node.SetParameter("others", said)
+    chosen.choose_model("lung_ddpm")
+    assert chosen.request() == {"seed": 0, "variants": 1}
+
+
 def test_a_saved_scene_brings_everything_back(
     world: World, logic: LesionBrushLogic, ct: Any, synthetic: Any, tmp_path: Path
 ) -> None:

@@ -145,13 +145,14 @@ class qMRMLNodeComboBox(qt.QWidget):  # noqa: N801
 
     def _fill(self) -> None:
         current = self.currentNode()
+        none = QtCore.QObject.property(self, "noneDisplay") or "None"
         types = QtCore.QObject.property(self, "nodeTypes") or []  # a list is no property PySide can declare
         found = [self._scene.GetNthNode(n) for n in range(self._scene.GetNumberOfNodes())]
         self._nodes = [None, *(n for n in found if n.GetClassName() in types and not n.GetHideFromEditors())]
         self._filling = True
         self._box.clear()
         for node in self._nodes:
-            self._box.addItem(node.GetName() if node is not None else "None")
+            self._box.addItem(node.GetName() if node is not None else none)
         self._filling = False
         self._box.currentIndex = self._nodes.index(current) if current in self._nodes else 0
 

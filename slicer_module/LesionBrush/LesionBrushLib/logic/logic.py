@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -30,6 +31,7 @@ from .problems import NoSuchVariant, NotReady
 from .propose import Wish, propose
 from .scene_watch import SceneWatch
 from .shipment import Shipment
+from .steering import exported, missing_inputs
 from .variants import Variants
 from .voxels import Grid, hu_array
 
@@ -66,9 +68,9 @@ class LesionBrushLogic:
         """Volumes a user may choose as the CT."""
         return references(self.scene)
 
-    def ready(self) -> list[str]:
-        """What is missing before a synthesis, as sentences; [] when nothing is."""
-        return missing(self.parameters)
+    def ready(self, inputs: Sequence[str] = ()) -> list[str]:
+        """What is missing before a synthesis with a model that takes these, as sentences."""
+        return missing(self.parameters) + missing_inputs(self.parameters, inputs)
 
     def ensure_segmentation(self) -> Any:
         """The chosen segmentation, or a new one on the grid of the CT with one empty segment."""
@@ -109,13 +111,18 @@ class LesionBrushLogic:
         self.parameters.segment_id = proposal.segment_id
         return proposal
 
-    def export(self) -> Shipment:
-        """What a synthesis sends. Raises NotReady, NotACT, EmptyMask."""
+    def export(self, inputs: Sequence[str] = ()) -> Shipment:
+        """What a synthesis sends. inputs: what the model takes beside CT and mask, see `steering`.
+
+        Raises NotReady, NotACT, EmptyMask.
+        """
         if self.parameters.segmentation is None or not self._segment():
             raise NotReady("paint a lesion first, or propose one")
         if self.variants is not None and self.variants.node is self._reference():
             self.variants.keep()  # a second lesion: what it goes into must not change with the variants
-        return Shipment.of(self._reference(), self.parameters.segmentation, self._segment())
+        steering = exported(self.parameters, inputs)
+        plain = Shipment.of(self._reference(), self.parameters.segmentation, self._segment())
+        return replace(plain, inputs=steering)
 
     # what came back
 

@@ -23,10 +23,14 @@ def segment_mask(segmentation: Any, segment_id: str, reference: Any) -> np.ndarr
     nearest painted voxel counts. Neither node is changed. Raises NotReady (no such segment) and EmptyMask
     (nothing painted, or nothing of it inside the CT).
     """
-    part, (i, j, k) = segment_part(segmentation, segment_id, reference)
-    shape_ijk = Grid.of(reference).shape_ijk
-    mask = np.zeros(shape_ijk[::-1], np.uint8)
-    mask[k : k + part.shape[0], j : j + part.shape[1], i : i + part.shape[2]] = part
+    return whole(*segment_part(segmentation, segment_id, reference), Grid.of(reference))
+
+
+def whole(part_kji: np.ndarray, first_ijk: tuple[int, int, int], grid: Grid) -> np.ndarray:
+    """(k, j, i) uint8 on the grid: a box of it, which begins at this index, and 0 around."""
+    mask = np.zeros(grid.shape_ijk[::-1], np.uint8)
+    ends = zip(first_ijk[::-1], part_kji.shape)
+    mask[tuple(slice(start, start + length) for start, length in ends)] = part_kji
     return mask
 
 
@@ -41,29 +45,38 @@ def segment_part(
     painted = _labelmap(segmentation, segment_id)
     if painted is None or not _any(painted):
         raise EmptyMask(f"{name} is empty: paint the lesion first")
-    grid, transform = Grid.of(reference), _between(segmentation, reference)
-    low, high = _reach(painted, grid, transform)
-    outside = f"{name} lies outside {reference.GetName()}: paint on this CT, or choose the other one"
+    found = part_on_grid(painted, Grid.of(reference), between(segmentation, reference))
+    if found is None:
+        raise EmptyMask(
+            f"{name} lies outside {reference.GetName()}: paint on this CT, or choose the other one"
+        )
+    return found
+
+
+def part_on_grid(painted: Any, grid: Grid, transform: Any) -> tuple[np.ndarray, tuple[int, int, int]] | None:
+    """A 0/1 vtkOrientedImageData on a box of the grid, as `segment_part`; None when nothing of it is there.
+
+    transform: from its space to the grid's, None where they are the same.
+    """
+    low, high = reach(painted, grid, transform)
     if (low >= high).any():
-        raise EmptyMask(outside)
+        return None
     first = (int(low[0]), int(low[1]), int(low[2]))
     i, j, k = (int(n) for n in high - low)
     on_grid = slicer.vtkOrientedImageData()
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
         painted, oriented(grid.part(first, (i, j, k))), on_grid, False, False, transform
     )
-    part = (_array(on_grid) != 0).astype(np.uint8)
-    if not part.any():
-        raise EmptyMask(outside)
-    return part, first
+    part = (image_array(on_grid) != 0).astype(np.uint8)
+    return (part, first) if part.any() else None
 
 
-def _reach(painted: Any, grid: Grid, transform: Any) -> tuple[np.ndarray, np.ndarray]:
+def reach(painted: Any, grid: Grid, transform: Any) -> tuple[np.ndarray, np.ndarray]:
     """First and past-the-end index (i, j, k) of the voxels that the painted ones may touch, two to spare."""
-    whole = np.zeros(3, int), np.array(grid.shape_ijk)
+    first, end = np.zeros(3, int), np.array(grid.shape_ijk)
     resample = slicer.vtkOrientedImageDataResample
     if transform is not None and not resample.IsTransformLinear(transform, vtk.vtkTransform()):
-        return whole
+        return first, end
     extent = [0] * 6
     resample.CalculateEffectiveExtent(painted, extent)
     matrix = vtk.vtkMatrix4x4()
@@ -75,7 +88,7 @@ def _reach(painted: Any, grid: Grid, transform: Any) -> tuple[np.ndarray, np.nda
     ijk = np.array([grid.ijk(point) for point in points])
     low = np.floor(ijk.min(axis=0)).astype(int) - 2
     high = np.ceil(ijk.max(axis=0)).astype(int) + 3
-    return np.maximum(low, whole[0]), np.minimum(high, whole[1])
+    return np.maximum(low, first), np.minimum(high, end)
 
 
 def segment_labelmap_array(segmentation: Any, segment_id: str) -> np.ndarray | None:
@@ -83,7 +96,7 @@ def segment_labelmap_array(segmentation: Any, segment_id: str) -> np.ndarray | N
     if segmentation.GetSegmentation().GetSegment(segment_id) is None:
         return None
     image = _labelmap(segmentation, segment_id)
-    return None if image is None or not _any(image) else _array(image) != 0
+    return None if image is None or not _any(image) else image_array(image) != 0
 
 
 def oriented(grid: Grid, array_kji: np.ndarray | None = None) -> Any:
@@ -104,7 +117,7 @@ def write_segment(
     No other segment loses a voxel: where they overlap, this one moves to a layer of its own.
     """
     image = oriented(grid, mask_kji.astype(np.uint8))
-    transform = _between(reference, segmentation)
+    transform = between(reference, segmentation)
     if transform is not None:
         slicer.vtkOrientedImageDataResample.TransformOrientedImage(image, transform)
     _own_layer(segmentation, segment_id)
@@ -154,16 +167,17 @@ def _any(image: Any) -> bool:
     return (
         image.GetNumberOfPoints() > 0
         and image.GetPointData().GetScalars() is not None
-        and bool(_array(image).any())
+        and bool(image_array(image).any())
     )
 
 
-def _array(image: Any) -> np.ndarray:
+def image_array(image: Any) -> np.ndarray:
+    """(k, j, i) view of the voxels of a vtkImageData."""
     i, j, k = image.GetDimensions()
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(k, j, i)
 
 
-def _between(source: Any, target: Any) -> Any:
+def between(source: Any, target: Any) -> Any:
     """The transform from one node's space to another's; None when they share it."""
     start, end = source.GetParentTransformNode(), target.GetParentTransformNode()
     if start is end:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, overload
 import slicer
 
 MODULE = "LesionBrush"
+MODELS_OWN = ("steps", "attributes", "extra")
 T = TypeVar("T")
 
 
@@ -68,6 +69,10 @@ class Parameters:
     reference = _NodeParameter()
     segmentation = _NodeParameter()
     synthetic = _NodeParameter()
+    lungs = _NodeParameter()
+    anatomy = _NodeParameter()
+    pathology = _NodeParameter()
+    pathology_mask = _NodeParameter()
     segment_id = _Parameter("")
     model = _Parameter("")
     image_id = _Parameter("")
@@ -83,19 +88,37 @@ class Parameters:
     difference = _Parameter(False)
     orientation = _Parameter("Axial")
     views_before: _Parameter[dict[str, list[str]]] = _Parameter({})  # kept by MaskOutline
+    others: _Parameter[dict[str, dict[str, str]]] = _Parameter({})  # kept by choose_model
 
     def __init__(self, scene: Any) -> None:
         self.node = scene.GetSingletonNode(MODULE, "vtkMRMLScriptedModuleNode") or _new_node(scene)
 
+    def choose_model(self, name: str) -> None:
+        """Take another model. What was chosen for this one is kept for when it is chosen again.
+
+        Seed and variants stay; the rest is the model's own, and open until it was chosen.
+        """
+        if name == self.model:
+            return
+        others, texts = self.others, {key: self.node.GetParameter(key) for key in MODELS_OWN}
+        if self.model:
+            mine = others.pop(name, {})
+            self.others = {**others, self.model: {key: text for key, text in texts.items() if text}}
+            for key in MODELS_OWN:
+                self._put_text(key, mine.get(key) if isinstance(mine, dict) else None)
+        self.model = name
+
+    def _put_text(self, key: str, text: Any) -> None:
+        if isinstance(text, str) and text:
+            self.node.SetParameter(key, text)
+        else:
+            self.node.UnsetParameter(key)
+
     def request(self) -> dict[str, Any]:
-        """The parameters of a synthesis, as the server's JSON schema wants them."""
-        return {
-            **self.extra,
-            "seed": self.seed,
-            "variants": self.variants,
-            "steps": self.steps,
-            "attributes": self.attributes,
-        }
+        """The parameters of a synthesis, as the server's JSON schema wants them; open ones are left out."""
+        given = [name for name in ("steps", "attributes") if self.node.GetParameter(name)]
+        chosen = {name: getattr(self, name) for name in ("seed", "variants", *given)}
+        return {**self.extra, **chosen}
 
 
 def _new_node(scene: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,16 +12,21 @@ import numpy as np
 from ..client.boxes import voxel_sha256
 from ..client.uploads import Upload, ct_upload, mask_upload
 from .masks import segment_mask
+from .steering import Steering
 from .voxels import Grid, hu_array
 
 
 @dataclass(frozen=True, eq=False)
 class Shipment:
-    """A CT and a mask on its grid. hu_kji: int16; mask_kji: uint8 0/1. Touches no MRML: made for a worker."""
+    """A CT and a mask on its grid, and what else goes with them. hu_kji: int16; mask_kji: uint8 0/1.
+
+    Touches no MRML: made for a worker.
+    """
 
     hu_kji: np.ndarray
     mask_kji: np.ndarray
     grid: Grid
+    inputs: Mapping[str, Steering] = field(default_factory=dict)
 
     @classmethod
     def of(cls, reference: Any, segmentation: Any, segment_id: str) -> Shipment:
@@ -49,3 +55,7 @@ class Shipment:
     def mask(self) -> Upload:
         """The mask as NIfTI, cut to its bounding box."""
         return mask_upload(self.mask_kji.T, self.grid.ijk_to_ras)
+
+    def uploads(self) -> dict[str, Upload]:
+        """The other volumes, by name."""
+        return {name: steering.upload() for name, steering in self.inputs.items()}

@@ -73,7 +73,7 @@ class ConnectPanel:
 
     def _choose(self, name: str) -> None:
         session = self.session
-        session.logic.parameters.model = name
+        session.logic.parameters.choose_model(name)
         session.settings.model = name
         model = session.model
         session.form = make_form(model) if model else None

@@ -4,8 +4,9 @@ Every field has a path such as ("attributes", "texture") and a kind that says wh
 the server lets open may be None: then the model decides.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 Path = tuple[str, ...]
@@ -96,9 +97,8 @@ class Form:
         self.hidden = hidden
         definitions = {**schema.get("definitions", {}), **schema.get("$defs", {})}
         defaults = schema.get("default")
-        self.fields = tuple(
-            self._walk(schema, definitions, (), defaults if isinstance(defaults, Mapping) else {})
-        )
+        given = defaults if isinstance(defaults, Mapping) else {}
+        self.fields = _told_apart(list(self._walk(schema, definitions, (), given)))
 
     def _walk(
         self, schema: Mapping[str, Any], definitions: Mapping[str, Any], path: Path, given: Mapping[str, Any]
@@ -150,6 +150,19 @@ class Form:
     def values(self, params: Mapping[str, Any]) -> Values:
         """The fields' values from nested parameters; what is missing or does not fit is the default."""
         return {field.path: _found(params, field) for field in self.fields}
+
+
+def _told_apart(fields: "list[Field]") -> "tuple[Field, ...]":
+    """Labels that occur twice get the name of their group in front: `Anatomy: stop`."""
+    count = Counter(field.label for field in fields)
+
+    def label(field: Field) -> str:
+        if len(field.path) == 1 or count[field.label] == 1:
+            return field.label
+        group, _ = _words(field.path[-2], None)
+        return f"{group}: {field.label[:1].lower()}{field.label[1:]}"
+
+    return tuple(replace(field, label=label(field)) for field in fields)
 
 
 def _found(params: Mapping[str, Any], field: Field) -> Any:

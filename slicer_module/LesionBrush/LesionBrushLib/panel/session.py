@@ -65,6 +65,12 @@ class Session:
         """The chosen model's facts, or None."""
         return self.facts.models.get(self.logic.parameters.model) if self.facts else None
 
+    @property
+    def inputs(self) -> "tuple[str, ...]":
+        """Names of the volumes the chosen model takes beside CT and mask."""
+        model = self.model
+        return tuple(model.inputs) if model else ()
+
     def agreed_to_send(self) -> bool:
         """True once the user agreed that CTs go to this server; asks the first time."""
         if self.address is None:
@@ -161,7 +167,9 @@ def missing(session: Session) -> list[str]:
     elif not model.can_run:
         found.append(f"{model.title} cannot run on this server: {model.problem}")
     unknown = facts is None or model is None
-    found += [text for text in session.logic.ready() if not (unknown and text.startswith("connect"))]
+    found += [
+        text for text in session.logic.ready(session.inputs) if not (unknown and text.startswith("connect"))
+    ]
     if session.form is not None:
         found += session.form.problems(session.form_values)
     return found

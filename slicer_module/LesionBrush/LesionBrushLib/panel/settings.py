@@ -143,9 +143,10 @@ def consent_text(address: Address) -> str:
         else ("\n\nThe connection is NOT encrypted: others on the network can read the CT and the token.")
     )
     return (
-        f"To make a lesion, LesionBrush sends the CT and the painted mask to\n\n"
+        f"To make a lesion, LesionBrush sends the CT, the painted mask and what else you choose for a model\n"
+        f"(lungs, an anatomy map, the CT of another case with its lesion) to\n\n"
         f"{address.url}\n\n{where}{secrecy}\n\n"
-        "Sent: voxels, their position in space, the mask, the chosen parameters.\n"
+        "Sent: voxels of these volumes, their position in space, the masks, the chosen parameters.\n"
         "Not sent: the patient's name and number, dates, file names.\n\n"
         "A face can be recognized in a CT of the head. Send only what you are allowed to.\n\n"
         "Agree for this server? You are asked once; you can withdraw this under Connect."

@@ -6,6 +6,7 @@ import numpy as np
 import qt
 
 from .form_view import FormView
+from .inputs import InputsPanel
 from .pictures import pixmap
 from .schema_form import Values
 from .session import Session, missing
@@ -20,6 +21,7 @@ class SynthesizePanel:
     def __init__(self, ui: Any, session: Session, generator: np.random.Generator) -> None:
         self.ui, self.session = ui, session
         self.view = FormView(ui.formFrame, ui.moreFrame, self._edited, generator)
+        self.inputs = InputsPanel(ui, session)
         self.progress: Any = None
         self._shown_preview: Any = None
         self._result_of: Any = None
@@ -60,10 +62,10 @@ class SynthesizePanel:
             return
         parameters, form = session.logic.parameters, session.form
         params = form.params(session.form_values) if form is not None else parameters.request()
-        client, shipment = session.client(), session.logic.export()
+        client, shipment = session.client(), session.logic.export(session.inputs)
         ask = Ask(parameters.model, params, parameters.image_id)
         self._result_of, self._sent = client, parameters.reference
-        self._asked = session.address, parameters.model, parameters.steps
+        self._asked = session.address, parameters.model, params.get("steps")
         self._run(synthesis(client, shipment, ask))
 
     def pick_up(self) -> None:
@@ -169,6 +171,7 @@ class SynthesizePanel:
         )
         ui.resumeButton.setVisible(self.can_pick_up)
         ui.progressBar.setVisible(synthesizing)
+        self.inputs.refresh()
         self.view.enable(not session.busy)
         if not synthesizing:
             self._rest()

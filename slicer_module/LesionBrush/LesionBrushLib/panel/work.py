@@ -13,6 +13,7 @@ from ..client.orders import Order, Outcome, Watch
 MB = 1_000_000
 PHASES = {
     "reference": "Looking for the CT on the server",
+    "inputs": "Sending the other volumes",
     "queue": "Waiting for the server",
     "synthesis": "Making the lesion",
     "result": "Fetching the result",
@@ -51,7 +52,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Sent:
-    """Bytes of the CT that are on their way."""
+    """Bytes that are on their way."""
 
     sent: int
     total: int
@@ -71,10 +72,10 @@ def synthesis(client: Any, shipment: Any, ask: Ask) -> Callable[[threading.Event
         began = time.monotonic()
         report(Phase("reference"))
         reference: Any = ask.image_id or shipment.reference()
-        mask = shipment.mask()
+        mask, inputs = shipment.mask(), shipment.uploads()
         if cancelled.is_set():
             raise Cancelled("cancelled before anything was sent")
-        order = Order(ask.model, mask, reference, ask.params)
+        order = Order(ask.model, mask, reference, ask.params, inputs)
         outcome = client.synthesize(order, _watch(cancelled, report))
         return _answer(outcome, began)
 
@@ -146,6 +147,7 @@ class Progress:
     preview: Optional[bytes] = None
     remarks: tuple[str, ...] = ()
     began: float = field(init=False)
+    _what: str = field(default="the CT", init=False)
 
     def __post_init__(self) -> None:
         self.began = self.clock()
@@ -159,9 +161,10 @@ class Progress:
         """One Phase, Sent, Preview or JobStatus."""
         if isinstance(news, Phase):
             self.text, self.percent = PHASES.get(news.name, news.name), None
+            self._what = "the other volumes" if news.name == "inputs" else "the CT"
         elif isinstance(news, Sent):
             self.percent = int(100 * news.sent / max(news.total, 1))
-            self.text = f"Sending the CT: {news.sent / MB:.0f} of {news.total / MB:.0f} MB"
+            self.text = f"Sending {self._what}: {news.sent / MB:.0f} of {news.total / MB:.0f} MB"
         elif isinstance(news, Preview):
             self.preview = news.png
         else:
