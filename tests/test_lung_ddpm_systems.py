@@ -42,7 +42,7 @@ class TestWhatTheNetworkIsTold:
         sampled(model, given)
         layout = told(model)[0][0][0, 1:].numpy()
         nodule = given.mask[0] > 0
-        lungs = (given.lungs[0] > 0) & ~nodule  # type: ignore[index]
+        lungs = (given.lungs[0] > 0) & ~nodule
         assert np.array_equal(layout, np.where(np.stack((lungs, nodule)), 1, -1))
 
     def test_lung_ddpm_plus_is_told_the_nodule_alone(self) -> None:
@@ -118,7 +118,7 @@ class TestWhatStays:
         """The released blend: off by one, so that the reference keeps the first level's noise."""
         given, model = rois(), layout_model("lung_ddpm", timesteps=250, **X0)
         hu = sampled(model, given, as_published=True)[0, 0]
-        outside = ~((given.lungs[0] > 0) | (given.mask[0] > 0))  # type: ignore[index]
+        outside = ~((given.lungs[0] > 0) | (given.mask[0] > 0))
         error = (hu - given.reference_hu[0])[outside] / 1000
         alpha, sigma = cosine(250).alpha(0), cosine(250).sigma(0)
         expected = np.hypot(sigma, (1 - alpha) * (given.reference_hu[0][outside] / 1000).std())
@@ -184,7 +184,8 @@ class TestEvaluations:
 
     @BOTH
     def test_estimates_are_shown_with_what_is_known_around_them(self, system: str) -> None:
-        given, shown = rois(2), []
+        given = rois(2)
+        shown: list[np.ndarray] = []
         model = layout_model(system)
         request = parse_request({"steps": 3}, system)
         model.sample(given, request, (0, 1), lambda done, total: None, shown.append)

@@ -48,6 +48,7 @@ class DiffusionUNetShape(BaseModel):
     blocks: int = 1
     norm_groups: int = 32
     prediction: Literal["eps", "x0", "v"]
+    data_spread: float = Field(1.0, gt=0, description="of the images that v is scaled for")
     variance: Literal["fixed_small", "learned_range"] = "fixed_small"
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from lesionbrush.diffusion.preconditioning import image_from_v
 from lesionbrush.diffusion.samplers import draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest, WeightsError
@@ -119,7 +120,9 @@ class LayoutDiffusion(ABC):
         out = self.predict(torch.cat((x, item.layout), dim=1), timestep)
         if self.shape.prediction == "eps":
             return (x - sigma * out) / alpha
-        return alpha * x - sigma * out if self.shape.prediction == "v" else out
+        if self.shape.prediction == "v":
+            return image_from_v(x, out, alpha, sigma, self.shape.data_spread)
+        return out
 
     def predict(self, inputs: Tensor, timestep: float) -> Tensor:
         """What the network says of (B, 1 + M, Z, Y, X): float32 (B, 1, Z, Y, X)."""

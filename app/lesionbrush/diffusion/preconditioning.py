@@ -1,0 +1,20 @@
+"""v-prediction (Salimans & Ho 2022, arXiv:2202.00512) for images of any spread."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from torch import Tensor
+
+Number = TypeVar("Number", float, Tensor)
+
+
+def image_from_v(x: Tensor, v: Tensor, alpha: Number, sigma: Number, spread: float = 1.0) -> Tensor:
+    """x_0 = c_skip x - c_out v, so that v has unit variance if x_0 has standard deviation `spread`.
+
+    c_skip = alpha spread² / d, c_out = sigma spread / sqrt(d), d = alpha² spread² + sigma²: Table 1 of Karras
+    et al. 2022 (arXiv:2206.00364) for a variance-preserving x. With spread 1 it is alpha x - sigma v.
+    alpha, sigma: numbers, or shaped to broadcast.
+    """
+    variance = alpha**2 * spread**2 + sigma**2
+    return alpha * spread**2 / variance * x - sigma * spread / variance**0.5 * v
