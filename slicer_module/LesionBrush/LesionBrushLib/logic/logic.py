@@ -127,13 +127,16 @@ class LesionBrushLogic:
     # what came back
 
     def receive(
-        self, boxes: Sequence[Box], provenances: Sequence[dict[str, Any]], reference: Any = None
+        self,
+        boxes: Sequence[Box],
+        provenances: Sequence[dict[str, Any]],
+        reference: Any = None,
+        lesion_ijk: Sequence[float] | None = None,
     ) -> Variants:
-        """Put an answer into the scene, show its first variant. reference: what was sent (default: chosen).
-
-        Raises OtherReference, BrokenBox: then the last result stays as it is.
+        """Put an answer into the scene, show its first variant. reference: what was sent (default: chosen);
+        lesion_ijk: see `Shipment`. Raises OtherReference, BrokenBox: then the last result stays as it is.
         """
-        made = Variants(self.scene, reference or self._reference(), boxes, provenances)
+        made = Variants(self.scene, reference or self._reference(), boxes, provenances, lesion_ijk)
         if self.variants is not None:
             self.variants.remove_node()
         self.variants = made

@@ -40,6 +40,12 @@ class Shipment:
         return int(np.count_nonzero(self.mask_kji))
 
     @property
+    def lesion_ijk(self) -> tuple[float, float, float]:
+        """Centre of mass of the mask, in voxels of the CT."""
+        i, j, k = (float(at) for at in np.argwhere(self.mask_kji).mean(axis=0)[::-1])
+        return i, j, k
+
+    @property
     def volume_ml(self) -> float:
         return self.voxels * self.grid.voxel_ml
 

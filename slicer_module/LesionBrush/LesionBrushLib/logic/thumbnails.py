@@ -14,16 +14,20 @@ def grey(hu: np.ndarray, level_hu: float, width_hu: float) -> np.ndarray:
     return np.rint(np.clip((hu - level_hu) / width_hu + 0.5, 0, 1) * 255).astype(np.uint8)
 
 
-def thumbnail(hu_kji: np.ndarray, grid: Grid, size_px: int) -> np.ndarray:
-    """(size_px, size_px, 3) uint8 RGB of the middle slice of a box, square millimetres.
+def thumbnail(
+    hu_kji: np.ndarray, grid: Grid, size_px: int, through_ijk: np.ndarray | None = None
+) -> np.ndarray:
+    """(size_px, size_px, 3) uint8 RGB of a slice of a box, square millimetres.
 
-    As radiologists look at an axial slice: the patient's right on the left, front up. hu_kji: (k, j, i).
+    As radiologists look at an axial slice: the patient's right on the left, front up. hu_kji: (k, j, i);
+    through_ijk: a voxel of the slice, the middle one by default.
     """
     axes = [int(np.argmax(np.abs(grid.ijk_to_ras[row, :3]))) for row in range(3)]
     if len(set(axes)) < 3:  # turned by 45 degrees: any slice is as good
         axes = [0, 1, 2]
     right, front, up = axes
-    plane = hu_kji.transpose(2, 1, 0).take(hu_kji.shape[2 - up] // 2, axis=up)
+    middle = np.array(hu_kji.shape[::-1]) // 2 if through_ijk is None else np.rint(through_ijk)
+    plane = hu_kji.transpose(2, 1, 0).take(int(middle[up]), axis=up, mode="clip")
     if right > front:
         plane = plane.T  # axes of `plane` are now (right, front)
     if grid.ijk_to_ras[0, right] > 0:

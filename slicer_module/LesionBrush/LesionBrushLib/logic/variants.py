@@ -22,6 +22,7 @@ from .problems import BrokenBox, NoSuchVariant, OtherReference
 from .thumbnails import thumbnail
 from .voxels import Grid
 
+NEAR_MM = 100.0
 NEW, ACCEPTED, SAVED, DISCARDED = "new", "accepted", "saved", "discarded"
 
 
@@ -55,9 +56,17 @@ class Variants:
     """
 
     def __init__(
-        self, scene: Any, reference: Any, boxes: Sequence[Box], provenances: Sequence[dict[str, Any]]
+        self,
+        scene: Any,
+        reference: Any,
+        boxes: Sequence[Box],
+        provenances: Sequence[dict[str, Any]],
+        lesion_ijk: Sequence[float] | None = None,
     ):
-        """Main thread. Raises OtherReference, BrokenBox, NotACT before anything is made."""
+        """Main thread. lesion_ijk: the middle of what was painted, in voxels of the reference, where known.
+
+        Raises OtherReference, BrokenBox, NotACT before anything is made.
+        """
         if not boxes or len(boxes) != len(provenances):
             raise BrokenBox(
                 f"the answer holds {len(boxes)} results and {len(provenances)} records: synthesize again"
@@ -68,7 +77,8 @@ class Variants:
         self._shown: int | None = None  # what the shared node holds
         self.grid = Grid.of(reference)
         self.index = 0
-        self._reference_boxes = [np.array(_part(base, box)) for box in boxes]
+        self._lesion_ijk = lesion_ijk
+        self._reference_boxes = _parts(base, boxes)
         self._list = [
             Variant(number, len(boxes), box, dict(record))
             for number, (box, record) in enumerate(zip(boxes, provenances), 1)
@@ -158,10 +168,23 @@ class Variants:
         return self.node
 
     def thumbnail(self, index: int, size_px: int = 96) -> np.ndarray:
-        """(size_px, size_px, 3) uint8: the axial slice through the lesion, lung window, front up."""
-        variant = self[index]
-        around = self.grid.part(variant.box.offset, variant.box.array.shape)
-        return thumbnail(variant.box.array.transpose(2, 1, 0), around, size_px)
+        """(size_px, size_px, 3) uint8: the axial slice through the lesion, lung window, front up.
+
+        All of a small box; of one with both lungs, what lies around the lesion.
+        """
+        box = self[index].box
+        if self._lesion_ijk is None:
+            return thumbnail(
+                box.array.transpose(2, 1, 0), self.grid.part(box.offset, box.array.shape), size_px
+            )
+        at, half = np.array(self._lesion_ijk) - box.offset, NEAR_MM / 2 / self.grid.spacing_mm
+        shape = np.array(box.array.shape)
+        first = np.floor(at - half).astype(int).clip(0, shape - 1)
+        end = (np.ceil(at + half).astype(int) + 1).clip(first + 1, shape)
+        i, j, k = first + box.offset
+        part = box.array[tuple(slice(start, stop) for start, stop in zip(first, end))]
+        around = self.grid.part((int(i), int(j), int(k)), part.shape)
+        return thumbnail(part.transpose(2, 1, 0), around, size_px, at - first)
 
     def remove_node(self) -> None:
         """Take the shared node out of the scene; kept ones stay."""
@@ -201,6 +224,13 @@ class Variants:
     def _make_node(self, base: np.ndarray) -> None:
         self.node_id = new_synthetic(self.scene, self.reference, base, "SYNTHETIC").GetID()
         self._shown = None
+
+
+def _parts(base_kji: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:
+    """Copies of the reference under each box; boxes in the same place, which may be large, share one."""
+    copies = {(box.offset, box.array.shape): box for box in boxes}
+    parts = {place: np.array(_part(base_kji, box)) for place, box in copies.items()}
+    return [parts[box.offset, box.array.shape] for box in boxes]
 
 
 def _part(base_kji: np.ndarray, box: Box) -> np.ndarray:

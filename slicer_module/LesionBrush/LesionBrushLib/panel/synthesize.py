@@ -26,6 +26,7 @@ class SynthesizePanel:
         self._shown_preview: Any = None
         self._result_of: Any = None
         self._sent: Any = None
+        self._lesion_ijk: Any = None
         self._asked: Any = None
         self._lost_job = ""
         self._clock = qt.QTimer()
@@ -65,6 +66,7 @@ class SynthesizePanel:
         client, shipment = session.client(), session.logic.export(session.inputs)
         ask = Ask(parameters.model, params, parameters.image_id)
         self._result_of, self._sent = client, parameters.reference
+        self._lesion_ijk = shipment.lesion_ijk
         self._asked = session.address, parameters.model, params.get("steps")
         self._run(synthesis(client, shipment, ask))
 
@@ -120,7 +122,7 @@ class SynthesizePanel:
         """Compose the boxes locally; if one does not fit, the result before stays."""
         session = self.session
         try:
-            session.logic.receive(answer.boxes, answer.provenances, self._sent)
+            session.logic.receive(answer.boxes, answer.provenances, self._sent, self._lesion_ijk)
         except Exception:
             # If the stored CT differs from the one here, the next try sends the voxels themselves.
             session.logic.parameters.image_id = ""
