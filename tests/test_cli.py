@@ -157,6 +157,18 @@ class TestChangesOnDisk:
         changes = changes_on_disk(ct, mask, tmp_path / "edited.nii", MARGIN_MM)
         assert (changes.inside, changes.outside, changes.total) == (5, 2, edited.array.size)
 
+    def test_lungs_belong_to_the_region_when_they_are_named(
+        self, ct: Path, mask: Path, tmp_path: Path
+    ) -> None:
+        edited, lungs = make_ct(), np.zeros(make_ct().array.shape, np.uint8)
+        lungs[:3] = 2
+        assert not edit_region()[:4].any()
+        edited.array[2:4, 7, 7] += 1
+        write_volume(edited, tmp_path / "edited.nii")
+        write_volume(edited.with_array(lungs), tmp_path / "lungs.nii")
+        changes = changes_on_disk(ct, mask, tmp_path / "edited.nii", MARGIN_MM, tmp_path / "lungs.nii")
+        assert (changes.inside, changes.outside) == (1, 1)
+
     def test_equal_files(self, ct: Path, mask: Path) -> None:
         changes = changes_on_disk(ct, mask, ct, MARGIN_MM)
         assert (changes.inside, changes.outside) == (0, 0)

@@ -10,6 +10,7 @@ import pytest
 from cli_kit import Command
 from dicom_fixtures import Series, write_series
 from lesionbrush.cli import demo
+from lesionbrush.inputs import ABOUT
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import GAP_PX
 from lesionbrush.phantom import FIELD_MM, chest_phantom
@@ -17,7 +18,7 @@ from lesionbrush.provenance import read_sidecar
 from lesionbrush.volume import Volume
 from LesionBrushLib.client import Result
 from PIL import Image
-from server_kit import make_ct, make_mask
+from server_kit import make_ct, make_mask, make_model
 
 pytest_plugins = "cli_fixtures"
 SHAPE = (64, 64, 48)
@@ -127,6 +128,93 @@ def test_bad_input_never_starts_a_server(
 
     monkeypatch.setattr(demo, "_over_http", no_server)
     outcome = command("demo", "--model", "tiny", "--out", tmp_path, *options)
+    assert outcome.code == 2
+    assert reason in outcome.one_line
+
+
+@pytest.fixture
+def models(command: Command, tmp_path: Path, monkeypatch) -> None:
+    """One that takes everything, and one whose lungs may change."""
+    root = tmp_path / "models"
+    make_model(root, "steered", inputs=tuple(ABOUT))
+    make_model(root, "layout", system="lung_ddpm", field="lungs", inputs=("lungs",))
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(root))
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_chest", "models")
+def test_other_volumes_reach_a_real_server(command: Command, tmp_path: Path) -> None:
+    anatomy = demo.chest_phantom(3).volume
+    write_volume(anatomy, tmp_path / "map.nii.gz")
+    given = ("--anatomy", tmp_path / "map.nii.gz", "--seed", 3, "--param", "steps=2")
+    outcome = command("demo", "--out", tmp_path / "out", "--model", "steered", *given)
+    assert outcome.code == 0, outcome.err
+    record = read_sidecar(tmp_path / "out" / "synthetic_ct.nii.gz")
+    assert record.inputs_sha256 == {"anatomy": anatomy.voxel_sha256}
+    assert "steered takes more than a CT and a mask. Not given:" in outcome.out
+    for option in ("--lungs FILE", "--pathology FILE", "--pathology-mask FILE"):
+        assert f"  {option}  {ABOUT[option[2:-5].replace('-', '_')]}" in outcome.out
+    assert "--anatomy FILE" not in outcome.out
+    assert str(tmp_path / "map.nii.gz") in outcome.out
+
+
+@pytest.mark.usefixtures("models")
+def test_a_series_beside_the_ct_is_sent_as_a_nifti(
+    command: Command, ct: Path, mask: Path, tmp_path: Path, answer
+) -> None:
+    answer()
+    write_series(tmp_path / "series", Series(make_ct().array[:, :, :16], (1.1, 1.1, 1.5)))
+    other = read_volume(tmp_path / "series")
+    write_volume(other.with_array((other.array > -800).astype(np.uint8)), tmp_path / "lesion.mha")
+    given = ("--pathology", tmp_path / "series", "--pathology-mask", tmp_path / "lesion.mha")
+    outcome = command(
+        "demo", "--ct", ct, "--mask", mask, "--model", "steered", "--out", tmp_path / "o", *given
+    )
+    assert outcome.code == 0, outcome.err
+    assert np.array_equal(read_volume(tmp_path / "o" / "pathology.nii.gz").array, other.array)
+    assert str(tmp_path / "lesion.mha") in outcome.out
+
+
+@pytest.mark.parametrize(("region", "code"), [("edit", 1), ("lungs", 0)])
+@pytest.mark.usefixtures("models")
+def test_lungs_that_may_change_are_not_outside(
+    command: Command, ct: Path, mask: Path, tmp_path: Path, answer, region: str, code: int
+) -> None:
+    answer(offset=12)
+    lungs = make_mask()
+    lungs.array[30:55, 34:60, 20:39] = 2
+    write_volume(lungs, tmp_path / "lungs.nii.gz")
+    before = (tmp_path / "lungs.nii.gz").read_bytes()
+    options = ("--lungs", tmp_path / "lungs.nii.gz", "--param", f"region={region}")
+    outcome = command("demo", "--ct", ct, "--mask", mask, "--model", "layout", "--out", tmp_path, *options)
+    assert outcome.code == code, outcome.err
+    assert f"{1 - code} voxels changed inside the edit region, {code} outside" in outcome.out
+    assert (tmp_path / "lungs_region.nii.gz").exists() == (region == "lungs")
+    assert (tmp_path / "lungs.nii.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "reason"),
+    [
+        ("tiny", ("--anatomy",), "takes no such volume; it takes none beside CT and mask"),
+        ("layout", ("--anatomy",), "takes no such volume; it takes lungs"),
+        ("steered", ("--pathology",), "belong together"),
+        ("steered", ("--pathology-mask",), "belong together"),
+        ("steered", ("--anatomy",), "anatomy map"),
+    ],
+)
+@pytest.mark.usefixtures("small_chest", "models")
+def test_a_volume_that_does_not_fit_never_starts_a_server(
+    command: Command, ct: Path, tmp_path: Path, monkeypatch, model: str, options: tuple[str], reason: str
+) -> None:
+    def no_server(*_: object) -> Result:
+        raise AssertionError("a server was started")
+
+    make_model(tmp_path / "models")
+    monkeypatch.setattr(demo, "_over_http", no_server)
+    outcome = command(
+        "demo", "--model", model, "--out", tmp_path, *(part for o in options for part in (o, ct))
+    )
     assert outcome.code == 2
     assert reason in outcome.one_line
 

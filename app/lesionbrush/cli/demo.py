@@ -1,14 +1,15 @@
 """Put a synthetic lesion into a chest CT, over a real server, as 3D Slicer would.
 
-Without --ct a phantom chest is made; without --mask a place for a lesion is proposed.
+Without --ct a phantom chest is made; without --mask a place for a lesion is proposed. --model: any of those
+that `python3 run.py models list` names; some take volumes beside CT and mask.
 """
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,17 +18,27 @@ from LesionBrushLib.client import SUFFIXES, JobClient, Order, Result, Upload, Wa
 
 from lesionbrush.cli.files import Changes, changes_on_disk, require_none_of, volume_suffix
 from lesionbrush.cli.local_server import asking, local_server
-from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
+from lesionbrush.cli.options import (
+    add_input_arguments,
+    add_model_argument,
+    add_request_arguments,
+    inputs_from,
+    option_of,
+    request_from,
+)
 from lesionbrush.cli.progress import Phases
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.inputs import ABOUT, Inputs
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import montage
 from lesionbrush.phantom import chest_phantom, lung_mask, propose_lesion
 from lesionbrush.provenance import sidecar_path
-from lesionbrush.registry import find_model, verify_weights
+from lesionbrush.registry import ModelCard, find_model, verify_weights
 from lesionbrush.request_base import BaseRequest
+from lesionbrush.steering import lungs_of, require_fitting
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
+FIELD_MM = 96.0
 HEADING = """LesionBrush demo: a lesion painted on a CT becomes a CT with that lesion.
 Not a medical device. What comes out is synthetic.
 """
@@ -40,15 +51,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--lesion-mm", type=float, default=18.0, help="its diameter (default: %(default)g)")
     add_model_argument(parser)
     add_request_arguments(parser)
+    add_input_arguments(parser)
 
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one demo. ct: the reference as it is sent; mask: 0/1 on its grid."""
+    """The files of one demo. ct: the reference as it is sent; mask: 0/1 on its grid; inputs: other volumes as
+    they are sent; lungs: all that may change beside mask and margin, on the grid of the CT, or None."""
 
     out: Path
     ct: Path
     mask: Path
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    lungs: Path | None = None
 
     @property
     def synthetic(self) -> Path:
@@ -64,15 +79,20 @@ class Case:
 
 def run(options: Namespace) -> int:
     """0, or 1 if a voxel outside the edit region differs."""
-    request = _checked_request(options)
+    request, inputs = _checked_request(options), inputs_from(options)
+    card = find_model(options.model).card
+    inputs.require_known_to(card.name, card.inputs)
     options.out.mkdir(parents=True, exist_ok=True)
     print(HEADING, flush=True)
+    _name_what_was_not_given(card, inputs)
     phases = Phases()
-    case = _prepared(options, request, phases)
+    case = _prepared(options, request, inputs, phases)
     result = _over_http(case, options.model, request, phases)
     with phases.phase("drawing, and comparing the files on disk"):
         pictures = [_draw(case, path, options.model) for path in result.paths]
-        changes = [changes_on_disk(case.ct, case.mask, path, request.margin_mm) for path in result.paths]
+        changes = [
+            changes_on_disk(case.ct, case.mask, path, request.margin_mm, case.lungs) for path in result.paths
+        ]
     _report(case, result, changes, pictures)
     return 1 if any(change.outside for change in changes) else 0
 
@@ -88,7 +108,17 @@ def _checked_request(options: Namespace) -> BaseRequest:
     return request
 
 
-def _prepared(options: Namespace, request: BaseRequest, phases: Phases) -> Case:
+def _name_what_was_not_given(card: ModelCard, inputs: Inputs) -> None:
+    """A model may need some of it, which only the model knows; the server says so then."""
+    lacking = [name for name in card.inputs if name not in inputs.names()]
+    if lacking:
+        print(f"{card.name} takes more than a CT and a mask. Not given:")
+        for name in lacking:
+            print(f"  {option_of(name)} FILE  {ABOUT[name]}")
+        print(flush=True)
+
+
+def _prepared(options: Namespace, request: BaseRequest, inputs: Inputs, phases: Phases) -> Case:
     out: Path = options.out
     if options.ct is None:
         with phases.phase("making a chest phantom CT"):
@@ -99,11 +129,22 @@ def _prepared(options: Namespace, request: BaseRequest, phases: Phases) -> Case:
     what = "reading the mask" if options.mask else f"finding a place for a lesion of {options.lesion_mm:g} mm"
     with phases.phase(what):
         mask = _mask(options, request, reference)
-    case = Case(out, _as_sent(options.ct, out), out / "mask.nii.gz")
-    require_none_of([case.ct], [case.synthetic])
-    if case.ct != options.ct:
-        write_volume(reference, case.ct)
-    write_volume(mask, case.mask)
+    card = find_model(options.model).card
+    require_fitting(inputs, reference, card)
+    lungs = None
+    if request.edits_lungs:
+        with phases.phase("finding the lungs, to know what may change"):
+            lungs = lungs_of(reference, inputs, request, card)
+    sent = {name: _as_sent(getattr(options, name), out, name) for name in inputs.names()}
+    region = out / "lungs_region.nii.gz" if lungs else None
+    case = Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent, region)
+    require_none_of([case.ct, *sent.values()], [case.synthetic, *([region] if region else [])])
+    made = {case.mask: mask}
+    made |= {case.ct: reference} if case.ct != options.ct else {}
+    made |= {path: getattr(inputs, name) for name, path in sent.items() if path != getattr(options, name)}
+    made |= {region: lungs.mask} if region and lungs else {}
+    for path, volume in made.items():
+        write_volume(volume, path)
     return case
 
 
@@ -114,16 +155,17 @@ def _mask(options: Namespace, request: BaseRequest, reference: Volume) -> Volume
     return propose_lesion(reference, lung_mask(reference), options.lesion_mm, generator)
 
 
-def _as_sent(ct: Path | None, out: Path) -> Path:
-    """The CT's own file if a server takes its type, else a NIfTI of it, which is what Slicer would send."""
-    if ct is not None and ct.is_file() and ct.name.lower().endswith(SUFFIXES):
-        return ct
-    return out / "reference.nii.gz"
+def _as_sent(given: Path | None, out: Path, name: str = "reference") -> Path:
+    """A volume's own file if a server takes its type, else a NIfTI of it, which is what Slicer would send."""
+    if given is not None and given.is_file() and given.name.lower().endswith(SUFFIXES):
+        return given
+    return out / f"{name}.nii.gz"
 
 
 def _over_http(case: Case, model: str, request: BaseRequest, phases: Phases) -> Result:
     params = request.model_dump(mode="json", exclude={"label"})  # the mask that is sent has only one
-    order = Order(model, Upload.of(case.mask), Upload.of(case.ct), params)
+    inputs = {name: Upload.of(path) for name, path in case.inputs.items()}
+    order = Order(model, Upload.of(case.mask), Upload.of(case.ct), params, inputs)
     with ExitStack() as stack:
         studies = Path(stack.enter_context(TemporaryDirectory(prefix="lesionbrush-demo-")))
         with phases.phase("starting the server"):
@@ -146,7 +188,8 @@ def _draw(case: Case, synthetic: Path, model: str) -> Path:
     reference, mask, result = require_ct(read_volume(case.ct)), read_volume(case.mask), read_volume(synthetic)
     stem = synthetic.name.removesuffix(volume_suffix(synthetic))
     picture = case.out / f"{stem.replace('synthetic_ct', 'montage')}.png"
-    montage(reference, mask, result, title=f"{model}: {synthetic.name}").save(picture)
+    field_mm = None if case.lungs else FIELD_MM
+    montage(reference, mask, result, title=f"{model}: {synthetic.name}", field_mm=field_mm).save(picture)
     return picture
 
 
@@ -160,6 +203,7 @@ def _report(case: Case, result: Result, changes: Sequence[Changes], pictures: Se
         )
     print("\nFiles:")
     sidecars = [sidecar_path(path) for path in result.paths]
-    for path in (case.ct, case.mask, *result.paths, *sidecars, *pictures):
+    lungs = [case.lungs] if case.lungs else []
+    for path in (case.ct, case.mask, *case.inputs.values(), *lungs, *result.paths, *sidecars, *pictures):
         print(f"  {path}")
     print("\nLook at the picture first.")

@@ -55,23 +55,31 @@ class Changes:
     total: int
 
 
-def changes_on_disk(reference: Path, mask: Path, synthetic: Path, margin_mm: float) -> Changes:
+def changes_on_disk(
+    reference: Path, mask: Path, synthetic: Path, margin_mm: float, lungs: Path | None = None
+) -> Changes:
     """What a result changed, told from the files alone.
 
     mask: 0/1 on the grid of the reference; the edit region is every voxel whose centre is at most `margin_mm`
-    from the centre of a mask voxel. Raises GeometryMismatch when the grids differ.
+    from the centre of a mask voxel. lungs: on the same grid; where it is not 0 belongs to the region as well.
+    Raises GeometryMismatch when the grids differ.
     """
     before, lesion, after = require_ct(read_volume(reference)), read_volume(mask), read_volume(synthetic)
     before.require_same_grid(lesion)
     before.require_same_grid(after, "synthetic CT")
     changed = before.array != after.array
-    inside = _changed_in_edit_region(changed, lesion.array > 0, before.spacing_mm, margin_mm)
+    region = _around(lesion.array > 0, before.spacing_mm, margin_mm)
+    if lungs is not None:
+        inside_lungs = read_volume(lungs)
+        before.require_same_grid(inside_lungs, "lung mask")
+        region |= inside_lungs.array > 0
+    inside = int(np.count_nonzero(changed & region))
     return Changes(inside, int(np.count_nonzero(changed)) - inside, changed.size)
 
 
-def _changed_in_edit_region(
-    changed: Array, mask: Array, spacing_mm: tuple[float, float, float], margin_mm: float
-) -> int:
+def _around(mask: Array, spacing_mm: tuple[float, float, float], margin_mm: float) -> Array:
+    """bool: what is at most so far from the mask."""
     box = dilated(bounding_box(mask), margin_mm, np.array(spacing_mm), mask.shape)
-    distance_mm = distance_transform_edt(~mask[box], sampling=spacing_mm)
-    return int(np.count_nonzero(changed[box] & (distance_mm <= margin_mm)))
+    region = np.zeros(mask.shape, bool)
+    region[box] = distance_transform_edt(~mask[box], sampling=spacing_mm) <= margin_mm
+    return region

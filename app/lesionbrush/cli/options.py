@@ -46,7 +46,12 @@ def request_from(options: Namespace) -> BaseRequest:
 def add_input_arguments(parser: ArgumentParser) -> None:
     """--lungs, --anatomy, ...: volumes beside CT and mask, to be read with `inputs_from`."""
     for name, about in ABOUT.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="FILE", help=about)
+        parser.add_argument(option_of(name), type=Path, metavar="FILE", help=about)
+
+
+def option_of(name: str) -> str:
+    """`pathology_mask` -> `--pathology-mask`."""
+    return f"--{name.replace('_', '-')}"
 
 
 def inputs_from(options: Namespace) -> Inputs:
