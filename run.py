@@ -31,6 +31,7 @@ COMMANDS = {
     "montage": "draw reference, mask and result side by side",
     "models": "list the installed models and check their weights",
     "lungs": "find both lungs of a chest CT",
+    "anatomy": "fit, sample and draw anatomy maps for mDDPM",
     "export": "write a synthetic CT and its mask as DICOM",
     "train": "train a model",
     "evaluate": "measure a model on patients it never saw",
@@ -39,7 +40,6 @@ COMMANDS = {
     "lint": "check style and types",
 }
 FOR_DEVELOPERS = ("test", "lint")
-
 USAGE = """usage: python run.py COMMAND [options]      (python run.py COMMAND --help says more)
 
 {commands}

@@ -9,6 +9,8 @@ from pydantic.json_schema import SkipJsonSchema
 
 from lesionbrush.request_base import MOST_STEPS, BaseRequest
 
+SharedBands = Literal["sum", "mean"]
+
 
 class Guide(BaseModel):
     """How strongly one guidance image acts, when there is one (Krishna et al. 2025, Eq. 9)."""
@@ -35,4 +37,9 @@ class MDDPMRequest(BaseRequest):
     anatomy: Guide = Field(Guide(factor=8), description="follow the anatomy map, when one is sent")
     pathology: Guide = Field(
         Guide(factor=2), description="follow the lesion of another case, when one is sent"
+    )
+    shared_bands: SharedBands = Field(
+        "sum",
+        description="structure that several guides hold: corrected once per guide, as published, or once in "
+        "all, towards their mean",
     )

@@ -22,6 +22,7 @@ COMMANDS = (
     "bench",
     "export",
     "lungs",
+    "anatomy",
 )
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 

@@ -18,7 +18,7 @@ from lesionbrush.training.mddpm import SliceTrainer, SliceTrainingConfig
 from lesionbrush.training.mddpm_data import SIDES, SliceBatches
 from lesionbrush.training.mddpm_sheets import slice_sheet
 
-VALIDATIONS_PER_SHEET = 2
+VALIDATIONS_PER_SHEET = 3
 
 
 def add_arguments(group: _ArgumentGroup) -> None:

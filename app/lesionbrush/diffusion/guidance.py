@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +48,8 @@ class LowPassGuide:
     factor: int
     stop: float
 
+
+MOST_GUIDES = 3
 
 SCALE_LIMITS = (0.5, 2.0)
 ROUNDS = 4  # moving the mean changes the spread, and the other way round
@@ -125,21 +129,49 @@ def _softened(where: Tensor) -> Tensor:
     return pool(widest(where, 3, 1, 1), 3, 1, 1)
 
 
-def match_low_pass(guides: Sequence[LowPassGuide], schedule: ForwardProcess, generator: Generators) -> Hook:
+def match_low_pass(
+    guides: Sequence[LowPassGuide],
+    schedule: ForwardProcess,
+    generator: Generators,
+    shared: Literal["sum", "mean"] = "sum",
+) -> Hook:
     """Multi-condition ILVR of mDDPM (Krishna et al. 2025, Algorithm 1, Eq. 9).
 
     x <- x + sum_s [low_pass_s(q(image_s)) - low_pass_s(x)], each image noised to the level of the new x.
+    Structure that several low passes let through is so corrected several times over, and overshoots.
+    shared: "mean" corrects it once, towards the mean of their images; for one image it is the same.
+    UserWarning for more than `MOST_GUIDES` images: the paper found three to be the most that agree.
     """
+    if len(guides) > MOST_GUIDES:
+        message = f"{len(guides)} guidance images pull at once; more than {MOST_GUIDES} rarely agree"
+        warnings.warn(message, stacklevel=2)
 
     def hook(x: Tensor, t_next: float | None, step: int) -> Tensor:
         level = -1 if t_next is None else t_next
-        change = torch.zeros_like(x)
-        for guide in guides:
-            if level >= guide.stop:
-                change += low_pass(_noised(guide.image, x, schedule, generator, t_next) - x, guide.factor)
-        return x + change
+        acting = [guide for guide in guides if level >= guide.stop]
+        residuals = [_noised(guide.image, x, schedule, generator, t_next) - x for guide in acting]
+        factors = [guide.factor for guide in acting]
+        return x + (_summed if shared == "sum" else _banded)(x, residuals, factors)
 
     return hook
+
+
+def _summed(x: Tensor, residuals: Sequence[Tensor], factors: Sequence[int]) -> Tensor:
+    """Eq. 9."""
+    changes = (low_pass(residual, factor) for residual, factor in zip(residuals, factors, strict=True))
+    return sum(changes, torch.zeros_like(x))
+
+
+def _banded(x: Tensor, residuals: Sequence[Tensor], factors: Sequence[int]) -> Tensor:
+    """From the coarsest band to the finest: the mean residual of all whose low pass holds the band."""
+    change, coarser = torch.zeros_like(x), None
+    for factor in sorted(set(factors), reverse=True):
+        holding = [residual for residual, own in zip(residuals, factors, strict=True) if own <= factor]
+        mean = torch.stack(holding).mean(dim=0)
+        change = change + low_pass(mean, factor)
+        change = change if coarser is None else change - low_pass(mean, coarser)
+        coarser = factor
+    return change
 
 
 def low_pass(image: Tensor, factor: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,8 +18,16 @@ from .schedules import NoiseSchedule, RectifiedFlow
 
 # (new x, its time or None when clean, index of the step that made it) -> x
 Hook = Callable[[Tensor, Any, int], Tensor]
-# one for the whole batch, or one per batch item
-Generators = torch.Generator | Sequence[torch.Generator]
+
+
+class NoiseSource(Protocol):
+    """Draws standard normal noise of a shape in its own way, say alike in neighbouring slices."""
+
+    def __call__(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor: ...
+
+
+# one for the whole batch, one per batch item, or something that draws by itself
+Generators = torch.Generator | Sequence[torch.Generator] | NoiseSource
 Times = Tensor | Sequence[float]
 
 
@@ -33,6 +41,8 @@ def draw_noise(
     """
     if isinstance(generators, torch.Generator):
         return _randn(shape, generators, dtype).to(device)
+    if not isinstance(generators, Sequence):
+        return generators(shape, dtype).to(device)
     if len(generators) != shape[0]:
         raise ValueError(f"{len(generators)} generators for a batch of {shape[0]}: pass one, or one per item")
     return torch.cat([_randn((1, *shape[1:]), one, dtype) for one in generators]).to(device)

@@ -3,65 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from lesionbrush.diffusion.denoisers import Denoiser, Predict, from_eps, from_v, from_x0
 from lesionbrush.diffusion.learned_variance import ddpm_learned
-from lesionbrush.diffusion.samplers import Generators, Hook, Times, ddpm
+from lesionbrush.diffusion.samplers import Hook, ddpm
 from lesionbrush.diffusion.schedules import NoiseSchedule
 from lesionbrush.networks.ddpm_unet import DDPMUNet, Prediction
 from lesionbrush.systems.devices import half_precision
+from lesionbrush.systems.guided import Start
 
 CLIP = (-1.0, 1.0)
 
 
 class Unconditional:
-    """One evaluation of the network gives both the estimate and the variance of a step."""
+    """One evaluation of the network gives both the estimate and the variance of a step.
 
-    def __init__(self, network: DDPMUNet, schedule: NoiseSchedule) -> None:
-        self.network, self.schedule = network, schedule
+    at_once: how much of a batch is evaluated at a time, so that many slices need no more memory than a few.
+    """
+
+    def __init__(self, network: DDPMUNet, schedule: NoiseSchedule, at_once: int = 32) -> None:
+        self.network, self.schedule, self.at_once = network, schedule, at_once
         self._fraction = torch.empty(0)
         self.denoise: Denoiser = _reader(network.config.prediction, self._predict, schedule)
 
     def _predict(self, x: Tensor, t: int) -> Tensor:
         with half_precision(x.device):
-            out = self.network.at(x, t)
+            out = torch.cat([self.network.at(part, t) for part in x.split(self.at_once)])
         self._fraction = out[:, 1:].clamp(-1, 1)
         return out[:, :1]
 
     def sample(
-        self,
-        noise: Tensor,
-        timesteps: Times,
-        generator: Generators,
-        after_step: Sequence[Hook] = (),
-        denoise: Denoiser | None = None,
-        temperature: float = 1.0,
+        self, start: Start, denoise: Denoiser, after_step: Sequence[Hook] = (), temperature: float = 1.0
     ) -> Tensor:
         """x_0 by ancestral sampling, with the variance the network was trained for.
 
-        denoise: this one's, changed by the caller; it has to evaluate the network at the x and t it is given.
+        denoise: this one's, or the caller's around it, which has to call it with the x and t it is given.
         """
-        denoise = denoise or self.denoise
-        if self.network.config.variance == "fixed_small":
-            return ddpm(
-                denoise,
-                noise,
-                self.schedule,
-                timesteps,
-                generator=generator,
-                after_step=after_step,
-                temperature=temperature,
-            )
-        return ddpm_learned(
-            denoise,
-            lambda x, t: self._fraction.reshape(x.shape),
-            noise,
+        learned = partial(ddpm_learned, denoise, lambda x, t: self._fraction)
+        sampler = partial(ddpm, denoise) if self.network.config.variance == "fixed_small" else learned
+        return sampler(
+            start.noise,
             self.schedule,
-            timesteps,
-            generator=generator,
+            start.timesteps,
+            generator=start.generators,
             after_step=after_step,
             temperature=temperature,
         )

@@ -9,27 +9,29 @@ import torch
 
 from lesionbrush.diffusion.schedules import timesteps
 from lesionbrush.montage import LUNG, SOFT, Panel, sheet
+from lesionbrush.systems.guided import Start
 from lesionbrush.systems.lesion_inpainting import first_timestep
 from lesionbrush.systems.unconditional import Unconditional
 from lesionbrush.training.mddpm import SliceTrainer
 
-STEPS, SEED, PATCHES_PER_SIDE = 50, 0, 6
+STEPS, SEED, PATCHES_PER_SIDE = 25, 0, 4
 LARGEST = 128
 """Voxels a side of the largest samples: what is trained on more takes too long for a look in between."""
 
 
 @torch.inference_mode()
 def slice_sheet(trainer: SliceTrainer, path: Path) -> None:
-    """Write a PNG: samples of the moving average at each size it is trained on, from the same noise."""
+    """Write a PNG: samples of the moving average at the smallest and largest size, from the same noise."""
     model = Unconditional(trainer.average, trainer.schedule)
     times = timesteps(trainer.schedule, STEPS, t_start=first_timestep(trainer.schedule))
     panels = []
-    for side in sorted({min(side, LARGEST) for side in trainer.config.sides}):
+    for side in sorted({min(trainer.config.sides), min(max(trainer.config.sides), LARGEST)}):
         generator = torch.Generator().manual_seed(SEED)
         noise = torch.randn(PATCHES_PER_SIDE, 1, side, side, generator=generator).to(trainer.device)
-        made = trainer.config.window.from_unit(model.sample(noise, times, generator)[:, 0].cpu().numpy())
+        start = Start(noise, times, generator, lambda x_0: None)
+        made = trainer.config.window.from_unit(model.sample(start, model.denoise)[:, 0].cpu().numpy())
         for window in (LUNG, SOFT):
-            panels += [Panel(hu[::-1, ::-1], (1.0, 1.0), window, f"{side}², {window.name}") for hu in made]
+            panels += [Panel(hu[::-1, ::-1], (1.0, 1.0), window, f"{side} mm, {window.name}") for hu in made]
     temporary = path.with_name(f".{path.name}")
     title = f"step {trainer.progress.step}: from noise alone"
     sheet(panels, columns=PATCHES_PER_SIDE, title=title, panel_px=192).save(temporary, format="PNG")
