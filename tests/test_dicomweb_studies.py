@@ -138,11 +138,14 @@ class TestCache:
         monkeypatch.setattr(archive, "retrieve", lambda *_: pytest.fail("fetched again"))
         assert again.fetch(case.reference.series_uid) == path
 
-    @pytest.mark.parametrize("limit", ["MAX_BYTES", "MAX_SLICES"])
+    @pytest.mark.parametrize("limit", ["bytes", "slices"])
     def test_takes_no_endless_series(
         self, case: Case, archive: FakeArchive, tmp_path: Path, monkeypatch, limit: str
     ) -> None:
-        monkeypatch.setattr(dicomweb_studies, limit, 3)
+        if limit == "bytes":
+            monkeypatch.setenv("LESIONBRUSH_UNPACKED_GB", "3e-9")
+        else:
+            monkeypatch.setattr(dicomweb_studies, "MAX_SLICES", 3)
         studies = studies_in(tmp_path / "cache", archive)
         with pytest.raises(TooLarge):
             studies.fetch(case.reference.series_uid)

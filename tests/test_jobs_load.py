@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from lesionbrush.cli import bench
 from lesionbrush.cli.latency import Memory
 from lesionbrush.cli.load import Got, LoadReport, Waits, lines, together
 from lesionbrush.cli.local_server import ServerFailed
+from lesionbrush.cli.probe import Probe, ProbeFailed
 from lesionbrush.errors import InvalidRequest
 
 
@@ -58,3 +63,55 @@ def test_nothing_to_measure(arguments: list[str]) -> None:
     bench.add_arguments(parser)
     with pytest.raises(InvalidRequest, match="least are"):
         bench.run(parser.parse_args(["load", *arguments]))
+
+
+class Answering(BaseHTTPRequestHandler):
+    """GET /info/ in no time, or after `slow_s`; with the status of the class."""
+
+    protocol_version = "HTTP/1.1"
+    slow_s, status = 0.0, 200
+
+    def do_GET(self) -> None:
+        time.sleep(self.slow_s)
+        self.send_response(self.status if self.path == "/info/" else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[tuple[str, type[Answering]]]:
+    handler = type("Handler", (Answering,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", handler
+        server.shutdown()
+
+
+class TestProbe:
+    def test_sees_how_long_an_answer_takes(self, answering: tuple[str, type[Answering]]) -> None:
+        url, handler = answering
+        with Probe(url) as probe:
+            time.sleep(0.5)
+            handler.slow_s = 0.3
+            time.sleep(0.5)
+        assert len(probe.seconds) > 3
+        assert max(probe.seconds) >= 0.3
+        assert min(probe.seconds) < 0.2
+
+    def test_is_not_delayed_by_threads_that_play_clients(
+        self, answering: tuple[str, type[Answering]]
+    ) -> None:
+        """It counts from a process of its own."""
+        with Probe(answering[0]) as probe:
+            assert probe._process.pid is not None
+            assert probe._process.is_alive()
+        assert not probe._process.is_alive()
+
+    def test_a_server_that_is_gone_or_fails_is_said(self, answering: tuple[str, type[Answering]]) -> None:
+        url, handler = answering
+        handler.status = 500
+        with pytest.raises(ProbeFailed, match="was not answered"), Probe(url):
+            pass

@@ -13,7 +13,7 @@ import pytest
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError, NotACT, StorageFull
 from lesionbrush.io import write_volume
 from lesionbrush.server.errors import HashMismatch, TooLarge, UnknownReference
-from lesionbrush.server.storage.private import PrivateRoot
+from lesionbrush.server.storage.private import PrivateRoot, private_root
 from lesionbrush.server.storage.vault import References
 from lesionbrush.volume import Volume
 from storage_kit import KEPT, ct_bytes, file_list, full, put, sha
@@ -90,6 +90,20 @@ class TestReferences:
         with pytest.raises(error, match=text.replace(".", r"\.")):
             put(references, **{"content": ct_bytes(tmp_path), **change})
         self.assert_nothing(references)
+
+    @pytest.mark.parametrize(("gb", "announced_gb"), [("6", 5.0), ("40", 30.0)])
+    def test_the_upload_limit_is_the_only_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gb: str, announced_gb: float
+    ) -> None:
+        """It was 4.3 GB here whatever the admin had said."""
+        monkeypatch.setenv("LESIONBRUSH_UPLOAD_GB", gb)
+        studies = tmp_path / "studies"
+        studies.mkdir()
+        references = References(private_root(studies))
+        content = ct_bytes(tmp_path)
+        for size_gb, error in ((announced_gb, HashMismatch), (float(gb) + 1, TooLarge)):
+            with pytest.raises(error):
+                references.receive_file("0" * 64, "nii", io.BytesIO(content), int(size_gb * 1e9))
 
     def test_no_ct(self, references: References, tmp_path: Path) -> None:
         path = tmp_path / "mask.nii"

@@ -7,7 +7,6 @@ counts, and what was written has to read back the same before it gets its name.
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from pydicom.dataset import Dataset
 from lesionbrush.dicom import read_dicom_series, sorted_slices
 from lesionbrush.dicom_seg import lesion_seg, read_seg
 from lesionbrush.dicom_series import DicomOptions, SyntheticSeries, Uids, as_file, derive_series, right_handed
+from lesionbrush.durable import sync_file
 from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull
 from lesionbrush.io import read_volume
 from lesionbrush.provenance import Provenance
@@ -198,5 +198,4 @@ def _flush(folder: Path) -> None:
     """Onto the disk, so that the rename never names files that a power cut empties."""
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            sync_file(path)

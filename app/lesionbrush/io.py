@@ -22,6 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from lesionbrush.dicom import read_dicom_series
+from lesionbrush.durable import sync_file, sync_folder
 from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull
 from lesionbrush.itkio import read_metaimage, read_nrrd, write_itk
 from lesionbrush.nifti import read_nifti, write_nifti
@@ -80,9 +81,9 @@ def write_volume(volume: Volume, path: Path, note: str = "") -> None:
         with TemporaryDirectory(dir=path.parent, prefix=".lesionbrush-") as folder:
             draft = Path(folder) / f"volume{target.suffix}"
             target.write(stored, draft, note)
-            _flush(draft)
+            sync_file(draft)
             os.replace(draft, path)
-        _flush_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         if error.errno not in _DISK_FULL:
             raise
@@ -123,22 +124,6 @@ def _as_stored(volume: Volume) -> Array:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return array.astype(dtype, copy=False)
     return array
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last through a power cut; Windows has no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _FORMATS = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -24,10 +23,10 @@ from lesionbrush.cli.latency import CaseFiles, Memory, Shape
 from lesionbrush.cli.local_server import ServerFailed, local_server
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.options import request_from
+from lesionbrush.cli.probe import Probe
 from lesionbrush.errors import InvalidRequest
 
 PREFIX = "/lesionbrush/v1"
-PROBE_EVERY_S = 0.02
 SILENCE_S = 120.0
 RETRY_S = 5.0
 
@@ -79,12 +78,6 @@ class Caller:
             raise ServerFailed(f"the box of seed {seed} is not the one its hash names")
         return Got(record["seed"], digest)
 
-    def info_s(self, session: requests.Session) -> float:
-        """How long GET /info/ takes."""
-        began = time.perf_counter()
-        _good(session.get(f"{self.url}/info/", timeout=SILENCE_S))
-        return time.perf_counter() - began
-
     def _submitted(self, session: requests.Session, seed: int) -> dict[str, Any]:
         while True:
             answer = session.post(
@@ -122,29 +115,6 @@ def _good(answer: requests.Response) -> requests.Response:
     if not answer.ok:
         raise ServerFailed(f"the server answered {answer.status_code}: {answer.text[:300]}")
     return answer
-
-
-class Probe:
-    """Asks GET /info/ again and again, from a connection of its own, while it is open."""
-
-    def __init__(self, caller: Caller) -> None:
-        self.caller, self.seconds = caller, list[float]()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
-
-    def __enter__(self) -> Probe:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _ask(self) -> None:
-        with requests.Session() as session:
-            session.trust_env = False
-            while not self._stop.wait(PROBE_EVERY_S):
-                self.seconds.append(self.caller.info_s(session))
 
 
 @dataclass(frozen=True)
@@ -204,17 +174,17 @@ def run(options: Namespace) -> int:
 def measure(caller: Caller, process: int, jobs: int, report: LoadReport) -> None:
     """Alone, together, and again and again."""
     caller.job(0)
-    with Probe(caller) as probe:
+    with Probe(caller.url) as probe:
         time.sleep(2.0)
     report.waits.append(Waits.of("at rest", probe.seconds))
     seeds = range(1, report.clients + 1)
     began = time.perf_counter()
-    with Probe(caller) as probe:
+    with Probe(caller.url) as probe:
         alone = {seed: caller.job(seed) for seed in tqdm(seeds, desc="alone", leave=False)}
     report.alone_s = round(time.perf_counter() - began, 2)
     report.waits.append(Waits.of("one client, one job at a time", probe.seconds))
     began = time.perf_counter()
-    with Probe(caller) as probe:
+    with Probe(caller.url) as probe:
         report.wrong = together(caller, alone)
     report.together_s = round(time.perf_counter() - began, 2)
     report.waits.append(Waits.of(f"{report.clients} clients at once", probe.seconds))

@@ -34,6 +34,7 @@ from lesionbrush.server.archive.dicomweb import (
     require_uid,
 )
 from lesionbrush.server.archive.dicomweb_push import push
+from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import (
     ArchiveUnreachable,
     NotInArchive,
@@ -45,7 +46,7 @@ from lesionbrush.server.storage.accept import AcceptedCase
 from lesionbrush.server.storage.references import read_ct
 from lesionbrush.server.storage.retention import Bounds, Shelf, size_of
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.storage.uploads import MAX_BYTES, MAX_SLICES
+from lesionbrush.server.storage.uploads import MAX_SLICES
 from lesionbrush.volume import require_ct
 
 SUFFIX = ".nrrd"
@@ -166,14 +167,15 @@ class DicomWebStudies(Studies):
                 return self.shelf.publish(folder, found.series)
 
     def _receive(self, found: FoundSeries, folder: Path) -> None:
-        size = 0
+        size, most_bytes = 0, Limits.current().unpacked_bytes
         for number, instance in enumerate(self.archive.retrieve(found.study, found.series)):
             path = folder / f"{number:05d}.dcm"
             _save(instance, path)
             size += path.stat().st_size
-            if size > MAX_BYTES or number >= MAX_SLICES:
+            if size > most_bytes or number >= MAX_SLICES:
                 raise TooLarge(
-                    f"the series is larger than {MAX_BYTES / 1e9:.1f} GB or has more than {MAX_SLICES} slices"
+                    f"the series is larger than {most_bytes / 1e9:.1f} GB or has more than {MAX_SLICES} "
+                    "slices, the most this server takes"
                 )
 
     # --- what the routes and MONAI Label call, without the network ---

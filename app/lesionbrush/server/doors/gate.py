@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lesionbrush.errors import StorageFull
+from lesionbrush.server.aside import in_turn
 from lesionbrush.server.doors.access import Role
 from lesionbrush.server.doors.perimeter import Perimeter
 from lesionbrush.server.errors import TooLarge, problem
@@ -185,6 +186,8 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, send)
             return
+        if door and door.body is Body.FILES:
+            await in_turn()
         await (self.stock if door and door.stock else self.front)(scope, receive, send)
 
     def _refusal(self, door: Door | None, scope: Scope) -> JSONResponse | None:

@@ -1,13 +1,18 @@
-"""What the routes are given: the service, the studies, a private folder, and the name of the client."""
+"""What the routes are given: the service, the studies, a private folder, and the name of the client.
+
+What takes microseconds is `async`: the framework would start a thread for it otherwise.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, NamedTuple
 
+from anyio import CancelScope
+from anyio.to_thread import run_sync
 from fastapi import Depends, File, Request, UploadFile
 
 from lesionbrush.errors import InvalidRequest
@@ -24,23 +29,27 @@ CLIENT_HEADER = "X-LesionBrush-Client"
 _CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-def the_service(request: Request) -> Service:
+async def the_service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def the_studies(request: Request) -> Studies:
+async def the_studies(request: Request) -> Studies:
     studies: Studies = request.app.state.studies
     return studies
 
 
-def workspace() -> Iterator[Path]:
+async def workspace() -> AsyncIterator[Path]:
     """A private folder (0700) that goes once the response is out, or the request has failed."""
-    with TemporaryDirectory(prefix="lesionbrush-") as folder:
-        yield Path(folder)
+    folder = TemporaryDirectory(prefix="lesionbrush-")
+    try:
+        yield Path(folder.name)
+    finally:
+        with CancelScope(shield=True):
+            await run_sync(folder.cleanup)
 
 
-def the_client(request: Request) -> str:
+async def the_client(request: Request) -> str:
     """Who asks, for the fair order of jobs: what it calls itself, or its address. Raises InvalidRequest."""
     name = request.headers.get(CLIENT_HEADER)
     if name is None:
@@ -50,16 +59,16 @@ def the_client(request: Request) -> str:
     return name
 
 
-def the_vault(request: Request) -> Vault:
-    vault = the_service(request).vault
+async def the_vault(service: Annotated[Service, Depends(the_service)]) -> Vault:
+    vault = service.vault
     if vault is None:
         raise UnknownReference("this server keeps nothing: it was started without a studies folder")
     return vault
 
 
-def the_job(job: wire.JobId, request: Request) -> JobRecord:
+def the_job(job: wire.JobId, service: Annotated[Service, Depends(the_service)]) -> JobRecord:
     """Raises UnknownJob."""
-    return the_service(request).jobs.get(job)
+    return service.jobs.get(job)
 
 
 class Incoming(NamedTuple):
@@ -78,7 +87,7 @@ class Incoming(NamedTuple):
         return {name: receive_volume(upload, self.folder, name) for name, upload in self.uploads.items()}
 
 
-def incoming(
+async def incoming(
     folder: Annotated[Path, Depends(workspace)],
     lungs: Annotated[UploadFile | None, File(description=ABOUT["lungs"])] = None,
     anatomy: Annotated[UploadFile | None, File(description=ABOUT["anatomy"])] = None,

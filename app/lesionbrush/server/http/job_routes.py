@@ -16,6 +16,7 @@ import lesionbrush
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.registry import find_model
 from lesionbrush.request import parse_request
+from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http import wire
@@ -133,6 +134,7 @@ async def stored_image(query: Annotated[SubmitQuery, Query()], studies: TheStudi
     return studies.locate(query.image) if query.image else None
 
 
+@few_at_a_time
 def asked(
     query: Annotated[SubmitQuery, Query()],
     label: Annotated[UploadFile, File(description="the mask, a volume file")],

@@ -1,7 +1,8 @@
 """The routes that are ours, in an app of their own that stands before MONAI Label's.
 
-Work with files and models is done in functions without `async`, which the framework runs in threads: the
-event loop stays free. What touches MONAI Label's datastore is `async`, and so runs in the event loop alone.
+Work with files and models is done in functions without `async`, which the framework runs in threads, or
+`few_at_a_time`: the event loop stays free. What touches MONAI Label's datastore is `async`, and so runs in
+the event loop alone; so does what takes microseconds, because a thread costs more.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.registry import find_model
 from lesionbrush.request import parse_request
+from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http.deps import TheClient, TheIncoming, TheService, TheStudies
 from lesionbrush.server.http.downloads import router as downloads
@@ -62,7 +64,7 @@ class Uploads(NamedTuple):
     label: UploadFile | None
 
 
-def uploads(
+async def uploads(
     params: Annotated[str, Form()] = "{}",
     file: Annotated[UploadFile | None, File()] = None,
     label: Annotated[UploadFile | None, File()] = None,
@@ -74,6 +76,7 @@ async def stored_image(query: Annotated[InferQuery, Query()], studies: TheStudie
     return studies.locate(query.image) if query.image else None
 
 
+@few_at_a_time
 def received_job(
     model: str,
     query: Annotated[InferQuery, Query()],
@@ -152,7 +155,7 @@ async def put_image(
 ) -> dict[str, str]:
     info = _json_object(params)
     place = studies.place_for_image(image, file.filename or "")
-    await run_in_threadpool(stored, file.file, place)
+    await few_at_a_time(stored)(file.file, place)
     studies.refresh()
     studies.update_image_info(image, info)
     return {"image": image}
@@ -168,7 +171,7 @@ async def put_label(
 ) -> dict[str, str]:
     info = _json_object(params)
     place = studies.place_for_label(image, tag, label.filename or "")
-    await run_in_threadpool(stored, label.file, place)
+    await few_at_a_time(stored)(label.file, place)
     studies.refresh()
     studies.update_label_info(image, tag, info)
     return {"image": image, "label": image}

@@ -16,6 +16,9 @@ from lesionbrush.server.operation.serve import refuse_to_start, silence_dependen
 from lesionbrush.server.settings import ServerSettings
 from lesionbrush.server.synthesis.inference import Service
 
+SWITCH_S = 0.001
+"""How long a thread that computes may keep Python's lock from the event loop; Python's own is 5 ms."""
+
 
 def prepare() -> None:
     """Before anything else: nothing leaves the machine, the log is discreet, the address is allowed.
@@ -48,4 +51,5 @@ def open_doors(front: FastAPI, service: Service, studies: Path) -> Operation:
     add_operation(front, operation)
     install(front, Perimeter.of(settings), operation.visited)
     operation.close_on_signals()
+    sys.setswitchinterval(SWITCH_S)
     return operation

@@ -14,9 +14,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from lesionbrush.durable import sync_folder
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.provenance import SUFFIX as RECORD_SUFFIX
-from lesionbrush.server.storage.durable import PUBLISHING, discard, move, sync_folder, write_json
+from lesionbrush.server.storage.durable import PUBLISHING, discard, move, write_json
 from lesionbrush.server.storage.names import require_name
 from lesionbrush.server.storage.private import PrivateRoot
 from lesionbrush.server.storage.uploads import require_unused

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also after a crash. Imports no web framework.
+"""Folders and texts that are there whole or not at all, also after a crash. Imports no web framework.
 
 `PUBLISHING` is the one lock under which names in a studies folder come into being.
 """
@@ -14,25 +14,9 @@ from threading import RLock
 from typing import Any
 from uuid import uuid4
 
+from lesionbrush.durable import sync_file, sync_folder
+
 PUBLISHING = RLock()
-
-_CAN_SYNC_FOLDERS = os.name != "nt"  # Windows has no such call
-
-
-def sync_file(path: Path) -> None:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    if not _CAN_SYNC_FOLDERS:
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def move(source: Path, target: Path) -> None:

@@ -14,14 +14,14 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from fastapi import UploadFile
 
+from lesionbrush.durable import sync_file, sync_folder
 from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.server.doors.limits import Limits, check_volume, is_dicom
 from lesionbrush.server.errors import AlreadyStored, TooLarge, naming_full_disk
-from lesionbrush.server.storage.durable import PUBLISHING, sync_folder
+from lesionbrush.server.storage.durable import PUBLISHING
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SERIES = ".zip"
-MAX_BYTES = 4 << 30
 MAX_SLICES = 20_000
 
 _CHUNK_BYTES = 1 << 20
@@ -71,8 +71,8 @@ def stored(stream: IO[bytes], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".lesionbrush-{uuid4().hex}.part")
     try:
-        with naming_full_disk(), copied(stream, draft).open("rb+") as file:
-            os.fsync(file.fileno())
+        with naming_full_disk():
+            sync_file(copied(stream, draft))
         check_volume(draft, name=path.name)
         with PUBLISHING:  # under this lock, what was free is free
             require_unused(path)
@@ -116,7 +116,7 @@ def _slices(zipped: ZipFile) -> list[ZipInfo]:
     entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
     entries = [e for e in entries if not PurePosixPath(e.filename).name.startswith(hidden)]
     total = sum(entry.file_size for entry in entries)
-    most_bytes = min(MAX_BYTES, Limits.current().unpacked_bytes)
+    most_bytes = Limits.current().unpacked_bytes
     if len(entries) > MAX_SLICES or total > most_bytes:
         raise TooLarge(
             f"the .zip holds {len(entries)} files of {total / 1e9:.1f} GB in all; this server takes up to "

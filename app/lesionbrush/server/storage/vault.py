@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import IO, Literal, get_args
@@ -15,19 +15,23 @@ from uuid import uuid4
 
 from anyio.to_thread import run_sync
 
+from lesionbrush.durable import sync_file, sync_folder
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.server.aside import few_at_a_time
+from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import TooLarge, UnknownReference, naming_full_disk
-from lesionbrush.server.storage.durable import discard, sync_file, sync_folder, write_json
+from lesionbrush.server.storage.durable import discard, write_json
 from lesionbrush.server.storage.incoming import Incoming
 from lesionbrush.server.storage.private import PrivateRoot
 from lesionbrush.server.storage.references import read_ct
 from lesionbrush.server.storage.retention import Bounds, Clock, Shelf, size_of
-from lesionbrush.server.storage.uploads import MAX_BYTES, unpacked
+from lesionbrush.server.storage.uploads import unpacked
 from lesionbrush.volume import Volume
 
 Format = Literal["nii", "nii.gz", "nrrd", "mha", "zip"]
 FORMATS: tuple[str, ...] = get_args(Format)
 REFERENCE_BOUNDS = Bounds(limit_bytes=20_000_000_000, max_age_s=24 * 3600.0)
+ROOM_IN_UPLOADS = 5
 RESULT_BOUNDS = Bounds(limit_bytes=20_000_000_000, max_age_s=3600.0)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -47,18 +51,28 @@ class StoredReference:
     format: str
 
 
+def reference_bounds() -> Bounds:
+    """`REFERENCE_BOUNDS`, with room for some of the largest uploads the settings allow.
+
+    Raises InvalidRequest.
+    """
+    room_bytes = ROOM_IN_UPLOADS * Limits.current().upload_bytes
+    return replace(REFERENCE_BOUNDS, limit_bytes=max(REFERENCE_BOUNDS.limit_bytes, room_bytes))
+
+
 class References:
     """CTs by the SHA-256 of the bytes that were sent.
 
     `<folder>/<sha256>/` holds `about.json` and `reference.<format>` (or the folder `reference` of an unpacked
     .zip). It is published by one rename, after all of it is on the disk, so an entry is always whole.
-    read: proves that it is a CT; on_stored: is told the path and the decoded CT, for a cache.
+    bounds: `reference_bounds()` when left out; read: proves that it is a CT; on_stored: is told the path and
+    the decoded CT, for a cache.
     """
 
     def __init__(
         self,
         private: PrivateRoot,
-        bounds: Bounds = REFERENCE_BOUNDS,
+        bounds: Bounds | None = None,
         *,
         read: Callable[[Path], Volume] = read_ct,
         on_stored: Callable[[Path, Volume], None] = lambda path, volume: None,
@@ -66,7 +80,7 @@ class References:
     ) -> None:
         self.private, self._read, self.on_stored = private, read, on_stored
         _remove_damaged(private)
-        self.shelf = Shelf(private.references, private.tmp, bounds, clock)
+        self.shelf = Shelf(private.references, private.tmp, bounds or reference_bounds(), clock)
         self._decoding = Lock()  # one at a time: a decoded CT may take a gigabyte
         self.sweep()
 
@@ -118,7 +132,7 @@ class References:
                     await run_sync(incoming.write, bytes(buffer))
                     buffer.clear()
             await run_sync(incoming.write, bytes(buffer))
-            return await run_sync(self._finished, incoming)
+            return await few_at_a_time(self._finished)(incoming)
 
     def receive_file(self, sha256: str, format: str, stream: IO[bytes], size_bytes: int) -> StoredReference:
         """As `receive`, from an open file, in the caller's thread."""
@@ -132,7 +146,7 @@ class References:
         require_sha256(sha256)
         if format not in FORMATS:
             raise InvalidRequest(f"format {format!r}: use one of {', '.join(FORMATS)}")
-        limit_bytes = min(MAX_BYTES, self.shelf.bounds.limit_bytes)
+        limit_bytes = min(Limits.current().upload_bytes, self.shelf.bounds.limit_bytes)
         if not 0 < size_bytes <= limit_bytes:
             raise TooLarge(
                 f"the reference is {size_bytes / 1e9:.3f} GB; "
