@@ -162,21 +162,17 @@ def test_the_form_is_that_of_the_model(bench: Bench) -> None:
     assert ("attributes", "texture") in bench.panel.synthesize.view.controls
     assert control(bench, "steps").get() == 12
     choose(bench, "lung_ddpm")
+    kind = request_type("lung_ddpm")
     names = {".".join(path) for path in bench.panel.synthesize.view.controls}
-    assert names == {"seed", "variants", "steps", "margin_mm", "sampler", "region", "as_published"}
+    assert names == set(kind.model_fields) - {"system", "label", "output"}
     assert control(bench, "steps").get() == 25
     assert control(bench, "sampler").get() == "dpm_solver_pp_2m"
     control(bench, "region").widget.currentIndex = 1
     bench.synthesize()
-    assert bench.client.orders[-1].params == {
-        "seed": 0,
-        "variants": 1,
-        "steps": 25,
-        "margin_mm": 3.0,
-        "sampler": "dpm_solver_pp_2m",
-        "region": "lungs",
-        "as_published": False,
-    }
+    wanted = kind.model_validate({"region": "lungs"})
+    assert bench.client.orders[-1].params == wanted.model_dump(
+        mode="json", exclude={"system", "label", "output"}
+    )
     assert "s for 1 × 25 steps" in bench.ui.cardLabel.text
 
 

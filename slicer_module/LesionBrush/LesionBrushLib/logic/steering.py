@@ -40,9 +40,9 @@ def missing_inputs(chosen: Parameters, taken: Sequence[str]) -> list[str]:
     if not {"pathology", "pathology_mask"} <= set(taken):
         return []
     if chosen.pathology is not None and chosen.pathology_mask is None:
-        return ["choose the lesion in the pathology CT (Pathology mask), or None as Pathology CT"]
+        return ["choose the lesion in the pathology CT (Pathology mask), or none as Pathology CT"]
     if chosen.pathology is None and chosen.pathology_mask is not None:
-        return ["choose the CT of the pathology mask (Pathology CT), or None as Pathology mask"]
+        return ["choose the CT of the pathology mask (Pathology CT), or none as Pathology mask"]
     return []
 
 
@@ -70,7 +70,7 @@ def _mask(node: Any, volume: Any, segments: Sequence[str], several: bool) -> Ste
     if found > 1 and not several:
         raise NotReady(f"{name} holds {found} lesions: hide all segments, or remove all labels, but one")
     if found == 0:
-        raise EmptyMask(f"{name} is empty, or all of it is hidden: choose another, or None")
+        raise EmptyMask(f"{name} is empty, or all of it is hidden: choose another, or none")
     if _is_segmentation(node):
         parts = [segment_part(node, segment, volume) for segment in segments]
         grid = Grid.of(volume)
