@@ -106,7 +106,7 @@ class ShapeModel:
         try:
             with np.load(path, allow_pickle=False) as file:
                 model = cls(*(file[name] for name in ("mean", "components", "deviations", "counts", "hu")))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
             raise DamagedFile(f"{path} holds no shape model; make one with: run.py anatomy fit") from error
         if model.counts.tolist() != [structure.controls for structure in STRUCTURES]:
             raise DamagedFile(f"{path} was fitted by another version; make it anew with: run.py anatomy fit")

@@ -7,7 +7,7 @@ estimates of x_0 are averaged over neighbours at every step, and the guidance im
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from safetensors import SafetensorError
@@ -22,7 +22,7 @@ from lesionbrush.systems.devices import pick_device
 from lesionbrush.systems.guided import GuidedDiffusion, Start
 from lesionbrush.systems.unconditional import Unconditional
 
-NOISE_SMOOTHNESS = 1.5
+NOISE_SMOOTHNESS = 1.0
 """Standard deviation, in slices, of the Gaussian that the noise is smoothed with along z."""
 NEIGHBOUR_WEIGHT = 0.25
 """Of each neighbouring slice in the average of estimates; the slice itself has the rest."""
@@ -108,4 +108,5 @@ def network_config(card: ModelCard) -> DDPMUNetConfig:
     shape = card.network
     if not isinstance(shape, DiffusionUNetShape) or shape.dims != 2 or shape.in_channels != 1:
         raise WeightsError(f"the card of {card.name!r} describes a network of another system")
-    return DDPMUNetConfig(**shape.model_dump())
+    known = {field.name for field in fields(DDPMUNetConfig)}
+    return DDPMUNetConfig(**shape.model_dump(include=known))
