@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from dicom_kit import Case, make_case
 from lesionbrush.dicom_export import DicomCase
 from lesionbrush.dicom_seg import read_seg
 from lesionbrush.dicom_series import DicomOptions, Uids
-from lesionbrush.io import read_dicom_series
+from lesionbrush.io import read_dicom_series, read_volume
 from lesionbrush.server.archive import dicomweb_push
 from lesionbrush.server.archive.dicomweb import Archive
 from lesionbrush.server.archive.dicomweb_push import push
@@ -21,6 +22,7 @@ from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
 from lesionbrush.server.errors import ArchiveRefused, ArchiveUnreachable, PushFailed, UnknownImage
 from lesionbrush.server.storage.accept import AcceptedCase
 from lesionbrush.server.storage.references import read_ct
+from lesionbrush.volume import Volume
 from orthanc_kit import Orthanc, orthanc
 from pydicom.uid import RLELossless
 
@@ -194,6 +196,60 @@ class TestAccepting:
         studies.update()
         assert uid in studies.get_labeled_images()
         assert case.reference.series_uid in studies.get_unlabeled_images()
+
+
+class TestLabels:
+    def label(self, studies: DicomWebStudies, uid: str, tag: str = "final") -> Volume | None:
+        studies.fetch(uid)
+        studies.fetch_label(uid, tag)
+        path = studies.get_label_uri(uid, tag)
+        return read_volume(Path(path)) if path else None
+
+    def test_the_lesion_comes_back_on_the_grid_of_its_ct(self, case: Case, studies: DicomWebStudies) -> None:
+        uid = studies.take(accepted(case))
+        label = self.label(studies, uid)
+        assert label is not None
+        assert np.array_equal(label.array, case.mask.array)
+        assert np.allclose(label.affine, read_ct(studies.locate(uid)).affine)
+
+    def test_each_accepted_case_has_its_own(
+        self, case: Case, studies: DicomWebStudies, tmp_path: Path
+    ) -> None:
+        """Both are in the study of the original, whose series has none."""
+        first = studies.take(accepted(case))
+        half = case.mask.array.copy()
+        half[:, :, : half.shape[2] // 2] = 0
+        moved = replace(accepted(case, key="another"), mask=case.mask.with_array(half))
+        second = studies.take(moved)
+        for uid, wanted in ((first, case.mask.array), (second, half)):
+            label = self.label(studies, uid)
+            assert label is not None
+            assert np.array_equal(label.array, wanted)
+        assert self.label(studies, case.reference.series_uid) is None
+
+    def test_only_under_the_tag_of_what_is_done(self, case: Case, studies: DicomWebStudies) -> None:
+        uid = studies.take(accepted(case))
+        assert self.label(studies, uid, "original") is None
+        assert studies.get_label_info(uid, "final")["source"] == "DICOM SEG"
+
+    def test_one_that_was_fetched_serves_while_the_archive_is_away(
+        self, case: Case, studies: DicomWebStudies, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        uid = studies.take(accepted(case))
+        before = self.label(studies, uid)
+
+        def gone(*_: object) -> None:
+            raise ArchiveUnreachable("gone")
+
+        monkeypatch.setattr(studies.archive, "find_seg", gone)
+        after = self.label(studies, uid)
+        assert before is not None
+        assert after is not None
+        assert np.array_equal(before.array, after.array)
+        other = case.reference.series_uid
+        studies.fetch(other)
+        with pytest.raises(ArchiveUnreachable):
+            studies.fetch_label(other, "final")
 
 
 class TestFailures:

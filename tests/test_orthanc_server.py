@@ -152,6 +152,32 @@ def test_an_accepted_result_is_in_the_archive_and_keeps_the_promise(
     assert header[0x0008, 0x001C].value == "YES"
     listing = requests.get(f"{site.url}/datastore/", params={"output": "all"}, timeout=30).json()
     assert listing["objects"][uid]["image"]["info"]["synthetic"]
+    asked = {"label": uid, "tag": "final"}
+    label = requests.get(f"{site.url}/datastore/label", params=asked, timeout=60)
+    assert label.status_code == 200, label.text
+    (tmp_path / "label.nrrd").write_bytes(label.content)
+    found = read_volume(tmp_path / "label.nrrd")
+    assert np.array_equal(found.array, make_mask().array)
+    assert np.allclose(found.affine, site.reference.affine, atol=1e-4)
+    head = requests.head(f"{site.url}/datastore/label", params={"image": uid, "tag": "final"}, timeout=60)
+    assert (head.status_code, head.headers["Content-Length"]) == (200, str(len(label.content)))
+    assert requests.get(f"{site.url}/datastore/label/info", params=asked, timeout=60).ok
+
+
+@pytest.mark.parametrize(
+    ("label", "tag", "said"),
+    [
+        ("the one", "final", (404, "unknown_label")),
+        ("the one", "original", (404, "unknown_label")),
+        ("1.2.3", "final", (404, "unknown_image")),
+        ("../x", "final", (422, "invalid_request")),
+    ],
+)
+def test_a_label_that_is_not_there(site: Hospitals, label: str, tag: str, said: tuple[int, str]) -> None:
+    """The hospital's own CT has no SEG."""
+    asked = {"label": site.series if label == "the one" else label, "tag": tag}
+    answer = requests.get(f"{site.url}/datastore/label", params=asked, timeout=30)
+    assert (answer.status_code, answer.json()["detail"]["code"]) == said
 
 
 @pytest.mark.parametrize(

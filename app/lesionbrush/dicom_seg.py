@@ -69,19 +69,22 @@ def lesion_seg(series: SyntheticSeries, mask: Volume, uids: Uids | None = None) 
 
 
 def read_seg(path: Path, volume: Volume, headers: list[Dataset]) -> Volume:
-    """The segment as uint8 0/1 on the grid of the series it belongs to. Raises DamagedFile."""
+    """Each segment by its number, 0 elsewhere, on the grid of the series it belongs to.
+
+    headers: of all slices, along k. Raises DamagedFile, also where segments overlap or are no masks.
+    """
     try:
         seg = segread(path)
         if seg.ReferencedSeriesSequence[0].SeriesInstanceUID != headers[0].SeriesInstanceUID:
             raise DamagedFile(f"{path.name} is a segmentation of another series")
         found = seg.get_pixels_by_source_instance(
             [header.SOPInstanceUID for header in headers],
-            segment_numbers=[1],
+            combine_segments=True,
             assert_missing_frames_are_empty=True,
         )
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError) as error:
         raise DamagedFile(f"{path.name} is no segmentation of this series") from error
-    array: Array = np.asarray(found)[..., 0].T.astype(np.uint8)
+    array: Array = np.asarray(found).T
     return Volume(array, volume.affine)
 
 

@@ -129,6 +129,18 @@ class Archive:
                 break
         return list(found.values())
 
+    def find_seg(self, study: str) -> list[str]:
+        """SeriesInstanceUIDs of the segmentations in a study."""
+        try:
+            with _told():
+                page = self._client.search_for_series(
+                    require_uid(study), search_filters={"Modality": "SEG"}, fields=list(_FIELDS), limit=PAGE
+                )
+                listed = [one for one in map(_found, page) if one is not None]
+        except NotInArchive:
+            return []
+        return [one.series for one in listed if one.modality == "SEG"]
+
     def instances(self, study: str, series: str) -> set[str]:
         """SOP Instance UIDs that the archive has of a series; none for one it does not know."""
         found: set[str] = set()
@@ -252,6 +264,14 @@ def _told() -> Iterator[None]:
         raise DamagedFile("the archive sent something that is no DICOM") from error
     except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
         raise ArchiveUnreachable("the archive answers in a way that is no DICOMweb") from error
+
+
+def save(instance: Dataset, path: Path) -> None:
+    """What `retrieve` gave as a file. Raises DamagedFile."""
+    try:
+        instance.save_as(path, write_like_original=False)
+    except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
+        raise DamagedFile("the archive sent a DICOM object that cannot be written as a file") from error
 
 
 def _found(item: Mapping[str, Any]) -> FoundSeries | None:

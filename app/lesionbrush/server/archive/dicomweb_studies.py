@@ -18,12 +18,11 @@ from typing import Any
 
 import numpy as np
 import pydicom
-from pydicom.dataset import Dataset
 
 from lesionbrush.dicom import read_dicom_series, sorted_slices
 from lesionbrush.dicom_export import DicomCase, Reference
 from lesionbrush.dicom_series import DicomOptions, Uids, derive_series
-from lesionbrush.errors import DamagedFile, InvalidRequest
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import write_volume
 from lesionbrush.server.archive.dicomweb import (
     PREFIX,
@@ -32,7 +31,9 @@ from lesionbrush.server.archive.dicomweb import (
     checked_address,
     is_uid,
     require_uid,
+    save,
 )
+from lesionbrush.server.archive.dicomweb_labels import TAG, newest_seg, write_label
 from lesionbrush.server.archive.dicomweb_push import push
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import (
@@ -50,7 +51,7 @@ from lesionbrush.server.storage.uploads import MAX_SLICES
 from lesionbrush.volume import require_ct
 
 SUFFIX = ".nrrd"
-SLICES = "slices"
+SLICES, LABEL = "slices", f"label{SUFFIX}"
 CACHE_BOUNDS = Bounds(limit_bytes=20_000_000_000, max_age_s=7 * 24 * 3600.0)
 FRESH_S = 30.0
 """For how long a listing, and that a cached series is complete, is believed."""
@@ -126,6 +127,27 @@ class DicomWebStudies(Studies):
             self._complete_at[image] = self._now()
             return path
 
+    def fetch_label(self, image: str, tag: str) -> None:
+        """Bring the label of a series that `fetch` has brought: the newest SEG that refers to it, if any.
+
+        Raises DamagedFile, TooLarge, StorageFull, and what `Archive` raises, unless a label is here already.
+        """
+        with self._fetching, self.shelf.holding(image) as cached:
+            if cached is None or tag != TAG:
+                return
+            try:
+                study = self._ask_for(image).study
+                with naming_full_disk(), self.private.workspace() as folder:
+                    seg = newest_seg(self.archive, study, image, folder)
+                    if seg is None:
+                        (cached / LABEL).unlink(missing_ok=True)
+                    else:
+                        write_label(seg, _file(cached), cached / SLICES, cached / LABEL)
+            except ArchiveUnreachable:
+                if not (cached / LABEL).is_file():
+                    raise
+                logger.warning("the archive does not answer: a cached label is used as it is")
+
     def take(self, accepted: AcceptedCase) -> str:
         """Push an accepted case as series and SEG; returns the new SeriesInstanceUID, its id from now on.
 
@@ -170,7 +192,7 @@ class DicomWebStudies(Studies):
         size, most_bytes = 0, Limits.current().unpacked_bytes
         for number, instance in enumerate(self.archive.retrieve(found.study, found.series)):
             path = folder / f"{number:05d}.dcm"
-            _save(instance, path)
+            save(instance, path)
             size += path.stat().st_size
             if size > most_bytes or number >= MAX_SLICES:
                 raise TooLarge(
@@ -195,6 +217,14 @@ class DicomWebStudies(Studies):
 
     def get_image_uri(self, image_id: str) -> str:
         return str(self._cached(image_id) or "")
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        folder = self.shelf.use(label_id)
+        there = folder is not None and label_tag == TAG and (folder / LABEL).is_file()
+        return str(folder / LABEL) if folder and there else ""
+
+    def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
+        return {"image": label_id, "source": "DICOM SEG"}
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         found = self._listed.get(image_id)
@@ -255,10 +285,3 @@ def _file(folder: Path) -> Path:
 
 def _count(folder: Path) -> int:
     return sum(1 for _ in (folder / SLICES).iterdir())
-
-
-def _save(instance: Dataset, path: Path) -> None:
-    try:
-        instance.save_as(path, write_like_original=False)
-    except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
-        raise DamagedFile("the archive sent a DICOM object that cannot be written as a file") from error

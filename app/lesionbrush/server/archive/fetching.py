@@ -1,4 +1,4 @@
-"""Before a route is asked for a CT of a DICOMweb archive, a thread fetches it: the event loop stays free."""
+"""Threads fetch a CT of a DICOMweb archive, or its label, before a route asks for it: the loop is free."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from lesionbrush.server.errors import on_known
 from lesionbrush.server.storage.studies import Studies
 
 _LISTING = "/datastore/"
+_READING = ("GET", "HEAD")
+_LABEL = "/datastore/label"
 _NAMING = ("/datastore/image", "/infer/", "/lesionbrush/v1/jobs")
 
 
@@ -46,3 +48,9 @@ class FetchFirst:
             images = parse_qs(scope["query_string"].decode("latin-1")).get("image", [])
             for image in images[:1]:
                 await run_in_threadpool(self.studies.fetch, image)
+        elif scope["path"].startswith(_LABEL) and scope["method"] in _READING:
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            names = query.get("label", query.get("image", []))  # MONAI Label has both words for it
+            for image, tag in zip(names[:1], query.get("tag", []), strict=False):
+                await run_in_threadpool(self.studies.fetch, image)
+                await run_in_threadpool(self.studies.fetch_label, image, tag)
