@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """The one command of LesionBrush: makes its own environment on first use, then runs what was asked for.
 
-Standard library only, no shell; the same on Linux, Windows and macOS. `python run.py` lists the commands.
-"""
+Standard library only, no shell; the same on all systems. `python run.py` lists the commands."""
 
 from __future__ import annotations
 
@@ -32,6 +31,7 @@ COMMANDS = {
     "models": "list the installed models and check their weights",
     "lungs": "find both lungs of a chest CT",
     "anatomy": "fit, sample and draw anatomy maps for mDDPM",
+    "variations": "one lesion, followed more and less strictly by mDDPM, as a sheet",
     "export": "write a synthetic CT and its mask as DICOM",
     "train": "train a model",
     "evaluate": "measure a model on patients it never saw",

@@ -162,6 +162,11 @@ class View:
         return Panel(self.cut(volume), _spacing(volume, self.plane), window, caption, note=note)
 
 
+def lesion_view(mask: Volume, field_mm: float | None) -> View:
+    """The axial slice with most of the largest lesion of a mask; field_mm as in `montage`."""
+    return _plane_of_lesion(_largest_lesion(mask), AXIAL, field_mm)
+
+
 def _plane_of_lesion(lesion: Volume, plane: Plane, field_mm: float | None) -> View:
     """The slice with most of the lesion, and a box of `field_mm` (more if the lesion is larger) around it."""
     array, _ = to_lps(lesion)

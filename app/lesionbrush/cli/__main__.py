@@ -23,6 +23,7 @@ COMMANDS = (
     "export",
     "lungs",
     "anatomy",
+    "variations",
 )
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 

@@ -1,0 +1,103 @@
+"""One lesion of another case, followed more and less strictly by mDDPM: a sheet over factors and stops."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from lesionbrush.cli.files import require_none_of, require_png
+from lesionbrush.cli.options import add_input_arguments, add_request_arguments, inputs_from, request_from
+from lesionbrush.cli.progress import StepBar
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.io import read_volume, write_volume
+from lesionbrush.montage import LUNG, SOFT, Panel, lesion_view, sheet
+from lesionbrush.provenance import write_sidecar
+from lesionbrush.registry import find_model
+from lesionbrush.request_mddpm import Guide, MDDPMRequest
+from lesionbrush.synthesize import Synthesis, synthesize
+from lesionbrush.systems import load_model
+from lesionbrush.volume import mask_on_grid, require_ct
+
+SYSTEMS = ("mddpm", "mddpm_3d")
+GUIDES = ("pathology", "reference", "anatomy")
+WINDOWS = {"lung": LUNG, "soft": SOFT}
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("ct", type=Path, metavar="CT")
+    parser.add_argument("mask", type=Path, metavar="MASK", help="the painted lesion")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="PNG")
+    parser.add_argument("--model", default="mddpm_3d", help="of system mddpm or mddpm_3d (%(default)s)")
+    parser.add_argument("--guide", choices=GUIDES, default="pathology", help="whose strength varies")
+    parser.add_argument("--factors", type=int, nargs="+", default=[2, 4, 8], metavar="N", help="rows")
+    parser.add_argument(
+        "--stops", type=float, nargs="+", default=[0.0, 0.1, 0.3], metavar="A", help="columns"
+    )
+    parser.add_argument("--window", choices=WINDOWS, default="lung")
+    parser.add_argument("--field-mm", type=float, default=56.0, help="side of the box shown (%(default)s)")
+    parser.add_argument("--volumes", type=Path, metavar="DIR", help="also write every CT, with its record")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add_request_arguments(parser)
+    add_input_arguments(parser)
+
+
+def run(options: Namespace) -> int:
+    require_png(options.out)
+    require_none_of([options.ct, options.mask], [options.out])
+    installed = find_model(options.model)
+    if installed.card.system not in SYSTEMS:
+        raise InvalidRequest(f"{options.model} is no model of mDDPM: variations needs {' or '.join(SYSTEMS)}")
+    requests = list(varied(request_from(options), options))
+    reference = require_ct(read_volume(options.ct))
+    mask = mask_on_grid(read_volume(options.mask), reference, requests[0].label)
+    inputs, model = inputs_from(options), load_model(installed, options.device)
+    view = lesion_view(mask, options.field_mm)
+    window = WINDOWS[options.window]
+    panels = [view.panel(reference, window, "")]
+    for request in requests:
+        with StepBar() as bar:
+            made = synthesize(reference, mask, request, model, inputs, on_step=bar)[0]
+        panels.append(_captioned(view.panel(made.volume(), window, ""), getattr(request, options.guide)))
+        if options.volumes:
+            save(made, getattr(request, options.guide), options.volumes)
+    title = (
+        f"{options.model}, seed {requests[0].seed}: reference, then {options.guide} by factor n and stop a"
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet(_rows(panels, len(options.stops)), len(options.stops), title=title).save(options.out, optimize=True)
+    print(options.out)
+    return 0
+
+
+def varied(request: object, options: Namespace) -> Iterator[MDDPMRequest]:
+    """The request with the guide at every factor and stop. InvalidRequest for a value that cannot be."""
+    assert isinstance(request, MDDPMRequest)
+    for factor in options.factors:
+        for stop in options.stops:
+            try:
+                guide = Guide(factor=factor, stop=stop)
+            except ValidationError as error:
+                raise InvalidRequest(f"factor {factor}, stop {stop:g}: {error.errors()[0]['msg']}") from error
+            yield request.model_copy(update={options.guide: guide, "variants": 1})
+
+
+def save(made: Synthesis, guide: Guide, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"n{guide.factor}-a{guide.stop:g}.nii.gz"
+    write_volume(made.volume(), path, made.provenance.note)
+    write_sidecar(made.provenance, path)
+
+
+def _captioned(panel: Panel, guide: Guide) -> Panel:
+    return Panel(
+        panel.hu, panel.spacing_mm, panel.window, f"n {guide.factor}, a {guide.stop:g}", badge="SYNTHETIC"
+    )
+
+
+def _rows(panels: list[Panel], columns: int) -> list[Panel]:
+    """The reference at the head of a row of its own."""
+    empty = [Panel(0 * panels[0].hu - 2000, panels[0].spacing_mm, panels[0].window)] * (columns - 1)
+    return [panels[0], *empty, *panels[1:]]
