@@ -15,9 +15,11 @@ from lesionbrush.request import SynthesisRequest, parse_request
 from lesionbrush.synthesize import NativeMean, RoiBatch
 from lesionbrush.systems.lesion_inpainting import (
     LEAST_SIGNAL,
+    NEXT_SIGNAL,
     LesionInpainting,
     first_timestep,
     in_tiles,
+    lesion_timesteps,
     mixed_seed,
     visited_timesteps,
 )
@@ -225,3 +227,69 @@ def test_a_model_is_left_ready_for_the_next_request(rois: RoiBatch) -> None:
     hu = model.sample(rois, SynthesisRequest(steps=1), [0], lambda done, total: None).hu
     assert np.isfinite(hu).all()
     assert isinstance(hu, np.ndarray)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_second_step_is_where_a_lesion_begins_to_show(name: str) -> None:
+    schedule = SCHEDULES[name]()
+    first, second, *rest = lesion_timesteps(schedule, 12).tolist()
+    assert first == first_timestep(schedule)
+    assert schedule.alpha(second) >= NEXT_SIGNAL > schedule.alpha(second + 1)
+    assert second > rest[0] > rest[-1] == 0
+    assert len(rest) == 10
+
+
+def test_one_step_and_every_step_are_as_for_other_models() -> None:
+    schedule = SCHEDULES["cosine"]()
+    levels = first_timestep(schedule) + 1
+    for steps in (1, levels):
+        assert torch.equal(lesion_timesteps(schedule, steps), visited_timesteps(schedule, steps))
+
+
+def test_lobes_and_spicules_are_drawn_into_the_mask_and_differ_by_seed(rois: RoiBatch) -> None:
+    model, wish = witness(), {"attributes": {"lobulation": 1, "spiculation": 1}}
+    request = parse_request({"steps": 3, "guidance_strength": 1, **wish})
+    made = model.sample(rois, request, (0, 1), lambda done, total: None)
+    masks = model.network.told[0][3][:, 2].numpy().reshape(2, *rois.mask.shape)
+    assert not np.array_equal(masks[0], rois.mask)
+    assert not np.array_equal(masks[0], masks[1])
+    assert made.drawn.shape == masks.shape
+    assert ((masks - rois.mask > 1e-6) <= (made.drawn > 0)).all()
+    assert not made.drawn[:, ~rois.editable].any()
+
+
+@pytest.mark.parametrize(
+    "wish", [{"draw_shape": False}, {"attributes": {"lesion": "none", "spiculation": 1}}, {"attributes": {}}]
+)
+def test_nothing_is_drawn_unless_asked_for(rois: RoiBatch, wish: dict) -> None:
+    model = witness()
+    request = parse_request({"steps": 3, "attributes": {"spiculation": 1}, **wish})
+    made = model.sample(rois, request, (0,), lambda done, total: None)
+    assert made.drawn is None
+    assert np.array_equal(model.network.told[0][3][:, 2].numpy(), rois.mask)
+
+
+@pytest.mark.parametrize(("grain", "expected"), [(None, 0.0), (1.0, 1.0)])
+def test_grain_may_have_a_temperature_of_its_own(
+    rois: RoiBatch, grain: float | None, expected: float
+) -> None:
+    """With all structure at temperature 0 the last noisy images hold the grain's noise, or none."""
+    card = tiny_card().model_copy(update={"temperature": 0.0, "grain_temperature": grain})
+    model = LesionInpainting(card, Witness(0.0), torch.device("cpu"))
+    sampled(rois, model, steps=12)
+    x, _, sigma, *_ = model.network.told[-2]
+    noise = x[0, 0][torch.from_numpy(rois.editable[0])] / sigma[0]
+    assert float(noise.std()) == pytest.approx(expected, abs=0.35)
+
+
+def test_the_card_may_narrow_the_mask_but_not_of_a_removal(rois: RoiBatch) -> None:
+    card = tiny_card().model_copy(update={"outline_mm": -0.25})
+    told = []
+    for lesion in ("present", "none"):
+        model = LesionInpainting(card, Witness(0.0), torch.device("cpu"))
+        sampled(rois, model, attributes={"lesion": lesion})
+        told.append(model.network.told[0][3][:, 2].numpy())
+    narrow, painted = told
+    assert np.array_equal(painted, rois.mask)
+    assert (narrow <= rois.mask + 1e-6).all()
+    assert 0.6 < narrow.sum() / rois.mask.sum() < 0.95

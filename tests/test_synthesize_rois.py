@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from core_fixtures import FakeModel, ball, gives_back, grid, made, make_ct, tiny_card
 from lesionbrush.errors import AmbiguousMask, EmptyMask, GeometryMismatch, NotACT
 from lesionbrush.roi import ramp
-from lesionbrush.synthesize import RoiBatch
+from lesionbrush.synthesize import RoiBatch, Sampled
 from lesionbrush.volume import Volume
 from volume_fixtures import moved
 
@@ -100,3 +102,20 @@ def test_of_several_labels_one_has_to_be_chosen(ct: Volume, mask: Volume) -> Non
 def test_a_ct_without_hu_is_refused(ct: Volume, mask: Volume) -> None:
     with pytest.raises(NotACT):
         made(ct.with_array(ct.array.clip(0)), mask)
+
+
+class Drawing(FakeModel):
+    """Says that all of its samples count in full, as far as they may."""
+
+    def sample(self, rois, *given, **named) -> Sampled:
+        found = super().sample(rois, *given, **named)
+        return replace(found, drawn=np.ones_like(found.hu))
+
+
+def test_what_a_model_draws_into_the_margin_counts_in_full_and_ends_with_it(ct: Volume, mask: Volume) -> None:
+    flat = Drawing(lambda rois: rois.reference_hu * 0 + 300.0, tiny_card(), [])
+    calm = ct.with_array(np.full(ct.shape, -800, np.int16))
+    synthetic = made(calm, mask, flat, margin_mm=4.0).volume().array
+    edit = ramp(mask.array > 0, ct.spacing_mm, 4.0) > 0
+    assert (synthetic[edit] == 300).all()
+    assert (synthetic[~edit] == -800).all()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from lesionbrush.diffusion import schedules
-from lesionbrush.diffusion.samplers import ddpm
+from lesionbrush.diffusion.samplers import Temperature, ddpm
 
 
-def first_step(temperature: float) -> torch.Tensor:
+def first_step(temperature: Temperature) -> torch.Tensor:
     """What one step makes of x = 2 where x_0 is known to be 0."""
     seen = []
     ddpm(
@@ -34,3 +34,10 @@ def test_it_scales_the_noise_of_a_step(temperature: float) -> None:
 def test_a_negative_one_is_refused() -> None:
     with pytest.raises(ValueError, match="-1"):
         first_step(-1)
+
+
+def test_it_may_depend_on_how_much_noise_is_left() -> None:
+    schedule, asked = schedules.cosine(100), []
+    found = first_step(lambda ratio: asked.append(ratio) or 0.5)
+    torch.testing.assert_close(found, first_step(0.5))
+    assert asked == [schedule.sigma(30) / schedule.alpha(30)]  # the step to the clean level draws nothing

@@ -210,18 +210,31 @@ class Lesions:
         return NativeMean(np.stack(counted), np.array(kept_hu))
 
     def compose(
-        self, grids: Sequence[RoiGrid], details: Sequence[np.ndarray], hu: np.ndarray
+        self,
+        grids: Sequence[RoiGrid],
+        details: Sequence[np.ndarray],
+        hu: np.ndarray,
+        drawn: np.ndarray | None = None,
     ) -> list[np.ndarray]:
-        """Per group: the edit box in int16 HU; from the CT at its edge to sample plus detail in the mask."""
-        groups = zip(self.edit_boxes, grids, details, hu, strict=True)
+        """Per group: the edit box in int16 HU; from the CT at its edge to sample plus detail in the mask.
+
+        hu: (L, Z, Y, X) on the ROIs; drawn: like it, 0..1, where a sample counts in full in the margin too.
+        """
+        drawn = np.zeros_like(hu) if drawn is None else drawn
+        groups = zip(self.edit_boxes, grids, details, hu, drawn, strict=True)
         return [
-            self._edited(box, from_roi(sample, grid, box, self.spacing_mm) + detail)
-            for box, grid, detail, sample in groups
+            self._edited(
+                box,
+                from_roi(sample, grid, box, self.spacing_mm) + detail,
+                from_roi(full, grid, box, self.spacing_mm),
+            )
+            for box, grid, detail, sample, full in groups
         ]
 
-    def _edited(self, box: Box, made: np.ndarray) -> np.ndarray:
+    def _edited(self, box: Box, made: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         native = self.view[box]
         weight = self.region.weight(box)
+        weight = np.where(weight > 0, np.maximum(weight, np.clip(drawn, 0, 1)), 0)
         low, high = min(INT16_HU[0], int(native.min())), max(INT16_HU[1], int(native.max()))
         hu = np.clip(np.rint(native + weight * (made - native)), low, high).astype(np.int16)
         return np.where(weight > 0, hu, native)

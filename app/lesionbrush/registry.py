@@ -20,6 +20,7 @@ from lesionbrush.inputs import InputName
 
 METADATA = Path("configs") / "metadata.json"
 WEIGHTS = Path("models") / "model.safetensors"
+_CHUNK = 1 << 20
 
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -79,6 +80,12 @@ class ModelCard(BaseModel):
     )
     inputs: tuple[InputName, ...] = Field((), description="volumes it takes beside CT and mask")
     temperature: float = Field(1.0, ge=0, description="on the noise that `ddpm` draws; below 1 is calmer")
+    grain_temperature: float | None = Field(
+        None, ge=0, description="the same where little noise is left and only grain is made; null: no other"
+    )
+    outline_mm: float = Field(
+        0.0, description="how much wider than painted the mask is made, so that lesions come out as painted"
+    )
     network: NetworkShape | DiffusionUNetShape
     attributes: tuple[str, ...] = ()
     weights_from: ModelName | None = Field(None, description="the model whose weights this one uses as well")
@@ -124,12 +131,22 @@ def load_card(folder: Path) -> ModelCard:
         ) from error
 
 
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Put a card into a model folder that has none yet."""
+    metadata = {"description": card.makes, "lesionbrush": json.loads(card.model_dump_json())}
+    text = json.dumps(metadata, indent=2, ensure_ascii=False)
+    (folder / METADATA).write_text(text + "\n", encoding="utf-8")
+
+
 def list_models(root: Path | None = None) -> list[InstalledModel]:
     """All installed models by name. WeightsError for a folder whose card is damaged."""
-    root = root or models_dir()
-    folders = sorted(path.parent.parent for path in root.glob(f"*/{METADATA.as_posix()}"))
-    # Folders with a dot are models on their way in or out.
-    return [InstalledModel(load_card(folder), folder) for folder in folders if folder.name[0] != "."]
+    return [InstalledModel(load_card(folder), folder) for folder in model_folders(root)]
+
+
+def model_folders(root: Path | None = None, part: Path = METADATA) -> list[Path]:
+    """The models' folders that hold `part`, by name. Those with a dot are on their way in or out."""
+    found = sorted(path.parent.parent for path in (root or models_dir()).glob(f"*/{part.as_posix()}"))
+    return [folder for folder in found if folder.name[0] != "."]
 
 
 def find_model(name: str, root: Path | None = None) -> InstalledModel:
@@ -143,8 +160,7 @@ def find_model(name: str, root: Path | None = None) -> InstalledModel:
 def verify_weights(model: InstalledModel) -> None:
     """WeightsError unless the weights are there and are the ones the card names."""
     try:
-        with model.weights.open("rb") as file:
-            found = hashlib.sha256(file.read()).hexdigest()
+        found = file_sha256(model.weights)
     except OSError as error:
         raise WeightsError(
             f"the weights of {model.card.name!r} are missing: restore its {WEIGHTS.name} from the repository"
@@ -154,3 +170,11 @@ def verify_weights(model: InstalledModel) -> None:
             f"the weights of {model.card.name!r} have SHA-256 {found[:12]}..., the card names "
             f"{model.card.weights_sha256[:12]}...: the file is damaged or another version; restore it"
         )
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

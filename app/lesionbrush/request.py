@@ -78,6 +78,11 @@ class SynthesisRequest(BaseRequest):
         description="how much attributes count; 1: as trained; null: 2 for ground glass, part-solid and "
         "calcified lesions, which are rare in the data, else 1; other than 0 and 1 takes twice the time",
     )
+    draw_shape: bool = Field(
+        True,
+        description="draw the lobulation and spiculation asked for into the mask; false: keep its outline, "
+        "which has them already, and only tell the model",
+    )
     attributes: Attributes = Attributes()
 
     @property

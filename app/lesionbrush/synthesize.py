@@ -59,11 +59,15 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Sampled:
-    """What came out of a model, on which device, and what the user should be told about it."""
+    """What came out of a model, on which device, and what the user should be told about it.
+
+    drawn: None, or like hu, 0..1: where the lesion reaches into the margin, and a sample counts in full.
+    """
 
     hu: np.ndarray
     device: str
     remarks: tuple[str, ...] = ()
+    drawn: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +131,8 @@ def synthesize(  # noqa: PLR0913, two of them only watch
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
-        boxes = [lesions.compose(grids, details, hu) for hu in sampled.hu]
+        drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
+        boxes = [lesions.compose(grids, details, *made) for made in zip(sampled.hu, drawn, strict=True)]
     record = Recorder(reference, inputs, lesions, model.card, request, sampled, clock)
     return [record.synthesis(k, seed, box) for k, (seed, box) in enumerate(zip(seeds, boxes, strict=True))]
 

@@ -108,6 +108,42 @@ def match_moments(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> 
     return changed
 
 
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """A wish for where a lesion ends. All (B, 1, *spatial), 0..1.
+
+    body: what level the lesion has is measured there; dense: to be at that level, and
+    carved at the background's, at most.
+    """
+
+    body: Tensor
+    dense: Tensor
+    carved: Tensor
+    background: float
+
+
+SHAPED_ABOVE_RATIO = 0.05
+"""Only above this sigma/alpha: what comes later, the network makes of it, grain above all."""
+
+
+def match_outline(denoise: Denoiser, wish: Outline, schedule: NoiseSchedule) -> Denoiser:
+    """Each estimate of x_0 changed so that the lesion has the wished outline: thin strands, creases.
+
+    A projection as in `match_moments`. Tissue that is denser than the lesion stays where it grows.
+    """
+    average = _average_over(wish.body)
+
+    def changed(x: Tensor, t: int) -> Tensor:
+        estimate = denoise(x, t)
+        if schedule.sigma(t) / schedule.alpha(t) < SHAPED_ABOVE_RATIO:
+            return estimate
+        dense = estimate.maximum(average(estimate).expand_as(estimate))
+        estimate = torch.lerp(estimate, dense, wish.dense)
+        return torch.lerp(estimate, estimate.clamp(max=wish.background), wish.carved)
+
+    return changed
+
+
 def _average_over(weights: Tensor) -> Callable[[Tensor], Tensor]:
     axes = tuple(range(1, weights.ndim))
     total = weights.sum(axes, keepdim=True).clamp(min=1e-6)

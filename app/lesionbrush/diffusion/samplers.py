@@ -29,6 +29,7 @@ class NoiseSource(Protocol):
 # one for the whole batch, one per batch item, or something that draws by itself
 Generators = torch.Generator | Sequence[torch.Generator] | NoiseSource
 Times = Tensor | Sequence[float]
+Temperature = float | Callable[[float], float]
 
 
 def draw_noise(
@@ -60,17 +61,17 @@ def ddpm(  # noqa: PLR0913, one more than the others
     *,
     generator: Generators,
     after_step: Sequence[Hook] = (),
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
 ) -> Tensor:
     """Ancestral sampling, posterior variance "fixed small" (Ho et al. 2020, arXiv:2006.11239, Eqs. 6, 7).
 
     The posterior q(x_s | x_t, x_0) is taken between neighbours of the list, whatever their distance.
     A list that also goes up (`repaint_timesteps`) noises x there (Lugmayr et al. 2022, arXiv:2201.09865).
     temperature: on the standard deviation of the noise drawn; below 1, samples are calmer and less diverse.
+    A function of sigma/alpha of the level that a step lands on, where it is not the same for all.
     ValueError when it is negative.
     """
-    if temperature < 0:
-        raise ValueError(f"temperature must be 0 or more, got {temperature}")
+    hotness = temperature if callable(temperature) else (lambda ratio: temperature)
     for step, t, s in _transitions(timesteps):
         a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
         if a_s < a_t:
@@ -82,7 +83,10 @@ def ddpm(  # noqa: PLR0913, one more than the others
             x = weight_0 * denoise(x, t) + weight_t * x
             variance = (1 - a_s) / (1 - a_t) * (1 - alpha)
         if variance > 0:
-            x = x + temperature * math.sqrt(variance) * draw_noise(x.shape, generator, x.device, x.dtype)
+            heat = hotness(schedule.sigma(s) / schedule.alpha(s))
+            if heat < 0:
+                raise ValueError(f"temperature must be 0 or more, got {heat}")
+            x = x + heat * math.sqrt(variance) * draw_noise(x.shape, generator, x.device, x.dtype)
         x = _apply(after_step, x, s, step)
     return x
 

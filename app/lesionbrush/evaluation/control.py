@@ -149,7 +149,7 @@ def _free(nodule: Nodule) -> bool:
 def _swept(bench: Bench, sweep: Sweep, chosen: Sequence[Nodule]) -> list[list[Patch]]:
     """Per nodule, per value."""
     return [
-        [nodule.patch(bench.maker.one(nodule, sweep.asked(value))) for value in sweep.values]
+        [nodule.patch(bench.maker.one(nodule, sweep.asked(value), draw_shape=True)) for value in sweep.values]
         for nodule in tqdm(chosen, desc=sweep.attribute, unit="mask")
     ]
 

@@ -98,7 +98,7 @@ def _grid(bench: Bench) -> Picture:
     crop, mask = nodule.case.crop, nodule.case.mask
     for name, asked in tqdm(GRID, desc="attribute grid", unit="row"):
         attributes = Attributes.model_validate(asked)
-        made = [crop.with_array(bench.maker.one(nodule, attributes, seed)) for seed in seeds]
+        made = [crop.with_array(bench.maker.one(nodule, attributes, seed, draw_shape=True)) for seed in seeds]
         panels += [_shown(ct, mask, LUNG, name) for ct in made] + [
             _shown(ct, mask, SOFT, name) for ct in made
         ]

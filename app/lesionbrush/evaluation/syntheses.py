@@ -43,9 +43,11 @@ class Maker:
             boxes, offset, seconds = file["boxes"], file["offset"], float(file["seconds"])
         return Made(tuple(_put(ct.array, box, offset) for box in boxes), seconds)
 
-    def one(self, nodule: Nodule, attributes: Attributes, seed: int = 0) -> np.ndarray:
-        """HU of the crop with the nodule made anew."""
-        request = SynthesisRequest(attributes=attributes, seed=seed)
+    def one(
+        self, nodule: Nodule, attributes: Attributes, seed: int = 0, *, draw_shape: bool = False
+    ) -> np.ndarray:
+        """HU of the crop with the nodule made anew; a real nodule's outline has its lobes already."""
+        request = SynthesisRequest(attributes=attributes, seed=seed, draw_shape=draw_shape)
         return self.make(nodule.case.crop, nodule.case.mask, request).arrays[0]
 
     def all(
@@ -77,15 +79,20 @@ class Maker:
         return digest.hexdigest()[:32]
 
 
+MAKING = (
+    "synthesize.py lesions.py roi.py boxes.py attributes.py request.py request_base.py hu.py",
+    "systems/lesion_inpainting.py systems/lesion_shape.py networks/lesion_unet.py",
+    "diffusion/samplers.py diffusion/guidance.py diffusion/denoisers.py diffusion/schedules.py",
+)
+"""The code that turns these weights into voxels."""
+
+
 @cache
 def code_digest() -> str:
-    """SHA-256 of the code that turns weights into voxels: other code, other syntheses."""
+    """SHA-256 of `MAKING`: other code, other syntheses."""
     root, digest = Path(lesionbrush.__file__).parent, hashlib.sha256()
-    files = [root / name for name in ("synthesize.py", "roi.py", "boxes.py", "attributes.py", "request.py")]
-    for package in ("systems", "diffusion", "networks"):
-        files += sorted((root / package).glob("*.py"))
-    for file in files:
-        digest.update(file.read_bytes())
+    for name in " ".join(MAKING).split():
+        digest.update((root / name).read_bytes())
     return digest.hexdigest()
 
 

@@ -36,7 +36,9 @@ def diversity(bench: Bench) -> Section:
     """Variants of one request against each other, and against the real nodule under the same mask."""
     chosen, apart, to_real, likeness, real_likeness = bench.spread(bench.plan.diversity_cases), [], [], [], []
     for nodule in tqdm(chosen, desc="seeds", unit="mask"):
-        request = SynthesisRequest(attributes=nodule.readers, variants=bench.plan.diversity_seeds, seed=100)
+        request = SynthesisRequest(
+            attributes=nodule.readers, variants=bench.plan.diversity_seeds, seed=100, draw_shape=False
+        )
         made = [nodule.patch(a) for a in bench.maker.make(nodule.case.crop, nodule.case.mask, request).arrays]
         pairs = [(a, b) for k, a in enumerate(made) for b in made[:k]]
         apart.append(mean(np.array([rms(a, b) for a, b in pairs])))

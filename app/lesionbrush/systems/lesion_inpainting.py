@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lesionbrush.attributes import as_input
 from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
-from lesionbrush.diffusion.guidance import Moments, keep_known, match_moments
+from lesionbrush.diffusion.guidance import Moments, Outline, keep_known, match_moments, match_outline
 from lesionbrush.diffusion.samplers import SAMPLERS, ddpm, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, timesteps
 from lesionbrush.errors import InvalidRequest, WeightsError
@@ -29,11 +29,16 @@ from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
+from lesionbrush.systems.lesion_shape import Drawn, Shape, drawn, moved
 
 LUNG_HU = -850.0
 TILE_OVERLAP = 0.25
 LEAST_SIGNAL = 0.02
 """Sampling starts where this much of the signal is left: below it, steps of even log-SNR do nothing."""
+NEXT_SIGNAL = 0.2
+"""In between, what is expected of one lesion hardly changes: its second step is here."""
+GRAIN_BELOW_RATIO = 0.4
+"""Less noise than this (sigma/alpha), and what is left to be made is grain."""
 
 
 class LesionInpainting:
@@ -73,8 +78,10 @@ class LesionInpainting:
         items = [(seed, k) for seed in seeds for k in range(lesions)]
         job = _Job(self, rois, request, items, _Watch(on_step, on_estimate))
         run = OutOfMemoryFallback(self.network, self.device).run(range(len(job.items)), job.sample)
-        unit = run.results.reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
-        return Sampled(self.window.from_unit(unit), device_name(run.device), run.remarks)
+        shape = (len(seeds), *rois.reference_hu.shape)
+        unit = run.results.reshape(shape).cpu().numpy()
+        dense = job.dense.reshape(shape) if job.dense.any() else None
+        return Sampled(self.window.from_unit(unit), device_name(run.device), run.remarks, dense)
 
 
 class _Watch(NamedTuple):
@@ -97,7 +104,11 @@ class _Job:
     ) -> None:
         self.model, self.rois, self.request, self.items, self.watch = model, rois, request, items, watch
         self.attributes = torch.from_numpy(as_input(request.attributes.vector(model.card.attributes)))
-        self.timesteps = visited_timesteps(model.schedule, request.steps)
+        self.timesteps = lesion_timesteps(model.schedule, request.steps)
+        self.painted = self._painted()
+        outlines = [self._drawn(seed, lesion) for seed, lesion in items]
+        self.masks = np.stack([outline.mask for outline in outlines])
+        self.dense = np.stack([outline.dense for outline in outlines])
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""
@@ -108,7 +119,7 @@ class _Job:
         generators = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
-        denoise = self._denoiser(self._conditions(image, editable, lesions), lesions)
+        denoise = self._denoiser(self._conditions(image, editable, part, lesions), part, lesions)
         if part[0] == 0:
             denoise = self._shown(denoise, image, editable)
         sampler = self._sampler()
@@ -116,20 +127,35 @@ class _Job:
         return x_0[:, 0]
 
     def _sampler(self) -> Callable[..., Tensor]:
-        name = self.request.sampler
-        return partial(ddpm, temperature=self.model.card.temperature) if name == "ddpm" else SAMPLERS[name]
+        if self.request.sampler != "ddpm":
+            return SAMPLERS[self.request.sampler]
+        card = self.model.card
+        grain = card.temperature if card.grain_temperature is None else card.grain_temperature
+        return partial(ddpm, temperature=lambda q: grain if q < GRAIN_BELOW_RATIO else card.temperature)
 
     def _tensor(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
         return torch.from_numpy(array[lesions].astype(np.float32))[:, None].to(device)
 
-    def _conditions(self, image: Tensor, editable: Tensor, lesions: list[int]) -> Tensor:
+    def _conditions(self, image: Tensor, editable: Tensor, part: Sequence[int], lesions: list[int]) -> Tensor:
         """(B, 3, Z, Y, X): visible context (0 where unknown), visibility, lesion mask."""
         visible = self._tensor(self.rois.inside, lesions, image.device) * (1 - editable)
-        return torch.cat(
-            (image * visible, visible, self._tensor(self.rois.mask, lesions, image.device)), dim=1
-        )
+        mask = self._tensor(self.masks, list(part), image.device)
+        return torch.cat((image * visible, visible, mask), dim=1)
 
-    def _denoiser(self, conditions: Tensor, lesions: list[int]) -> Denoiser:
+    def _painted(self) -> np.ndarray:
+        """(L, Z, Y, X): the masks, so much narrower or wider as the card says that lesions come out right."""
+        rois, by_mm = self.rois, self.model.card.outline_mm
+        if self.request.attributes.lesion == "none":
+            return rois.mask
+        return np.stack([moved(mask, rois.spacing_mm, by_mm) for mask in rois.mask])
+
+    def _drawn(self, seed: int, lesion: int) -> Drawn:
+        """What the network is to fill: the painted mask, with the lobes and spicules that were asked for."""
+        rois, rng = self.rois, np.random.default_rng((seed, lesion))
+        shape = drawn_shape(self.request)
+        return drawn(self.painted[lesion], rois.editable[lesion], rois.spacing_mm, shape, rng)
+
+    def _denoiser(self, conditions: Tensor, part: Sequence[int], lesions: list[int]) -> Denoiser:
         device = conditions.device
         given = self._conditional(conditions, self.attributes.to(device))
         only_lesion = torch.zeros_like(self.attributes)
@@ -137,7 +163,8 @@ class _Job:
         only_lesion[[0, half]] = self.attributes[[0, half]]
         open_ = self._conditional(conditions, only_lesion.to(device))
         guided = classifier_free(given, open_, self.request.guidance)
-        return self._with_moments(guided, lesions, device)
+        guided = self._with_moments(guided, lesions, device)
+        return self._with_outline(guided, part, lesions, device)
 
     def _with_moments(self, denoise: Denoiser, lesions: list[int], device: torch.device) -> Denoiser:
         """The mean and spread of HU that were asked for are met, not only hinted at."""
@@ -153,8 +180,23 @@ class _Job:
         if wish.heterogeneity_hu is not None:
             spread = 2 * wish.heterogeneity_hu / (window.hi_hu - window.lo_hu)
         region, counted = (self._tensor(array, lesions, device) for array in (rois.mask, native.counted))
-        background = float(unit(np.array(LUNG_HU)))
-        return match_moments(denoise, Moments(region, counted, mean, spread, background), self.model.schedule)
+        moments = Moments(region, counted, mean, spread, self._lung())
+        return match_moments(denoise, moments, self.model.schedule)
+
+    def _with_outline(
+        self, denoise: Denoiser, part: Sequence[int], lesions: list[int], device: torch.device
+    ) -> Denoiser:
+        """What was drawn into the mask is held in the image as well, or the network would smooth it away."""
+        masks, painted = self.masks[list(part)], self.painted[lesions]
+        if np.array_equal(masks, painted):
+            return denoise
+        arrays = (masks * painted, self.dense[list(part)], (painted - masks).clip(min=0))
+        body, dense, carved = (self._tensor(array, [*range(len(part))], device) for array in arrays)
+        outline = Outline(body, dense, carved, self._lung())
+        return match_outline(denoise, outline, self.model.schedule)
+
+    def _lung(self) -> float:
+        return float(self.model.window.to_unit(np.array(LUNG_HU)))
 
     def _conditional(self, conditions: Tensor, attributes: Tensor) -> Denoiser:
         model, schedule = self.model, self.model.schedule
@@ -197,6 +239,14 @@ class _Job:
         return hook
 
 
+def drawn_shape(request: SynthesisRequest) -> Shape:
+    """What is drawn into the mask for a request."""
+    wish = request.attributes
+    if wish.lesion == "none" or not request.draw_shape:
+        return Shape()
+    return Shape(wish.lobulation or 0.0, wish.spiculation or 0.0)
+
+
 def _shares(mask: np.ndarray) -> np.ndarray:
     """(L, Z, Y, X) weights of each lesion's voxels that sum to one."""
     return mask / mask.sum(axis=(1, 2, 3), keepdims=True)
@@ -223,9 +273,18 @@ def visited_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
     return timesteps(schedule, steps, t_start=start)
 
 
-def first_timestep(schedule: NoiseSchedule) -> int:
-    """The noisiest timestep whose signal amplitude is at least `LEAST_SIGNAL`."""
-    return int((schedule.alphas_bar.sqrt() >= LEAST_SIGNAL).sum()) - 1
+def lesion_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
+    """As `visited_timesteps`, but from the second on where `NEXT_SIGNAL` is left, if so many are wanted."""
+    every = visited_timesteps(schedule, steps)
+    after = first_timestep(schedule, NEXT_SIGNAL)
+    if not 1 < steps <= after + 2:
+        return every
+    return torch.cat((every[:1], timesteps(schedule, steps - 1, t_start=after)))
+
+
+def first_timestep(schedule: NoiseSchedule, signal: float = LEAST_SIGNAL) -> int:
+    """The noisiest timestep whose signal amplitude is at least `signal`."""
+    return int((schedule.alphas_bar.sqrt() >= signal).sum()) - 1
 
 
 def mixed_seed(seed: int, lesion: int) -> int:

@@ -123,7 +123,7 @@ def readers_attributes(row: dict[str, str]) -> Attributes:
 
 
 def _made(case: Case, attributes: Attributes, model: Model) -> np.ndarray:
-    request = SynthesisRequest(attributes=attributes)
+    request = SynthesisRequest(attributes=attributes, draw_shape=False)
     return synthesize(case.crop, case.mask, request, model)[0].volume().array
 
 
