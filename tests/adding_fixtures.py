@@ -7,15 +7,13 @@ from pathlib import Path
 import pytest
 from adding_kit import SMALL
 from lesionbrush.networks import published as networks
-from lesionbrush.networks.lung_ddpm import checkpoint_tensors, from_published
 from published_kit import TINY, checkpoint, random_tensors, save
 
 
 @pytest.fixture(autouse=True)
 def tiny_lung_ddpm(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the catalogue calls lung_ddpm is a tiny network of the same system."""
-    convert = lambda content: from_published(checkpoint_tensors(content), SMALL)  # noqa: E731
-    monkeypatch.setitem(networks.ARCHITECTURES, "lung_ddpm", convert)
+    monkeypatch.setitem(networks.ARCHITECTURES, "lung_ddpm", networks.Architecture(SMALL))
 
 
 @pytest.fixture(scope="session")

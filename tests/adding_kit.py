@@ -12,7 +12,7 @@ from lesionbrush.networks.lung_ddpm import LungDDPMConfig
 
 SMALL = LungDDPMConfig(2, (32, 64), (False, True))
 URL = "https://weights.example/tiny.pt"
-LUNG_DDPM = find_known("lung_ddpm")
+LUNG_DDPM = find_known("lung_ddpm_published")
 
 
 def order(source: object, **changes: Any) -> Order:

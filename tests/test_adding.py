@@ -29,7 +29,7 @@ from lesionbrush.published import (
     find_published,
     list_published,
 )
-from lesionbrush.registry import list_models
+from lesionbrush.registry import find_model
 from published_kit import TINY, checkpoint, random_tensors, save
 from safetensors.torch import load_file, save_file
 
@@ -43,11 +43,11 @@ class TestAdded:
         network.load_state_dict(load_file(model.weights), strict=True)
         wanted = from_published(random_tensors(TINY), SMALL)
         assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())
-        assert [path.name for path in root.iterdir()] == ["lung_ddpm"]
+        assert [path.name for path in root.iterdir()] == ["lung_ddpm_published"]
 
     def test_the_card_says_where_from_and_under_which_terms(self, weights: Path, root: Path) -> None:
         card = add(order(weights), ignore, root).card
-        assert find_published("lung_ddpm", root).card == card
+        assert find_published("lung_ddpm_published", root).card == card
         assert card.origin.source == "tiny.pt"
         assert card.origin.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
         assert card.origin.size_bytes == weights.stat().st_size
@@ -62,6 +62,7 @@ class TestAdded:
         assert "secret" not in (model.folder / PUBLISHED).read_text()
         assert told[-1] == (len(content), len(content))
         assert sorted(path.name for path in model.folder.rglob("*") if path.is_file()) == [
+            "metadata.json",
             "model.safetensors",
             "published.json",
         ]
@@ -71,10 +72,12 @@ class TestAdded:
         facts = {"sha256": digest, "size_bytes": weights.stat().st_size}
         assert add(order(weights, **facts), ignore, root).card.origin.sha256_expected
 
-    def test_it_is_no_infer_task_yet(self, weights: Path, root: Path) -> None:
+    def test_it_is_an_infer_task(self, weights: Path, root: Path) -> None:
         add(order(weights), ignore, root)
-        assert list_models(root) == []
-        assert [model.card.model.name for model in list_published(root)] == ["lung_ddpm"]
+        card = find_model("lung_ddpm_published", root).card
+        assert (card.system, card.scaling, card.timesteps) == ("lung_ddpm", "columns", 250)
+        assert card.weights_license == "unstated"
+        assert [model.card.model.name for model in list_published(root)] == ["lung_ddpm_published"]
 
 
 class TestTerms:
@@ -99,7 +102,7 @@ class TestTerms:
         before = add(order(weights), ignore, root).weights.stat().st_mtime_ns
         with pytest.raises(InvalidRequest, match="is there already"):
             add(order(weights), ignore, root)
-        assert find_published("lung_ddpm", root).weights.stat().st_mtime_ns == before
+        assert find_published("lung_ddpm_published", root).weights.stat().st_mtime_ns == before
 
 
 class TestFileRefused:
@@ -171,7 +174,7 @@ class TestFileRefused:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(adding, "_to_disk", full)
+        monkeypatch.setattr(adding, "sync_file", full)
         with pytest.raises(StorageFull, match="nothing was added"):
             add(order(weights), ignore, root)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def models(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def added(command: Command, models: Path, weights: Path) -> Outcome:
-    return command("models", "add", "lung_ddpm", "--from", weights, *UNSTATED)
+    return command("models", "add", "lung_ddpm_published", "--from", weights, *UNSTATED)
 
 
 class TestAdd:
@@ -39,14 +40,14 @@ class TestAdd:
     def test_the_terms_are_shown_before_they_are_accepted(
         self, command: Command, models: Path, weights: Path
     ) -> None:
-        outcome = command("models", "add", "lung_ddpm", "--from", weights)
+        outcome = command("models", "add", "lung_ddpm_published", "--from", weights)
         assert outcome.code == 2
         assert '--accept-licence "unstated"' in outcome.one_line
         assert "drive.google.com" in outcome.out
         assert [path.name for path in models.iterdir()] == ["tiny"]
 
     def test_without_a_source_it_says_where_the_weights_are(self, command: Command, models: Path) -> None:
-        outcome = command("models", "add", "lung_ddpm", *UNSTATED)
+        outcome = command("models", "add", "lung_ddpm_published", *UNSTATED)
         assert outcome.code == 2
         assert "Lung-DDPM-LIDC-IDRI-100000-steps.pt from https://drive.google.com" in outcome.one_line
 
@@ -59,56 +60,60 @@ class TestAdd:
         source = ("--from", weights, *UNSTATED)
         assert (
             "64 hexadecimal digits"
-            in command("models", "add", "lung_ddpm", *source, "--sha256", "1").one_line
+            in command("models", "add", "lung_ddpm_published", *source, "--sha256", "1").one_line
         )
-        outcome = command("models", "add", "lung_ddpm", *source, "--sha256", "A" * 64)
+        outcome = command("models", "add", "lung_ddpm_published", *source, "--sha256", "A" * 64)
         assert outcome.code == 2
         assert "another file, or damaged" in outcome.one_line
 
     def test_an_address_that_is_not_https(self, command: Command, models: Path) -> None:
-        outcome = command("models", "add", "lung_ddpm", "--from", "http://a.example/x", *UNSTATED)
+        outcome = command("models", "add", "lung_ddpm_published", "--from", "http://a.example/x", *UNSTATED)
         assert outcome.code == 2
         assert "https" in outcome.one_line
 
     def test_an_unknown_name(self, command: Command, models: Path) -> None:
         outcome = command("models", "add", "nobody")
         assert outcome.code == 2
-        assert "lung_ddpm_plus" in outcome.one_line
+        assert "lung_ddpm_plus_published" in outcome.one_line
 
 
 class TestAfterwards:
     def test_list(self, command: Command, added: Outcome) -> None:
-        ours, there, can, cannot = command("models", "list").out.split("\n\n")
-        assert ours.startswith("tiny: ")
-        assert there.startswith("Added:\n  lung_ddpm: ")
-        assert can.startswith("Can be added (models add NAME):\n  lung_ddpm_plus: ")
+        there, can, cannot = command("models", "list").out.split("\n\n")
+        assert there.startswith("lung_ddpm_published: ")
+        assert "\ntiny: " in there
+        assert can.startswith("Can be added (models add NAME):\n  lung_ddpm_plus_published: ")
         assert "(unstated)" in can
         assert "lefusion_lidc" in cannot
         assert "none of MONAI's" in cannot
 
     def test_show(self, command: Command, added: Outcome) -> None:
-        card = json.loads(command("models", "show", "lung_ddpm").out)
-        assert card["license_accepted"] == "unstated"
-        known = command("models", "show", "lung_ddpm_plus").out
-        assert "Not added." in known
-        assert '"schema"' not in command("models", "show", "tiny").out
+        shown = command("models", "show", "lung_ddpm_published").out
+        card, origin, parameters = re.split(r"\n\n(?:Added: |Parameters)", shown)
+        assert json.loads(card)["system"] == "lung_ddpm"
+        assert json.loads(origin)["license_accepted"] == "unstated"
+        assert "as_published" in parameters
+        assert "Not added." in command("models", "show", "lung_ddpm_plus_published").out
+        assert "Added" not in command("models", "show", "tiny").out
 
     def test_verify(self, command: Command, added: Outcome, models: Path) -> None:
         outcome = command("models", "verify")
         assert outcome.code == 0
         assert outcome.out.count("the weights are the ones") == 2
-        weights = models / "lung_ddpm" / "models" / "model.safetensors"
+        weights = models / "lung_ddpm_published" / "models" / "model.safetensors"
         weights.write_bytes(b"x")
-        outcome = command("models", "verify", "lung_ddpm")
+        outcome = command("models", "verify", "lung_ddpm_published")
         assert outcome.code == 1
         assert "damaged" in outcome.one_line
 
     def test_remove_needs_a_yes(self, command: Command, added: Outcome, models: Path) -> None:
-        outcome = command("models", "remove", "lung_ddpm")
+        outcome = command("models", "remove", "lung_ddpm_published")
         assert outcome.code == 2
         assert "--yes" in outcome.one_line
-        assert (models / "lung_ddpm").is_dir()
-        assert command("models", "remove", "lung_ddpm", "--yes").out.startswith("lung_ddpm: removed (")
+        assert (models / "lung_ddpm_published").is_dir()
+        assert command("models", "remove", "lung_ddpm_published", "--yes").out.startswith(
+            "lung_ddpm_published: removed ("
+        )
         assert [path.name for path in models.iterdir()] == ["tiny"]
 
     @pytest.mark.parametrize(("said", "code"), [("\n", 1), ("no\n", 1), ("y\n", 0), ("Yes\n", 0)])

@@ -21,9 +21,8 @@ from lesionbrush.published import (
     find_published,
     list_published,
     remove,
-    verify_published,
 )
-from lesionbrush.registry import list_models
+from lesionbrush.registry import find_model, list_models, verify_weights
 from pydantic import ValidationError
 
 pytest_plugins = "adding_fixtures"
@@ -35,32 +34,30 @@ class TestInstalled:
     def model(self, weights: Path, root: Path) -> PublishedModel:
         return add(order(weights), ignore, root)
 
-    def test_verified(self, model: PublishedModel) -> None:
-        verify_published(model)
+    def test_verified(self, model: PublishedModel, root: Path) -> None:
+        installed = find_model("lung_ddpm_published", root)
+        verify_weights(installed)
         content = bytearray(model.weights.read_bytes())
         content[-1] ^= 1
         model.weights.write_bytes(content)
         with pytest.raises(WeightsError, match="the file is damaged"):
-            verify_published(model)
-        model.weights.unlink()
-        with pytest.raises(WeightsError, match="are missing"):
-            verify_published(model)
+            verify_weights(installed)
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])
     def test_a_damaged_card_is_refused_and_can_be_removed(
         self, model: PublishedModel, root: Path, content: bytes
     ) -> None:
         (model.folder / PUBLISHED).write_bytes(content)
-        with pytest.raises(WeightsError, match=r"'lung_ddpm' has no valid configs/published\.json"):
+        with pytest.raises(WeightsError, match=r"'lung_ddpm_published' has no valid configs/published\.json"):
             list_published(root)
-        remove("lung_ddpm", root)
+        remove("lung_ddpm_published", root)
         assert list(root.iterdir()) == []
 
     def test_removed(self, model: PublishedModel, root: Path) -> None:
-        assert remove("lung_ddpm", root) > 100_000
+        assert remove("lung_ddpm_published", root) > 100_000
         assert list(root.iterdir()) == []
         with pytest.raises(UnknownModel):
-            find_published("lung_ddpm", root)
+            find_published("lung_ddpm_published", root)
 
     def test_a_link_is_removed_and_not_what_it_points_to(
         self, model: PublishedModel, root: Path, tmp_path: Path
@@ -68,11 +65,13 @@ class TestInstalled:
         elsewhere = tmp_path / "elsewhere"
         model.folder.rename(elsewhere)
         model.folder.symlink_to(elsewhere)
-        assert remove("lung_ddpm", root) == 0
+        assert remove("lung_ddpm_published", root) == 0
         assert list(root.iterdir()) == []
         assert (elsewhere / PUBLISHED).is_file()
 
-    @pytest.mark.parametrize("name", ["", ".", "..", "../models/lung_ddpm", "nobody", "lung_ddpm/configs"])
+    @pytest.mark.parametrize(
+        "name", ["", ".", "..", "../models/lung_ddpm_published", "nobody", "lung_ddpm_published/configs"]
+    )
     def test_what_is_no_model_is_not_removed(self, model: PublishedModel, root: Path, name: str) -> None:
         with pytest.raises(UnknownModel):
             remove(name, root)
@@ -111,7 +110,9 @@ class TestCatalogue:
             KnownModel.model_validate({**LUNG_DDPM.model_dump(), **change})
 
     def test_an_unknown_name(self) -> None:
-        with pytest.raises(UnknownModel, match="can be added are: lung_ddpm, lung_ddpm_plus"):
+        with pytest.raises(
+            UnknownModel, match="can be added are: lung_ddpm_published, lung_ddpm_plus_published"
+        ):
             find_known("nobody")
 
     def test_looking_needs_neither_torch_nor_a_network_library(self) -> None:

@@ -19,9 +19,11 @@ from urllib.request import OpenerDirector
 
 from lesionbrush.catalogue import KnownModel
 from lesionbrush.download import OnBytes, fetch, is_url, plain_url
+from lesionbrush.durable import sync_file
 from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull, WeightsError
-from lesionbrush.published import PUBLISHED, Origin, PublishedCard, PublishedModel, file_sha256
-from lesionbrush.registry import WEIGHTS, models_dir
+from lesionbrush.published import PUBLISHED, Origin, PublishedCard, PublishedModel
+from lesionbrush.published_cards import card_of
+from lesionbrush.registry import METADATA, WEIGHTS, file_sha256, models_dir, write_card
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,7 +171,7 @@ def _converted(known: KnownModel, checkpoint: Any) -> dict[str, Tensor]:
 
     from lesionbrush.networks.published import ARCHITECTURES
 
-    state = ARCHITECTURES[str(known.architecture)](checkpoint)
+    state = ARCHITECTURES[str(known.architecture)].converted(checkpoint)
     damaged = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
     if damaged:
         raise WeightsError(
@@ -182,25 +184,24 @@ def _converted(known: KnownModel, checkpoint: Any) -> dict[str, Tensor]:
 def _write(folder: Path, order: Order, origin: Origin, state: Mapping[str, Tensor]) -> PublishedCard:
     from safetensors.torch import save_file
 
-    for part in (WEIGHTS, PUBLISHED):
+    from lesionbrush.networks.published import ARCHITECTURES
+
+    parts = (WEIGHTS, PUBLISHED, METADATA)
+    for part in parts:
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
     save_file(dict(state), folder / WEIGHTS)
-    card = PublishedCard(
+    added = PublishedCard(
         model=order.known,
         origin=origin,
         license_accepted=str(order.license_accepted),
         added_on=date.today().isoformat(),
-        weights_sha256=file_sha256(folder / WEIGHTS),
     )
-    (folder / PUBLISHED).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for part in (WEIGHTS, PUBLISHED):
-        _to_disk(folder / part)
-    return card
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
+    (folder / PUBLISHED).write_text(added.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    config = ARCHITECTURES[str(order.known.architecture)].config
+    write_card(folder, card_of(order.known, config, file_sha256(folder / WEIGHTS)))
+    for part in parts:
+        sync_file(folder / part)
+    return added
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Published models we know of: where their weights are, under which terms, and whether they run here yet.
+"""Published models we know of: where their weights are, under which terms, and whether they run here.
 
 Facts from the models' own pages, as last looked at in November 2026. None of their weights are in this
 repository, and none are fetched unless a user adds a model. Imports no torch.
@@ -35,7 +35,7 @@ class KnownModel(BaseModel):
     architecture: Literal["lung_ddpm", "lung_ddpm_plus"] | None = Field(
         default=None, description="what its weights are checked against; None: cannot be added yet"
     )
-    reason: str = Field(description="why it does not run yet, or what it does not do")
+    reason: str = Field(description="why it does not run here, or what to know before using it")
 
     @model_validator(mode="after")
     def _unstated_is_said(self) -> KnownModel:
@@ -60,11 +60,14 @@ _UNSTATED_GPL = (
     "code has an MIT file but descends from Med-DDPM, which is GPL-3.0; none of it is in LesionBrush."
 )
 _OWN_NETWORK = "its network is none of MONAI's, and LesionBrush has no code for it yet"
-_TASK_TO_COME = "the weights load and are checked; the infer task that samples with them is still to come"
+_AS_TRAINED = (
+    "HU are scaled slab by slab, as in its training; which way round the publishers' files lie is nowhere "
+    "written, and was taken to be as SimpleITK stores a CT. The network is large: minutes to hours on a CPU"
+)
 
 CATALOGUE: tuple[KnownModel, ...] = (
     KnownModel(
-        name="lung_ddpm",
+        name="lung_ddpm_published",
         title="Lung-DDPM",
         makes="A whole chest CT at 128³ from a lung and nodule layout and a reference.",
         weights_license=UNSTATED,
@@ -74,10 +77,10 @@ CATALOGUE: tuple[KnownModel, ...] = (
         file="Lung-DDPM-LIDC-IDRI-100000-steps.pt",
         reference="Jiang et al. 2025, arXiv:2502.15204",
         architecture="lung_ddpm",
-        reason=_TASK_TO_COME,
+        reason=_AS_TRAINED,
     ),
     KnownModel(
-        name="lung_ddpm_plus",
+        name="lung_ddpm_plus_published",
         title="Lung-DDPM+",
         makes="A 64³ box of chest CT around a nodule mask.",
         weights_license=UNSTATED,
@@ -87,7 +90,7 @@ CATALOGUE: tuple[KnownModel, ...] = (
         file="checkpoints/best_model.pt",
         reference="Jiang et al. 2025, arXiv:2508.09327",
         architecture="lung_ddpm_plus",
-        reason=_TASK_TO_COME,
+        reason=_AS_TRAINED,
     ),
     KnownModel(
         name="nv_generate_ct",

@@ -1,13 +1,10 @@
-"""Published weights that a user has added: typed cards beside their safetensors. Imports no torch.
+"""Where published weights that a user has added came from. Imports no torch.
 
-A folder `models/<name>/` with `configs/published.json` and `models/model.safetensors`. Models of this project
-have `configs/metadata.json` instead (see `registry`), so that no infer task is
-offered for what has none yet.
+A folder `models/<name>/` like any other (see `registry`), with `configs/published.json` beside the card.
 """
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import shutil
 import stat
@@ -18,13 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lesionbrush.catalogue import KnownModel
 from lesionbrush.errors import InvalidRequest, UnknownModel, WeightsError
-from lesionbrush.registry import METADATA, WEIGHTS, models_dir
+from lesionbrush.registry import METADATA, WEIGHTS, model_folders, models_dir
 
 PUBLISHED = Path("configs") / "published.json"
-SHIPPED = frozenset({"lung_lesion"})
+SHIPPED = frozenset({"lung_lesion", "lung_ddpm", "lung_ddpm_plus", "mddpm", "mddpm_3d"})
 """Models of this repository: they are not ours to remove from a user's checkout."""
 _REMOVED = ".removed-"
-_CHUNK = 1 << 20
 
 
 class Origin(BaseModel):
@@ -47,7 +43,6 @@ class PublishedCard(BaseModel):
     origin: Origin
     license_accepted: str
     added_on: str = Field(description="a day, ISO 8601")
-    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of our safetensors")
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,7 @@ class PublishedModel:
 
 def list_published(root: Path | None = None) -> list[PublishedModel]:
     """All added models by name. WeightsError for a folder whose card is damaged."""
-    found = sorted((root or models_dir()).glob(f"*/{PUBLISHED.as_posix()}"))
-    folders = [path.parent.parent for path in found]
-    return [PublishedModel(_card(folder), folder) for folder in folders if not folder.name.startswith(".")]
+    return [PublishedModel(_card(folder), folder) for folder in model_folders(root, PUBLISHED)]
 
 
 def find_published(name: str, root: Path | None = None) -> PublishedModel:
@@ -75,30 +68,6 @@ def find_published(name: str, root: Path | None = None) -> PublishedModel:
     if Path(name).name != name or name.startswith(".") or not (folder / PUBLISHED).is_file():
         raise UnknownModel(f"no published model {name!r} has been added (see: run.py models list)")
     return PublishedModel(_card(folder), folder)
-
-
-def verify_published(model: PublishedModel) -> None:
-    """WeightsError unless the weights are there and are the ones that were added."""
-    name = model.card.model.name
-    try:
-        found = file_sha256(model.weights)
-    except OSError as error:
-        raise WeightsError(
-            f"the weights of {name!r} are missing: remove the model and add it again"
-        ) from error
-    if found != model.card.weights_sha256:
-        raise WeightsError(
-            f"the weights of {name!r} have SHA-256 {found[:12]}..., the card names "
-            f"{model.card.weights_sha256[:12]}...: the file is damaged; remove the model and add it again"
-        )
-
-
-def file_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_removable(name: str, root: Path | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""Time a request, phase by phase, on a large CT with one nodule of 20 mm; or put a server under load."""
+"""Time a request on a large CT, phase by phase; put a server under load; time published networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from LesionBrushLib.client import JobClient, Order, Upload
 
-from lesionbrush.cli import load
+from lesionbrush.cli import load, peers
 from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, OverHttp, OverJobs, Samples, Shape
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.machine import Machine, this_machine
@@ -30,7 +30,7 @@ LEAST_MEMORY_REQUESTS = 4
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", choices=("latency", "load"))
+    parser.add_argument("what", choices=("latency", "load", "peers"))
     parser.add_argument(
         "--shape", type=int, nargs=3, default=(512, 512, 300), metavar=("I", "J", "K"), help="512 512 300"
     )
@@ -43,6 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything measured")
     parser.add_argument("--cpu", action="store_true", help="leave the GPU alone")
     load.add_arguments(parser)
+    peers.add_arguments(parser)
     add_model_argument(parser)
     add_request_arguments(parser)
 
@@ -71,6 +72,8 @@ class Report:
 def run(options: Namespace) -> int:
     if options.what == "load":
         return load.run(options)
+    if options.what == "peers":
+        return peers.run(options)
     report = _empty_report(options)
     print(f"{report.machine}\n{_subject(report)}\n", flush=True)
     model = load_model(find_model(options.model), "cpu" if options.cpu else None)

@@ -9,9 +9,8 @@ from pathlib import Path
 from lesionbrush.catalogue import CATALOGUE
 from lesionbrush.cli.model_table import BEGIN, END, replaced, table
 from lesionbrush.cli.parameters import parameter_lines
-from lesionbrush.cli.published_models import add_actions, published_lines, show_published, verified
+from lesionbrush.cli.published_models import add_actions, published_lines, show_known, show_origin
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.published import PublishedModel, find_published, list_published
 from lesionbrush.registry import InstalledModel, find_model, list_models, verify_weights
 
 
@@ -48,35 +47,25 @@ def show_list(_: Namespace) -> int:
 
 
 def show_card(options: Namespace) -> int:
-    models = list_models()
-    if not any(model.card.name == options.name for model in models) and _is_published(options.name):
-        show_published(options.name)
-        return 0
-    card = find_model(options.name).card
-    print(card.model_dump_json(indent=2))
-    print("\nParameters, to be given as --param NAME=VALUE:")
-    for line in parameter_lines(card.system):
-        print(f"  {line}")
+    installed = any(model.card.name == options.name for model in list_models())
+    if installed or options.name not in {known.name for known in CATALOGUE}:
+        card = find_model(options.name).card
+        print(card.model_dump_json(indent=2))
+        show_origin(options.name)
+        print("\nParameters, to be given as --param NAME=VALUE:")
+        for line in parameter_lines(card.system):
+            print(f"  {line}")
+    else:
+        show_known(options.name)
     return 0
 
 
 def verify_all(options: Namespace) -> int:
     """1 if any weights are missing or are not the ones their card names."""
-    models, added = _chosen(options.name) if options.name else (list_models(), list_published())
-    if not models and not added:
+    models = [find_model(options.name)] if options.name else list_models()
+    if not models:
         raise InvalidRequest("no model is installed: there is nothing to verify")
-    return 0 if all([*map(_verified, models), *map(verified, added)]) else 1
-
-
-def _chosen(name: str) -> tuple[list[InstalledModel], list[PublishedModel]]:
-    if any(model.folder.name == name for model in list_published()):
-        return [], [find_published(name)]
-    return [find_model(name)], []
-
-
-def _is_published(name: str) -> bool:
-    known = {known.name for known in CATALOGUE}
-    return name in known or any(model.folder.name == name for model in list_published())
+    return 0 if all([_verified(model) for model in models]) else 1
 
 
 def _verified(model: InstalledModel) -> bool:

@@ -12,15 +12,8 @@ from tqdm import tqdm
 
 from lesionbrush.adding import Order, add, check_order
 from lesionbrush.catalogue import CATALOGUE, KnownModel, find_known
-from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.published import (
-    PublishedModel,
-    check_removable,
-    find_published,
-    list_published,
-    remove,
-    verify_published,
-)
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.published import check_removable, find_published, list_published, remove
 
 
 def add_actions(actions: Any) -> None:
@@ -70,7 +63,7 @@ def add_model(options: Namespace) -> int:
     with _ByteBar() as bar:
         model = add(order, bar)
     origin = model.card.origin
-    print(f"{known.name}: every tensor has its place; the weights are in the models folder")
+    print(f"{known.name}: every tensor has its place; a server that is started now offers it")
     compared = (
         "as expected" if origin.sha256_expected else "recorded; there was no known value to compare it with"
     )
@@ -92,14 +85,11 @@ def remove_model(options: Namespace) -> int:
 
 
 def published_lines() -> list[str]:
-    """What was added, what can be, and what cannot yet with the reason."""
-    added = list_published()
-    names = {model.card.model.name for model in added}
+    """What can be added, and what cannot yet with the reason."""
+    names = {model.card.model.name for model in list_published()}
     can = [known for known in CATALOGUE if known.addable and known.name not in names]
     cannot = [known for known in CATALOGUE if not known.addable]
-    lines = _section("Added:", [model.card.model for model in added])
-    lines += _section("Can be added (models add NAME):", can)
-    return lines + _section("Known, cannot be added yet:", cannot)
+    return _section("Can be added (models add NAME):", can) + _section("Known, cannot be added:", cannot)
 
 
 def _section(title: str, models: list[KnownModel]) -> list[str]:
@@ -109,24 +99,17 @@ def _section(title: str, models: list[KnownModel]) -> list[str]:
     return ["", title, *lines] if lines else []
 
 
-def show_published(name: str) -> None:
-    """The card of an added model, or what the catalogue knows. UnknownModel."""
+def show_origin(name: str) -> None:
+    """For an added model, where it came from."""
     if any(model.folder.name == name for model in list_published()):
-        print(find_published(name).card.model_dump_json(indent=2))
-        return
+        print(f"\nAdded: {find_published(name).card.model_dump_json(indent=2)}")
+
+
+def show_known(name: str) -> None:
+    """What the catalogue knows of a model that is not there. UnknownModel."""
     known = find_known(name)
     print(known.model_dump_json(indent=2, exclude_none=True))
     print(f"\nNot added. {known.terms()}\nNote: {known.reason}")
-
-
-def verified(model: PublishedModel) -> bool:
-    try:
-        verify_published(model)
-    except WeightsError as error:
-        print(error, file=sys.stderr)
-        return False
-    print(f"{model.card.model.name}: the weights are the ones that were added")
-    return True
 
 
 class _ByteBar:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -15,15 +16,16 @@ from lesionbrush.networks.lung_ddpm import (
     from_published,
 )
 
-Converter = Callable[[Any], Mapping[str, Tensor]]
-"""From what a published file holds to a state dict of ours; WeightsError says by name what does not fit."""
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of Lung-DDPM's kind, as published."""
+
+    config: LungDDPMConfig
+
+    def converted(self, checkpoint: Any) -> Mapping[str, Tensor]:
+        """From what a published file holds to a state dict of ours; WeightsError names what does not fit."""
+        return from_published(checkpoint_tensors(checkpoint), self.config)
 
 
-def _lung_ddpm(config: LungDDPMConfig) -> Converter:
-    return lambda checkpoint: from_published(checkpoint_tensors(checkpoint), config)
-
-
-ARCHITECTURES: dict[str, Converter] = {
-    "lung_ddpm": _lung_ddpm(LUNG_DDPM),
-    "lung_ddpm_plus": _lung_ddpm(LUNG_DDPM_PLUS),
-}
+ARCHITECTURES = {"lung_ddpm": Architecture(LUNG_DDPM), "lung_ddpm_plus": Architecture(LUNG_DDPM_PLUS)}

@@ -58,6 +58,8 @@ class Item:
 class LayoutDiffusion(ABC):
     """A trained network ready to fill ROIs from a semantic layout."""
 
+    labels: ClassVar[int]
+    """Channels of the layout."""
     at_once_on_cpu: ClassVar[int] = 8
 
     def __init__(self, card: ModelCard, network: LungDDPMUNet, device: torch.device) -> None:
@@ -72,7 +74,13 @@ class LayoutDiffusion(ABC):
     def load(cls, installed: InstalledModel, device: str | None = None) -> Self:
         """Read the weights. WeightsError when they do not fit the network of the card."""
         card = installed.card
-        network = LungDDPMUNet(network_config(card))
+        config = network_config(card)
+        if config.in_channels != 1 + cls.labels:
+            raise WeightsError(
+                f"the card of {card.name!r} gives its network {config.in_channels} channels, the system "
+                f"{card.system!r} has {1 + cls.labels}"
+            )
+        network = LungDDPMUNet(config)
         try:
             network.load_state_dict(load_file(installed.weights))
         except (RuntimeError, OSError, SafetensorError) as error:

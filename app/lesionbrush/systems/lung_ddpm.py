@@ -26,6 +26,7 @@ from lesionbrush.systems.lesion_inpainting import visited_timesteps
 class LungDDPM(LayoutDiffusion):
     """The whole field at once, so that a nodule fits its lungs."""
 
+    labels: ClassVar[int] = 2
     at_once_on_cpu: ClassVar[int] = 1
 
     def layout(self, rois: RoiBatch, lesion: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ around what may change, which takes one, and keeps the surroundings exactly.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from torch import Tensor
 
@@ -28,6 +30,8 @@ from lesionbrush.systems.lesion_inpainting import visited_timesteps
 
 class LungDDPMPlus(LayoutDiffusion):
     """One cube per lesion."""
+
+    labels: ClassVar[int] = 1
 
     def layout(self, rois: RoiBatch, lesion: int) -> tuple[np.ndarray, np.ndarray]:
         """Raises InvalidRequest for a layout without a nodule."""

@@ -1,0 +1,75 @@
+"""From a checkpoint in the published format to voxels: add, list, load, synthesize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from adding_kit import SMALL, ignore, order
+from core_fixtures import ball, box, make_ct
+from lesionbrush.adding import add
+from lesionbrush.catalogue import CATALOGUE, find_known
+from lesionbrush.inputs import NO_INPUTS, Inputs
+from lesionbrush.metrics import edit_region
+from lesionbrush.networks import published as networks
+from lesionbrush.networks.lung_ddpm import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig
+from lesionbrush.published_cards import card_of
+from lesionbrush.registry import find_model, list_models
+from lesionbrush.request import parse_request
+from lesionbrush.synthesize import synthesize
+from lesionbrush.systems import load_model
+from lesionbrush.systems.layout_diffusion import network_config
+from published_kit import TINY, Layout, checkpoint, random_tensors, save
+
+CT = make_ct()
+MASK = ball(CT, (20, 18, 15), 5)
+WIDE = box(CT, (4, 36), (4, 32), (4, 26))
+TINY_WHOLE = Layout(3, 32, (1, 2), 1)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Both published models, but for the width of their networks and the side of their cubes."""
+    cubes = {"lung_ddpm": {"roi_voxels": (16,)}, "lung_ddpm_plus": {"roi_voxels": (16,)}}
+    from lesionbrush import published_cards
+
+    for system, facts in cubes.items():
+        whole = {**published_cards._OF_SYSTEM[system], **facts}
+        monkeypatch.setitem(published_cards._OF_SYSTEM, system, whole)
+    tiny = {
+        "lung_ddpm": (LungDDPMConfig(3, (32, 64), (False, True)), TINY_WHOLE),
+        "lung_ddpm_plus": (SMALL, TINY),
+    }
+    for system, (config, layout) in tiny.items():
+        monkeypatch.setitem(networks.ARCHITECTURES, system, networks.Architecture(config))
+        file = save(checkpoint(random_tensors(layout)), tmp_path / f"{system}.pt")
+        add(order(file, known=find_known(f"{system}_published")), ignore, tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+@pytest.mark.parametrize("name", ["lung_ddpm_published", "lung_ddpm_plus_published"])
+def test_what_was_added_runs_and_changes_nothing_else(root: Path, name: str, as_published: bool) -> None:
+    assert name in [model.card.name for model in list_models(root)]
+    model = load_model(find_model(name, root), "cpu")
+    request = parse_request({"steps": 2, "as_published": as_published}, model.card.system)
+    inputs = Inputs(lungs=WIDE) if model.card.inputs else NO_INPUTS
+    made = synthesize(CT, MASK, request, model, inputs)[0]
+    changed = made.volume().array != CT.array
+    outside = ~edit_region(MASK.array > 0, CT.spacing_mm, 3.0)
+    assert not (changed & outside).any()
+    assert changed.any()
+    assert made.provenance.weights_license == "unstated"
+
+
+@pytest.mark.parametrize("config", [LUNG_DDPM, LUNG_DDPM_PLUS])
+def test_the_card_gives_back_the_published_network(config: LungDDPMConfig) -> None:
+    known = next(
+        k for k in CATALOGUE if k.architecture == ("lung_ddpm" if config is LUNG_DDPM else "lung_ddpm_plus")
+    )
+    card = card_of(known, config, "0" * 64)
+    assert network_config(card) == config
+    assert card.roi_voxels == ((128,) if config is LUNG_DDPM else (64,))
+    assert all(side % config.multiple == 0 for side in card.roi_voxels)
+    assert np.isclose(card.window_hu, (-1024, 3071)).all()

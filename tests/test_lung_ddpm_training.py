@@ -1,0 +1,210 @@
+"""Training of Lung-DDPM and Lung-DDPM+: what is drawn, what is scored, and what a run leaves."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli_kit import Command
+from lesionbrush.cli import train_lung_ddpm as cli
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.io import read_volume, write_volume
+from lesionbrush.networks.lung_ddpm import LungDDPMConfig
+from lesionbrush.training import lung_ddpm_data, lung_ddpm_sheets, lung_ddpm_volumes
+from lesionbrush.training.data import Pack
+from lesionbrush.training.lung_ddpm import LayoutBatch, LayoutConfig, LayoutTrainer
+from lesionbrush.training.lung_ddpm_data import NoduleBatches
+from lesionbrush.training.lung_ddpm_pack import Lungs, read_lungs, write_lungs
+from lesionbrush.training.lung_ddpm_volumes import OUTSIDE_WEIGHT, LungBatches
+from training_kit import SEEN, WINDOW
+
+pytest_plugins = ("training_fixtures", "cli_fixtures")
+TINY = LungDDPMConfig(2, (8, 16), (False, True), norm_groups=4)
+CPU = torch.device("cpu")
+
+
+def small_config(**changes) -> LayoutConfig:
+    return LayoutConfig(**{"network": TINY, "steps": 4, "warmup": 2, **changes})
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block a step, of 24 voxels."""
+    for module in (lung_ddpm_data, lung_ddpm_volumes):
+        monkeypatch.setattr(module, "SIDES", (24,))
+        monkeypatch.setattr(module, "SIDE_SHARES", (1.0,))
+        monkeypatch.setattr(module, "BATCH_SIZES", {24: 1})
+    monkeypatch.setattr(lung_ddpm_sheets, "STEPS", 2)
+
+
+class TestNodules:
+    def drawn(self, seen: Pack, seed: int = 0) -> LayoutBatch:
+        return NoduleBatches(seen, WINDOW, np.random.default_rng(seed)).draw()
+
+    def test_the_layout_is_plus_and_minus_one_and_what_is_unknown_is_not_scored(self, seen: Pack) -> None:
+        for seed in range(6):
+            batch = self.drawn(seen, seed)
+            assert batch.image.shape == batch.layout.shape == batch.scored.shape
+            assert set(batch.layout.unique().tolist()) <= {-1.0, 1.0}
+            assert set(batch.scored.unique().tolist()) <= {0.0, 1.0, lung_ddpm_data.NEAR_WEIGHT}
+            nodule = (batch.layout > 0) & (batch.scored > 0)
+            assert (batch.scored[nodule] == lung_ddpm_data.NEAR_WEIGHT).all()
+
+    def test_the_nodule_is_where_the_layout_says(self, seen: Pack) -> None:
+        means = []
+        for seed in range(6):
+            batch = self.drawn(seen, seed)
+            inside, outside = batch.layout > 0, (batch.layout < 0) & (batch.scored > 0)
+            if inside.any():
+                means.append(float(batch.image[inside].mean() - batch.image[outside].mean()))
+        assert min(means) > 0.2
+
+    def test_the_same_seed_draws_the_same(self, seen: Pack) -> None:
+        assert torch.equal(self.drawn(seen).image, self.drawn(seen).image)
+        assert not torch.equal(self.drawn(seen).image, self.drawn(seen, 1).image)
+
+
+def chest() -> Lungs:
+    """Soft tissue with a lung of -850 HU in it."""
+    image = np.full((120, 120, 120), 40, np.int16)
+    mask = np.zeros(image.shape, bool)
+    mask[10:110, 10:110, 10:110] = True
+    image[mask] = -850
+    centres = np.argwhere(mask[::7, ::7, ::7]) * 7
+    middle = ((centres > 40) & (centres < 80)).all(axis=1)
+    return Lungs(SEEN[0], image, mask, centres[middle].astype(np.int16))
+
+
+class TestLungs:
+    def block(self, seen: Pack, seed: int) -> tuple[np.ndarray, ...]:
+        return LungBatches(seen, [chest()], WINDOW, np.random.default_rng(seed)).block(32)
+
+    def test_lung_and_nodule_exclude_each_other(self, seen: Pack) -> None:
+        found = 0
+        for seed in range(6):
+            image, layout, scored, _ = self.block(seen, seed)
+            lung, nodule = layout > 0
+            assert image.shape == scored.shape == (1, 32, 32, 32)
+            assert not (lung & nodule).any()
+            outside = ~(lung | nodule) & (scored[0] > 0)
+            near = scored[0] == lung_ddpm_data.NEAR_WEIGHT
+            assert (near | (scored[0] == np.float32(OUTSIDE_WEIGHT)))[outside].all()
+            if nodule.any():
+                found += 1
+                assert image[0][nodule & near].mean() > image[0][lung & ~near].mean()
+        assert found >= 2
+
+    def test_beyond_the_ct_nothing_is_scored(self, seen: Pack) -> None:
+        batches = LungBatches(seen, [chest()], WINDOW, np.random.default_rng(0))
+        *_, scored, _ = batches.block(64)  # at 2 to 3 mm wider than the chest
+        assert (scored == 0).any()
+        assert (scored > 0).any()
+
+    def test_scans_without_lung_masks_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "chest_ct").mkdir()
+        with pytest.raises(InvalidRequest, match="no chest_ct with lung masks"):
+            write_lungs(tmp_path, tmp_path / "lungs.npz")
+
+    def test_the_pack_is_split_by_patient(self, folder: Path, tmp_path: Path) -> None:
+        write_lungs(with_lung_masks(folder), tmp_path / "lungs.npz")
+        assert [lungs.patient for lungs in read_lungs(tmp_path / "lungs.npz", validation=False)] == [SEEN[0]]
+        held_out = read_lungs(tmp_path / "lungs.npz", validation=True)
+        assert [lungs.patient for lungs in held_out] == ["LIDC-IDRI-0314"]
+        assert held_out[0].mask.all()
+        np.savez(tmp_path / "empty.npz", patients=np.array([], dtype=str))
+        with pytest.raises(InvalidRequest, match="no training chest"):
+            read_lungs(tmp_path / "empty.npz", validation=False)
+
+
+def with_lung_masks(folder: Path) -> Path:
+    for patient in (SEEN[0], "LIDC-IDRI-0314"):
+        ct = read_volume(folder / "chest_ct" / f"{patient}.nii.gz")
+        write_volume(
+            ct.with_array(np.ones(ct.shape, np.uint8)), folder / "chest_ct" / f"{patient}_lungs.nii.gz"
+        )
+    return folder
+
+
+def constant_batch() -> LayoutBatch:
+    rng = torch.Generator().manual_seed(0)
+    image = torch.rand(2, 1, 16, 16, 16, generator=rng) - 0.5
+    return LayoutBatch(image, torch.ones_like(image), torch.ones_like(image), torch.ones(2))
+
+
+class TestTrainer:
+    def test_the_loss_is_the_error_of_v_in_units_of_its_own_spread(self) -> None:
+        """Written down once more: with v always 0 it is the error of the best linear guess, over its size."""
+
+        class Silent(torch.nn.Module):
+            def forward(self, inputs: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+                return torch.zeros_like(inputs[:, :1])
+
+        trainer = LayoutTrainer(small_config(data_spread=0.3), CPU)
+        batch, rng = constant_batch(), torch.Generator().manual_seed(4)
+        loss = float(trainer.loss(Silent(), batch, torch.Generator().manual_seed(4)))
+        t = trainer.config.levels.draw(trainer.schedule, 2, rng)
+        noise = torch.randn(batch.image.shape, generator=rng)
+        wanted = []
+        for k in range(2):
+            a_bar = float(trainer.schedule.alphas_bar[t[k]])
+            alpha, sigma = math.sqrt(a_bar), math.sqrt(1 - a_bar)
+            x = alpha * batch.image[k] + sigma * noise[k]
+            total = alpha**2 * 0.3**2 + sigma**2
+            error = float(((alpha * 0.3**2 / total * x - batch.image[k]) ** 2).mean())
+            wanted.append(error * total / (sigma * 0.3) ** 2)
+        assert loss == pytest.approx(np.mean(wanted), rel=1e-4)
+
+    def test_steps_bring_the_loss_down(self) -> None:
+        """An image that its layout gives away: bright in the nodule, dark elsewhere."""
+        layout = -torch.ones(2, 1, 16, 16, 16)
+        layout[:, :, 4:12, 4:12, 4:12] = 1
+        batch = LayoutBatch(0.4 * layout, layout, torch.ones_like(layout), torch.ones(2))
+        trainer = LayoutTrainer(small_config(steps=40, learning_rate=3e-3), CPU)
+
+        def loss() -> float:
+            seeds = (torch.Generator().manual_seed(seed) for seed in range(4))
+            return float(np.mean([float(trainer.loss(trainer.network, batch, rng)) for rng in seeds]))
+
+        before = loss()
+        for _ in range(40):
+            trainer.step(batch)
+        assert loss() < 0.85 * before
+
+    def test_what_fits_of_another_network_is_taken_over(self) -> None:
+        """The first layer's channel for lung starts at zero, those for x and the nodule are kept."""
+        plus = LayoutTrainer(small_config(seed=1), CPU)
+        whole = LayoutTrainer(small_config(network=replace(TINY, in_channels=3)), CPU)
+        weights = plus.network.state_dict()
+        assert whole.start_from_similar(weights) == 1
+        first = whole.network.state_dict()["conv_in.conv.weight"]
+        assert torch.equal(first[:, [0, 2]], weights["conv_in.conv.weight"])
+        assert not first[:, 1].any()
+        wider = LayoutTrainer(small_config(network=replace(TINY, channels=(8, 24))), CPU)
+        assert 0 < wider.start_from_similar(weights) < 1
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("model", ["lung_ddpm_plus", "lung_ddpm"])
+def test_the_command_trains_and_goes_on(
+    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    channels = cli.CONFIGS[model].network.in_channels
+    tiny = small_config(network=replace(TINY, in_channels=channels), validate_every=2, validation_batches=1)
+    monkeypatch.setitem(cli.CONFIGS, model, tiny)
+    monkeypatch.setattr(cli, "VALIDATIONS_PER_SHEET", 2)
+    options = (model, "--data", with_lung_masks(folder), "--out", tmp_path, "--device", "cpu")
+    first = command("train", *options)
+    assert first.code == 0, first.err
+    assert [entry["step"] for entry in json.loads((tmp_path / "history.json").read_text())] == [2, 4]
+    assert (tmp_path / "samples-000004.png").is_file()
+    second = command("train", *options, "--steps", 5)
+    assert "going on from step 4 of 5" in second.out
+    assert (tmp_path / "checkpoint.pt").is_file()
+    refused = command("train", *options, "--steps", 0)
+    assert refused.code == 2
+    assert "--steps 0" in refused.one_line
