@@ -17,6 +17,7 @@ from lesionbrush.phantom import FIELD_MM, chest_phantom
 from lesionbrush.provenance import read_sidecar
 from lesionbrush.volume import Volume
 from LesionBrushLib.client import Result
+from lung_ddpm_kit import install_layout_model
 from PIL import Image
 from server_kit import make_ct, make_mask, make_model
 
@@ -156,6 +157,23 @@ def test_other_volumes_reach_a_real_server(command: Command, tmp_path: Path) -> 
         assert f"  {option}  {ABOUT[option[2:-5].replace('-', '_')]}" in outcome.out
     assert "--anatomy FILE" not in outcome.out
     assert str(tmp_path / "map.nii.gz") in outcome.out
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_chest")
+def test_lungs_change_over_a_real_server_and_nothing_else(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lungs are found here, to count, and there, to change them: in the same voxels."""
+    install_layout_model(tmp_path / "models", "lung_ddpm")
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path / "models"))
+    options = ("--param", "steps=2", "--param", "region=lungs")
+    outcome = command("demo", "--out", tmp_path / "out", "--model", "lung_ddpm", *options)
+    assert outcome.code == 0, outcome.out + outcome.err
+    record = read_sidecar(tmp_path / "out" / "synthetic_ct.nii.gz")
+    lungs = read_volume(tmp_path / "out" / "lungs_region.nii.gz").array > 0
+    assert record.voxels_changed > 0.3 * np.count_nonzero(lungs) > 1000
+    assert f"{record.voxels_changed:,} voxels changed inside the edit region, 0 outside" in outcome.out
 
 
 @pytest.mark.usefixtures("models")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -129,23 +129,31 @@ def _prepared(options: Namespace, request: BaseRequest, inputs: Inputs, phases: 
     what = "reading the mask" if options.mask else f"finding a place for a lesion of {options.lesion_mm:g} mm"
     with phases.phase(what):
         mask = _mask(options, request, reference)
-    card = find_model(options.model).card
-    require_fitting(inputs, reference, card)
-    lungs = None
-    if request.edits_lungs:
-        with phases.phase("finding the lungs, to know what may change"):
-            lungs = lungs_of(reference, inputs, request, card)
+    require_fitting(inputs, reference, find_model(options.model).card)
     sent = {name: _as_sent(getattr(options, name), out, name) for name in inputs.names()}
-    region = out / "lungs_region.nii.gz" if lungs else None
-    case = Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent, region)
-    require_none_of([case.ct, *sent.values()], [case.synthetic, *([region] if region else [])])
+    case = Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent)
+    require_none_of([case.ct, *sent.values()], [case.synthetic])
     made = {case.mask: mask}
     made |= {case.ct: reference} if case.ct != options.ct else {}
     made |= {path: getattr(inputs, name) for name, path in sent.items() if path != getattr(options, name)}
-    made |= {region: lungs.mask} if region and lungs else {}
     for path, volume in made.items():
         write_volume(volume, path)
-    return case
+    return _with_lungs(case, options.model, request, inputs, phases) if request.edits_lungs else case
+
+
+def _with_lungs(case: Case, model: str, request: BaseRequest, inputs: Inputs, phases: Phases) -> Case:
+    """The case with the lungs that may change, found in the file as the server finds them.
+
+    In the volume in memory a few voxels differ: the file has its spacing in fewer digits.
+    """
+    path = case.out / "lungs_region.nii.gz"
+    require_none_of([case.ct, *case.inputs.values()], [path])
+    with phases.phase("finding the lungs, to know what may change"):
+        lungs = lungs_of(require_ct(read_volume(case.ct)), inputs, request, find_model(model).card)
+    if lungs is None:
+        return case
+    write_volume(lungs.mask, path)
+    return replace(case, lungs=path)
 
 
 def _mask(options: Namespace, request: BaseRequest, reference: Volume) -> Volume:
