@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from lesionbrush.dicom import sorted_slices
 from lesionbrush.dicom_seg import read_seg
@@ -34,7 +35,8 @@ def write_label(seg: Path, ct: Path, slices: Path, label: Path) -> None:
     segments overlap or are no masks, and what reading and writing volumes raises.
     """
     named = ["SeriesInstanceUID", "SOPInstanceUID"]
-    headers = [pydicom.dcmread(one.filename, specific_tags=named) for one in sorted_slices(slices)]
+    files = [one.filename for one in sorted_slices(slices)]
+    headers: list[Dataset] = [pydicom.dcmread(file, specific_tags=named) for file in files]
     write_volume(read_seg(seg, read_volume(ct), headers), label)
 
 
