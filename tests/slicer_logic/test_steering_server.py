@@ -12,6 +12,7 @@ from LesionBrushLib.client import JobClient, Order, voxel_sha256
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.logic.steering import KNOWN
 from logic_kit import ball, chest, oblique, straight
+from lung_ddpm_kit import install_layout_model
 from mrml_kit import World, array_of, paint
 from server_kit import make_model, stop
 
@@ -26,6 +27,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     for name in ("studies", "scratch", "models"):
         (root / name).mkdir()
     make_model(root / "models", inputs=KNOWN)
+    install_layout_model(root / "models", "lung_ddpm")
     server = Process(root, root / "models")
     server.start()
     yield server
@@ -67,3 +69,26 @@ def test_tilted_scans_reach_the_server_voxel_by_voxel(
     changed = array_of(made.node) != array_of(ct)
     assert 0 < np.count_nonzero(changed & ball()) <= np.count_nonzero(ball())
     assert not changed[~ball(9 + 6)].any()
+
+
+def test_both_lungs_come_back_changed(world: World, logic: LesionBrushLogic, process: Process) -> None:
+    """A box around both lungs goes into the CT, and nothing but lungs and lesion is other than before."""
+    ct = world.volume(chest(), oblique())
+    chosen = logic.parameters
+    chosen.reference, chosen.model = ct, "lung_ddpm"
+    paint(world, logic.ensure_segmentation(), chosen.segment_id, ball(), ct)
+    lungs = ball(22) | ball(22, (-30.0, 0.0, 0.0))
+    chosen.lungs = segmentation(world, ct, lungs=lungs)
+    sent = logic.export(("lungs",))
+    params = {"steps": 2, "region": "lungs"}
+    outcome = JobClient(process.url, TOKEN).synthesize(
+        Order("lung_ddpm", sent.mask(), sent.reference(), params, sent.uploads())
+    )
+    made = logic.receive(outcome.boxes, outcome.provenances, ct, sent.lesion_ijk)
+    changed = array_of(made.node) != array_of(ct)
+    assert np.count_nonzero(changed) == outcome.provenances[0]["voxels_changed"]
+    assert np.count_nonzero(changed & lungs) > 0.5 * np.count_nonzero(lungs)
+    assert not changed[~(lungs | ball(9 + 3 + 1.5))].any()
+    assert outcome.boxes[0].array.size > 0.1 * changed.size
+    assert made.thumbnail(0).std() > 5
+    assert np.array_equal(array_of(ct), chest())
