@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,57 +12,19 @@ from dicom_kit import Case, make_case
 from lesionbrush.dicom_export import DicomCase
 from lesionbrush.dicom_seg import read_seg
 from lesionbrush.dicom_series import DicomOptions, Uids
-from lesionbrush.io import read_dicom_series, read_volume
+from lesionbrush.io import read_dicom_series
 from lesionbrush.server.archive import dicomweb_push
 from lesionbrush.server.archive.dicomweb import Archive
 from lesionbrush.server.archive.dicomweb_push import push
 from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
 from lesionbrush.server.errors import ArchiveRefused, ArchiveUnreachable, PushFailed, UnknownImage
-from lesionbrush.server.storage.accept import AcceptedCase
 from lesionbrush.server.storage.references import read_ct
-from lesionbrush.volume import Volume
-from orthanc_kit import Orthanc, orthanc
+from orthanc_fixtures import accepted, new_folder
+from orthanc_kit import Orthanc
 from pydicom.uid import RLELossless
 
+pytest_plugins = "orthanc_fixtures"
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module")
-def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    with orthanc(tmp_path_factory.mktemp("orthanc")) as running:
-        yield running
-
-
-@pytest.fixture
-def archive(pacs: Orthanc) -> Archive:
-    return Archive(pacs.address, pacs.environ)
-
-
-@pytest.fixture
-def case(tmp_path: Path, pacs: Orthanc) -> Case:
-    """A series that is in the archive, by STOW-RS."""
-    made = make_case(tmp_path / "in")
-    header = made.reference.slices[0]
-    study = pydicom.dcmread(header.filename).StudyInstanceUID
-    stored = Archive(pacs.address, pacs.environ)
-    assert stored.store(study, sorted((tmp_path / "in").iterdir())) == {}
-    return made
-
-
-@pytest.fixture
-def studies(archive: Archive, tmp_path: Path) -> DicomWebStudies:
-    return DicomWebStudies(archive, _folder(tmp_path, "cache"))
-
-
-def accepted(case: Case, key: str = "key", reference: str | None = None) -> AcceptedCase:
-    return AcceptedCase(
-        synthetic=case.synthetic,
-        mask=case.mask,
-        provenance=case.provenance,
-        reference_id=case.reference.series_uid if reference is None else reference,
-        user="tester",
-        key=key,
-    )
 
 
 def prepared(case: Case, key: str) -> DicomCase:
@@ -131,7 +91,7 @@ class TestFetching:
         paths = [Path(header.filename) for header in whole.reference.slices]
         pacs.put(iter(paths[:4]))
         clock = iter(np.arange(0, 1e6, 100.0))
-        studies = DicomWebStudies(archive, _folder(tmp_path, "cache"), clock=lambda: float(next(clock)))
+        studies = DicomWebStudies(archive, new_folder(tmp_path, "cache"), clock=lambda: float(next(clock)))
         assert read_ct(studies.fetch(whole.reference.series_uid)).shape[2] == 4
         pacs.put(iter(paths[4:]))
         assert read_ct(studies.fetch(whole.reference.series_uid)).shape[2] == 6
@@ -198,60 +158,6 @@ class TestAccepting:
         assert case.reference.series_uid in studies.get_unlabeled_images()
 
 
-class TestLabels:
-    def label(self, studies: DicomWebStudies, uid: str, tag: str = "final") -> Volume | None:
-        studies.fetch(uid)
-        studies.fetch_label(uid, tag)
-        path = studies.get_label_uri(uid, tag)
-        return read_volume(Path(path)) if path else None
-
-    def test_the_lesion_comes_back_on_the_grid_of_its_ct(self, case: Case, studies: DicomWebStudies) -> None:
-        uid = studies.take(accepted(case))
-        label = self.label(studies, uid)
-        assert label is not None
-        assert np.array_equal(label.array, case.mask.array)
-        assert np.allclose(label.affine, read_ct(studies.locate(uid)).affine)
-
-    def test_each_accepted_case_has_its_own(
-        self, case: Case, studies: DicomWebStudies, tmp_path: Path
-    ) -> None:
-        """Both are in the study of the original, whose series has none."""
-        first = studies.take(accepted(case))
-        half = case.mask.array.copy()
-        half[:, :, : half.shape[2] // 2] = 0
-        moved = replace(accepted(case, key="another"), mask=case.mask.with_array(half))
-        second = studies.take(moved)
-        for uid, wanted in ((first, case.mask.array), (second, half)):
-            label = self.label(studies, uid)
-            assert label is not None
-            assert np.array_equal(label.array, wanted)
-        assert self.label(studies, case.reference.series_uid) is None
-
-    def test_only_under_the_tag_of_what_is_done(self, case: Case, studies: DicomWebStudies) -> None:
-        uid = studies.take(accepted(case))
-        assert self.label(studies, uid, "original") is None
-        assert studies.get_label_info(uid, "final")["source"] == "DICOM SEG"
-
-    def test_one_that_was_fetched_serves_while_the_archive_is_away(
-        self, case: Case, studies: DicomWebStudies, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        uid = studies.take(accepted(case))
-        before = self.label(studies, uid)
-
-        def gone(*_: object) -> None:
-            raise ArchiveUnreachable("gone")
-
-        monkeypatch.setattr(studies.archive, "find_seg", gone)
-        after = self.label(studies, uid)
-        assert before is not None
-        assert after is not None
-        assert np.array_equal(before.array, after.array)
-        other = case.reference.series_uid
-        studies.fetch(other)
-        with pytest.raises(ArchiveUnreachable):
-            studies.fetch_label(other, "final")
-
-
 class TestFailures:
     def test_half_a_push_is_completed_by_the_next(
         self, case: Case, archive: Archive, pacs: Orthanc, tmp_path: Path, monkeypatch
@@ -270,12 +176,12 @@ class TestFailures:
         monkeypatch.setattr(Archive, "store", fails_at_the_third)
         whole = prepared(case, "half")
         with pytest.raises(PushFailed) as caught:
-            push(archive, whole, _folder(tmp_path, "one"))
+            push(archive, whole, new_folder(tmp_path, "one"))
         there = archive.instances(whole.series.study_uid, whole.series.series_uid)
         # Debian's Orthanc 1.10 offers no DELETE over DICOMweb: what had arrived is named, and stays.
         assert len(there) in (0, 2)
         assert ("2 of 7 instances are in the archive" in str(caught.value)) == (len(there) == 2)
-        push(archive, whole, _folder(tmp_path, "two"))
+        push(archive, whole, new_folder(tmp_path, "two"))
         assert len(calls) == 3 + 7 - len(there)
         assert len(archive.instances(whole.series.study_uid, whole.series.series_uid)) == 6
 
@@ -284,14 +190,14 @@ class TestFailures:
     ) -> None:
         monkeypatch.setattr(Archive, "store", lambda *_: {"1.2.3": 0xA700})
         with pytest.raises(PushFailed, match=r"refused 1 instances \(reason A700\)"):
-            push(archive, prepared(case, "no"), _folder(tmp_path, "one"))
+            push(archive, prepared(case, "no"), new_folder(tmp_path, "one"))
 
     def test_what_the_archive_loses_is_said(
         self, case: Case, archive: Archive, tmp_path: Path, monkeypatch
     ) -> None:
         monkeypatch.setattr(Archive, "store", lambda *_: {})
         with pytest.raises(PushFailed, match="does not have them"):
-            push(archive, prepared(case, "lost"), _folder(tmp_path, "one"))
+            push(archive, prepared(case, "lost"), new_folder(tmp_path, "one"))
 
     def test_wrong_credentials_are_named_and_not_told(
         self, pacs: Orthanc, case: Case, tmp_path: Path
@@ -301,7 +207,7 @@ class TestFailures:
         with pytest.raises(ArchiveRefused, match="LESIONBRUSH_DICOMWEB_USER") as caught:
             wrong.find_ct()
         assert "a-wrong-secret" not in str(caught.value)
-        studies = DicomWebStudies(wrong, _folder(tmp_path, "cache"))
+        studies = DicomWebStudies(wrong, new_folder(tmp_path, "cache"))
         with pytest.raises(ArchiveRefused):
             studies.fetch(case.reference.series_uid)
 
@@ -310,7 +216,9 @@ class TestFailures:
     ) -> None:
         clock = iter(np.arange(0, 1e6, 100.0))
         studies = DicomWebStudies(
-            Archive(pacs.address, pacs.environ), _folder(tmp_path, "cache"), clock=lambda: float(next(clock))
+            Archive(pacs.address, pacs.environ),
+            new_folder(tmp_path, "cache"),
+            clock=lambda: float(next(clock)),
         )
         path = studies.fetch(case.reference.series_uid)
         studies.archive = Archive("http://127.0.0.1:9/dicom-web", {})
@@ -321,8 +229,3 @@ class TestFailures:
     def test_an_address_that_is_no_dicomweb(self, pacs: Orthanc) -> None:
         with pytest.raises(ArchiveUnreachable, match="no DICOMweb"):
             Archive(f"{pacs.root}/app", pacs.environ).find_ct()
-
-
-def _folder(parent: Path, name: str) -> Path:
-    (parent / name).mkdir()
-    return parent / name
