@@ -13,7 +13,7 @@ from core_fixtures import ball, make_ct
 from lesionbrush.diffusion.guidance import low_pass
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.inputs import Inputs
-from lesionbrush.registry import find_model
+from lesionbrush.registry import find_model, verify_weights
 from lesionbrush.request_mddpm import Guide, MDDPMRequest
 from lesionbrush.synthesize import RoiBatch, synthesize
 from lesionbrush.systems import load_model
@@ -260,3 +260,21 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(WeightsError, match="do not fit"):
         load_model(find_model("mddpm", tmp_path), "cpu")
+
+
+class TestShipped:
+    @BOTH
+    def test_weights_card_and_papers_are_there(self, system: str) -> None:
+        installed = find_model(system)
+        verify_weights(installed)
+        assert installed.weights.stat().st_size < 40_000_000
+        assert (installed.folder / "LICENSE").is_file()
+        assert (installed.folder / "docs" / "README.md").is_file()
+        assert installed.card.inputs == ("anatomy", "pathology", "pathology_mask")
+
+    def test_the_3d_model_uses_the_weights_lung_lesion_has_now(self) -> None:
+        """Whoever exports lung_lesion anew has to look at mddpm_3d again, and name its weights in the card."""
+        ours, theirs = (find_model(name).card for name in ("mddpm_3d", "lung_lesion"))
+        assert ours.weights_from == "lung_lesion"
+        assert ours.weights_sha256 == theirs.weights_sha256
+        assert ours.network == theirs.network
