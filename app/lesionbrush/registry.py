@@ -84,7 +84,10 @@ class ModelCard(BaseModel):
         None, ge=0, description="the same where little noise is left and only grain is made; null: no other"
     )
     outline_mm: float = Field(
-        0.0, description="how much wider than painted the mask is made, so that lesions come out as painted"
+        0.0, description="how much wider than painted the mask of a small lesion is made, or narrower"
+    )
+    core_hu: tuple[float, float] | None = Field(
+        None, description="mean and standard deviation over solid lesions of the HU in their middle"
     )
     network: NetworkShape | DiffusionUNetShape
     attributes: tuple[str, ...] = ()

@@ -81,7 +81,7 @@ class Maker:
 
 MAKING = (
     "synthesize.py lesions.py roi.py boxes.py attributes.py request.py request_base.py hu.py",
-    "systems/lesion_inpainting.py systems/lesion_shape.py networks/lesion_unet.py",
+    "systems/lesion_inpainting.py systems/lesion_shape.py systems/lesion_density.py networks/lesion_unet.py",
     "diffusion/samplers.py diffusion/guidance.py diffusion/denoisers.py diffusion/schedules.py",
 )
 """The code that turns these weights into voxels."""

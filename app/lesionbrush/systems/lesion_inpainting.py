@@ -29,7 +29,8 @@ from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
-from lesionbrush.systems.lesion_shape import Drawn, Shape, drawn, moved
+from lesionbrush.systems.lesion_density import drawn_core, hold_core, is_left_open
+from lesionbrush.systems.lesion_shape import Drawn, drawn, drawn_shape, narrowed
 
 LUNG_HU = -850.0
 TILE_OVERLAP = 0.25
@@ -37,7 +38,7 @@ LEAST_SIGNAL = 0.02
 """Sampling starts where this much of the signal is left: below it, steps of even log-SNR do nothing."""
 NEXT_SIGNAL = 0.2
 """In between, what is expected of one lesion hardly changes: its second step is here."""
-GRAIN_BELOW_RATIO = 0.4
+GRAIN_BELOW_RATIO = 0.05
 """Less noise than this (sigma/alpha), and what is left to be made is grain."""
 
 
@@ -147,7 +148,7 @@ class _Job:
         rois, by_mm = self.rois, self.model.card.outline_mm
         if self.request.attributes.lesion == "none":
             return rois.mask
-        return np.stack([moved(mask, rois.spacing_mm, by_mm) for mask in rois.mask])
+        return np.stack([narrowed(mask, rois.spacing_mm, by_mm) for mask in rois.mask])
 
     def _drawn(self, seed: int, lesion: int) -> Drawn:
         """What the network is to fill: the painted mask, with the lobes and spicules that were asked for."""
@@ -163,8 +164,20 @@ class _Job:
         only_lesion[[0, half]] = self.attributes[[0, half]]
         open_ = self._conditional(conditions, only_lesion.to(device))
         guided = classifier_free(given, open_, self.request.guidance)
-        guided = self._with_moments(guided, lesions, device)
+        guided = self._with_moments(self._with_core(guided, part, device), lesions, device)
         return self._with_outline(guided, part, lesions, device)
+
+    def _with_core(self, denoise: Denoiser, part: Sequence[int], device: torch.device) -> Denoiser:
+        """The middle of a solid lesion is as dense as that of real ones, unless its density was asked for."""
+        core_hu, items = self.model.card.core_hu, [self.items[k] for k in part]
+        if core_hu is None or not is_left_open(self.request.attributes):
+            return denoise
+        masks = self.painted[[lesion for _, lesion in items]]
+        core = drawn_core(masks, self.rois.spacing_mm, core_hu, items)
+        region, counted = (self._tensor(a, [*range(len(part))], device) for a in (masks, core.weights))
+        mean = torch.from_numpy(self.model.window.to_unit(core.mean_hu))
+        wish = Moments(region, counted, mean, None, self._lung())
+        return hold_core(denoise, wish, self.model.schedule)
 
     def _with_moments(self, denoise: Denoiser, lesions: list[int], device: torch.device) -> Denoiser:
         """The mean and spread of HU that were asked for are met, not only hinted at."""
@@ -237,14 +250,6 @@ class _Job:
             return x
 
         return hook
-
-
-def drawn_shape(request: SynthesisRequest) -> Shape:
-    """What is drawn into the mask for a request."""
-    wish = request.attributes
-    if wish.lesion == "none" or not request.draw_shape:
-        return Shape()
-    return Shape(wish.lobulation or 0.0, wish.spiculation or 0.0)
 
 
 def _shares(mask: np.ndarray) -> np.ndarray:

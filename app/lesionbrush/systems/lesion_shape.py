@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from lesionbrush.request import SynthesisRequest
+
 CREASE_SHARE = 0.45
 """From the crest of a lobe to the crease beside it, as a share of the lesion's radius."""
 LEAST_LOBES, MOST_LOBES = 4, 9
 ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.3, 0.45, 3.0
 TILT = 0.35
 AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 60
+SMALL_RADIUS_MM = 4.0
 CLEAR_MM = 0.5
 """What is drawn ends this far inside the edit region."""
 
@@ -28,6 +31,14 @@ class Shape:
 
     lobulation: float = 0.0
     spiculation: float = 0.0
+
+
+def drawn_shape(request: SynthesisRequest) -> Shape:
+    """What is drawn into the mask for a request."""
+    wish = request.attributes
+    if wish.lesion == "none" or not request.draw_shape:
+        return Shape()
+    return Shape(wish.lobulation or 0.0, wish.spiculation or 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +110,15 @@ def moved(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.nda
     body = Body.of(coverage, np.ones(coverage.shape, bool), spacing_mm)
     change = body.covered(body.distance_mm - outwards_mm) - body.covered(body.distance_mm)
     return np.clip(coverage + change, 0, 1).astype(np.float32)
+
+
+def narrowed(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.ndarray:
+    """As `moved`, in full for lesions up to `SMALL_RADIUS_MM`, and less and less up to twice that radius.
+
+    A painted outline lies in the blurred rim, which is much of a small lesion: a network fills it too well.
+    """
+    radius_mm = float((3 * coverage.sum() / (4 * np.pi)) ** (1 / 3) * spacing_mm)
+    return moved(coverage, spacing_mm, outwards_mm * float(np.clip(2 - radius_mm / SMALL_RADIUS_MM, 0, 1)))
 
 
 def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndarray:
