@@ -39,18 +39,18 @@ class Inputs:
     def require_known_to(self, model: str, accepted: tuple[InputName, ...]) -> None:
         """InvalidRequest when there is one that the model does not take, or half of a pair."""
         require_accepted(model, list(self.names()), accepted)
-        if (self.pathology is None) != (self.pathology_mask is None):
-            raise InvalidRequest(
-                "pathology and pathology_mask belong together: send the other case's CT and its lesion mask"
-            )
 
 
 NO_INPUTS = Inputs()
 
 
 def require_accepted(model: str, names: list[str], accepted: tuple[InputName, ...]) -> None:
-    """InvalidRequest for a name that the model does not take."""
+    """InvalidRequest for a name that the model does not take, and for half of a pair."""
     for name in names:
         if name not in accepted:
             takes = ", ".join(accepted) or "none beside CT and mask"
             raise InvalidRequest(f"{name}: model {model!r} takes no such volume; it takes {takes}")
+    if ("pathology" in names) != ("pathology_mask" in names):
+        raise InvalidRequest(
+            "pathology and pathology_mask belong together: send the other case's CT and its lesion mask"
+        )
