@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from core_fixtures import ball, box, make_ct
-from lesionbrush.errors import GeometryMismatch, LesionBrushError, NoLungs, WeightsError
+from lesionbrush.errors import LesionBrushError, NoLungs, WeightsError
 from lesionbrush.inputs import NO_INPUTS, Inputs
 from lesionbrush.metrics import edit_region
 from lesionbrush.registry import InstalledModel, load_card
@@ -61,7 +61,7 @@ def test_a_seed_is_a_ct(system: str) -> None:
     ("lungs", "error"),
     [
         (CT.with_array(np.zeros(CT.shape, np.uint8)), NoLungs),
-        (Volume(WIDE.array[1:], WIDE.affine), GeometryMismatch),
+        (Volume(WIDE.array, CT.affine + np.array([[0, 0, 0, 1000.0], *np.zeros((3, 4))])), LesionBrushError),
     ],
 )
 def test_lungs_that_cannot_be_are_refused(lungs: Volume, error: type[LesionBrushError]) -> None:

@@ -20,6 +20,7 @@ from server_kit import STORED, edit_region, make_ct, make_mask
 
 pytestmark = pytest.mark.server
 LUNGS = (slice(6, 58), slice(6, 58), slice(4, 36))
+FAR_AWAY = make_ct().affine + np.array([[0, 0, 0, 1000.0], *np.zeros((3, 4))])
 BOTH = pytest.mark.parametrize("model", ["lung_ddpm", "lung_ddpm_plus"])
 
 
@@ -65,9 +66,10 @@ def made(server: Started, folder: Path, model: str, **params: Any) -> np.ndarray
 
 @BOTH
 def test_it_is_offered_with_its_own_parameters(server: Started, model: str) -> None:
-    found = requests.get(f"{server.url}/info/", timeout=60).json()["models"][model]
-    assert "as_published" in json.dumps(found)
-    assert ("region" in json.dumps(found)) == (model == "lung_ddpm")
+    config = requests.get(f"{server.url}/info/", timeout=60).json()["models"][model]["config"]
+    assert config["as_published"] is False
+    assert ("region" in config) == (model == "lung_ddpm")
+    assert ("start" in config) == (model == "lung_ddpm_plus")
 
 
 @pytest.mark.parametrize(
@@ -97,13 +99,13 @@ def test_outside_the_region_no_voxel_changes_and_a_seed_is_a_ct(
     ("model", "lung", "params", "reason"),
     [
         ("lung_ddpm", make_ct().with_array(np.zeros(make_ct().shape, np.uint8)), {}, "lungs"),
-        ("lung_ddpm", Volume(lungs().array[1:], lungs().affine), {}, "lungs"),
+        ("lung_ddpm", Volume(lungs().array, FAR_AWAY), {}, "lungs"),
         ("lung_ddpm_plus", lungs(), {}, "takes no such volume"),
         ("lung_ddpm", lungs(), {"region": "everything"}, "region"),
         ("lung_ddpm", lungs(), {"steps": 251}, "noise levels"),
         ("lung_ddpm_plus", None, {"attributes": {}}, "attributes: unknown parameter"),
     ],
-    ids=["empty lungs", "another grid", "not taken", "no such region", "too many steps", "unknown"],
+    ids=["empty lungs", "elsewhere", "not taken", "no such region", "too many steps", "unknown"],
 )
 def test_what_cannot_be_is_refused_with_a_reason(
     server: Started, tmp_path: Path, model: str, lung: Volume | None, params: dict[str, Any], reason: str
