@@ -124,7 +124,7 @@ def narrowed(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.
 def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndarray:
     """The surface moved out around random directions and in between them: bulges that meet in creases."""
     centre = np.array(ndimage.center_of_mass(body.coverage))
-    offset = np.stack(np.indices(body.coverage.shape), -1) - centre
+    offset = np.moveaxis(np.indices(body.coverage.shape), 0, -1) - centre
     directions = offset / np.maximum(np.linalg.norm(offset, axis=-1, keepdims=True), 1e-6)
     count = int(np.clip(round(LEAST_LOBES + body.radius_mm / 3), LEAST_LOBES, MOST_LOBES))
     nearest = (directions @ _spread_directions(count, rng).T).max(axis=-1)
@@ -153,7 +153,7 @@ def _swapped(body: Body, distance_mm: np.ndarray) -> np.ndarray:
 
 def _spicules(body: Body, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Coverage of thin strands that taper from the surface towards the edit border."""
-    places = np.stack(np.indices(body.coverage.shape), -1) * body.spacing_mm
+    places = np.moveaxis(np.indices(body.coverage.shape), 0, -1) * body.spacing_mm
     out = np.zeros_like(body.coverage)
     for root, tip in _axes(body, strength, rng):
         box = tuple(
