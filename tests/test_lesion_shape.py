@@ -77,7 +77,6 @@ def test_creases_deepen_with_lobulation() -> None:
     found = [np.mean([hollow(of(Shape(lobulation=s), seed).mask) for seed in range(3)]) for s in (0, 0.5, 1)]
     assert found[0] == pytest.approx(0, abs=0.005)
     assert found[0] + 0.005 < found[1] < found[2] - 0.02
-    assert found[2] > 0.05
 
 
 def test_spicules_grow_with_spiculation() -> None:

@@ -14,8 +14,9 @@ from scipy import ndimage
 
 from lesionbrush.request import SynthesisRequest
 
-CREASE_SHARE = 0.45
-"""From the crest of a lobe to the crease beside it, as a share of the lesion's radius."""
+CREASE_SHARE, ROOM_SHARE = 0.4, 1.2
+"""From the crest of a lobe to the crease beside it, at most: shares of the lesion's radius and of the room
+that there is around it, or the edit region would cut the lobes flat."""
 LEAST_LOBES, MOST_LOBES = 4, 9
 ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.3, 0.45, 3.0
 TILT = 0.35
@@ -130,7 +131,10 @@ def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndar
     nearest = (directions @ _spread_directions(count, rng).T).max(axis=-1)
     surface = np.abs(body.distance_mm) <= body.spacing_mm
     low, high = np.percentile(nearest[surface], [2, 98])
-    height_mm = strength * CREASE_SHARE * body.radius_mm * (nearest - high) / max(high - low, 1e-6)
+    depth_mm = min(
+        CREASE_SHARE * body.radius_mm, ROOM_SHARE * max(float(np.median(body.room_mm[surface])), 0)
+    )
+    height_mm = strength * depth_mm * (nearest - high) / max(high - low, 1e-6)
     moved = body.distance_mm - height_mm
     return _swapped(body, moved - _level(body, moved))
 
