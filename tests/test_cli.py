@@ -36,8 +36,21 @@ def test_wrong_options_are_refused_in_one_line(command: Command, arguments: tupl
 
 @pytest.mark.parametrize(
     "name",
-    ["demo", "serve", "synthesize", "montage", "models", "train", "evaluate", "bench", "export", "lungs"]
-    + ["anatomy", "variations"],
+    [
+        *(
+            "demo",
+            "serve",
+            "synthesize",
+            "montage",
+            "models",
+            "train",
+            "evaluate",
+            "bench",
+            "export",
+            "lungs",
+        ),
+        *("anatomy", "variations"),
+    ],
 )
 def test_every_command_explains_itself(command: Command, name: str) -> None:
     outcome = command(name, "--help")

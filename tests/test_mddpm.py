@@ -172,6 +172,14 @@ class TestWhatIsRefused:
         with pytest.raises(InvalidRequest, match=f"send the volume '{name}'"):
             sampled(guided_model(system), rois, **{name: Guide(factor=4, stop=0.25)})
 
+    def test_corrections_that_run_away(self) -> None:
+        """Three guides on the same bands, summed: the error doubles and changes its sign at every step."""
+        rois, model = guided_rois(anatomy=True), guided_model("mddpm_3d")
+        guides = {name: Guide(factor=1) for name in ("reference", "anatomy", "pathology")}
+        with pytest.raises(InvalidRequest, match="out of the range of CT: use shared_bands 'mean'"):
+            sampled(model, rois, steps=25, shared_bands="sum", **guides)
+        assert np.isfinite(sampled(model, rois, steps=25, **guides)).all()
+
     def test_more_steps_than_there_are_levels(self) -> None:
         with pytest.raises(InvalidRequest, match="noise levels"):
             sampled(guided_model("mddpm", timesteps=20), guided_rois(), steps=21)
@@ -273,7 +281,7 @@ class TestShipped:
         assert installed.card.inputs == ("anatomy", "pathology", "pathology_mask")
 
     def test_the_3d_model_uses_the_weights_lung_lesion_has_now(self) -> None:
-        """Whoever exports lung_lesion anew has to look at mddpm_3d again, and name its weights in the card."""
+        """Whoever exports lung_lesion anew has to look at mddpm_3d again, and name its weights there."""
         ours, theirs = (find_model(name).card for name in ("mddpm_3d", "lung_lesion"))
         assert ours.weights_from == "lung_lesion"
         assert ours.weights_sha256 == theirs.weights_sha256

@@ -39,7 +39,7 @@ class MDDPMRequest(BaseRequest):
         Guide(factor=2), description="follow the lesion of another case, when one is sent"
     )
     shared_bands: SharedBands = Field(
-        "sum",
-        description="structure that several guides hold: corrected once per guide, as published, or once in "
-        "all, towards their mean",
+        "mean",
+        description="structure that several guides hold: corrected once, towards their mean, or once per "
+        "guide as published, which overshoots with two guides and may run away with three",
     )

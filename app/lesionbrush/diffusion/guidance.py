@@ -174,7 +174,8 @@ def match_low_pass(
     """Multi-condition ILVR of mDDPM (Krishna et al. 2025, Algorithm 1, Eq. 9).
 
     x <- x + sum_s [low_pass_s(q(image_s)) - low_pass_s(x)], each image noised to the level of the new x.
-    Structure that several low passes let through is so corrected several times over, and overshoots.
+    Structure that k low passes let through is so corrected k times over: its error is multiplied by 1 - k at
+    every step, which overshoots with two, and may run away with three.
     shared: "mean" corrects it once, towards the mean of their images; for one image it is the same.
     UserWarning for more than `MOST_GUIDES` images: the paper found three to be the most that agree.
     """

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lesionbrush.diffusion.guidance import LowPassGuide, keep_known, match_low_pass
 from lesionbrush.diffusion.samplers import Generators, Hook, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.registry import ModelCard
 from lesionbrush.request_mddpm import MDDPMRequest, SharedBands
@@ -27,6 +28,8 @@ from lesionbrush.systems.lesion_inpainting import mixed_seed, visited_timesteps
 from lesionbrush.systems.watching import Watch
 
 GUIDE_TO_THE_END = -1.0
+MOST_UNIT = 2.0
+"""In [-1, 1] a sample is CT; a little beyond it is noise, which is cut off."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +83,18 @@ class GuidedDiffusion(ABC):
             range(len(items)), lambda part, device: job.sample(part, device, times)
         )
         unit = run.results.reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
+        require_calm(unit)
         remarks = (*run.remarks, *remarks_on(rois, request, images))
         return Sampled(self.window.from_unit(unit), device_name(run.device), remarks)
+
+
+def require_calm(unit: np.ndarray) -> None:
+    """InvalidRequest for a sample that left the range of CT: overshooting corrections may grow."""
+    if not np.abs(unit).max() <= MOST_UNIT:
+        raise InvalidRequest(
+            "the guides drove the sample out of the range of CT: use shared_bands 'mean', fewer guides, or "
+            "let them stop earlier"
+        )
 
 
 class Guidance(NamedTuple):
