@@ -73,7 +73,14 @@ class TestModelTable:
 
     def test_a_row(self, command: Command) -> None:
         row = command("models", "table").out.splitlines()[2]
-        assert row == "| `tiny` | noise where a lesion would be | mean error HU 1 | Apache-2.0 |"
+        assert row == (
+            "| [`tiny`](models/tiny/docs/README.md) | noise where a lesion would be | no | Apache-2.0 |"
+        )
+
+    def test_training_is_told_in_steps(self, command: Command, tmp_path: Path, monkeypatch) -> None:
+        make_model(tmp_path, trained={"steps": 13700, "hours": 3.9})
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+        assert "| 13,700 steps |" in command("models", "table").out
 
     def test_a_cell_cannot_break_the_table(self, command: Command, tmp_path: Path, monkeypatch) -> None:
         make_model(tmp_path, makes="one | two\nthree")

@@ -9,7 +9,7 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.registry import ModelCard
 
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
-HEADER = ("Model", "Makes", "Held-out patients", "Weights")
+HEADER = ("Model", "Makes", "Trained here", "Weights")
 
 
 def table(cards: Sequence[ModelCard]) -> str:
@@ -19,13 +19,14 @@ def table(cards: Sequence[ModelCard]) -> str:
 
 
 def _row(card: ModelCard) -> tuple[str, ...]:
-    cells = (f"`{card.name}`", card.makes, _figures(card.figures), card.weights_license)
+    name = f"[`{card.name}`](models/{card.name}/docs/README.md)"
+    cells = (name, card.makes, _training(card.trained), card.weights_license)
     return tuple(re.sub(r"\s+", " ", cell).replace("|", r"\|") for cell in cells)
 
 
-def _figures(figures: Mapping[str, float]) -> str:
-    named = (f"{name.replace('_', ' ').replace(' hu', ' HU')} {value:.3g}" for name, value in figures.items())
-    return "; ".join(named) or "not measured"
+def _training(trained: Mapping[str, float]) -> str:
+    steps = trained.get("steps")
+    return f"{steps:,.0f} steps" if steps else "no"
 
 
 def replaced(text: str, new: str, name: str) -> str:
