@@ -52,6 +52,8 @@ def run(options: Namespace) -> int:
         return 0
     if options.data is None:
         raise InvalidRequest("name the folder with the training data: --data DIR")
+    if options.steps is not None and options.steps < 1:
+        raise InvalidRequest(f"--steps {options.steps}: give the number of steps in all, 1 or more")
     pack = packed(options.data, out)
     if options.model in ELSEWHERE:
         import_module(f"lesionbrush.cli.{ELSEWHERE[options.model]}").run(options, pack, out)
@@ -61,14 +63,10 @@ def run(options: Namespace) -> int:
 
 
 def training_config(steps: int | None, seed: int) -> TrainingConfig:
-    """What `lung_lesion` is trained with. Raises InvalidRequest for fewer than one step."""
+    """What `lung_lesion` is trained with."""
     network = LesionUNetConfig(attributes=len(ATTRIBUTES))
     config = TrainingConfig(network=network, window=HUWindow(-1000.0, 1000.0), seed=seed)
-    if steps is None:
-        return config
-    if steps < 1:
-        raise InvalidRequest(f"--steps {steps}: give the number of steps in all, 1 or more")
-    return replace(config, steps=steps)
+    return config if steps is None else replace(config, steps=steps)
 
 
 def packed(data: Path, out: Path) -> Path:

@@ -48,8 +48,6 @@ def training_config(options: Namespace) -> SliceTrainingConfig:
     if wrong:
         raise InvalidRequest(f"--channels {wrong[0]}: widths must be multiples of {network.norm_groups}")
     steps = SliceTrainingConfig.steps if options.steps is None else options.steps
-    if steps < 1:
-        raise InvalidRequest(f"--steps {steps}: give the number of steps in all, 1 or more")
     return SliceTrainingConfig(
         network=network, steps=steps, seed=options.seed, schedule=options.schedule, sides=sides
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -31,10 +31,8 @@ from lesionbrush.systems.intensities import (
 from lesionbrush.systems.lesion_inpainting import in_tiles, mixed_seed
 from lesionbrush.systems.watching import Watch
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
 CLIP = (-1.0, 1.0)
+LayoutT = TypeVar("LayoutT", bound="LayoutDiffusion")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +69,7 @@ class LayoutDiffusion(ABC):
         self.schedule = SCHEDULES[card.schedule](card.timesteps)
 
     @classmethod
-    def load(cls, installed: InstalledModel, device: str | None = None) -> Self:
+    def load(cls: type[LayoutT], installed: InstalledModel, device: str | None = None) -> LayoutT:
         """Read the weights. WeightsError when they do not fit the network of the card."""
         card = installed.card
         config = network_config(card)
