@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 import lesionbrush
 from lesionbrush.evaluation.cases import Nodule
-from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.request import DEFAULT_SYSTEM, Attributes, SynthesisRequest, request_type
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.synthesize import Model, synthesize
 from lesionbrush.volume import Volume
 
@@ -34,7 +35,7 @@ class Maker:
         self.model, self.folder = model, folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def make(self, ct: Volume, mask: Volume, request: SynthesisRequest) -> Made:
+    def make(self, ct: Volume, mask: Volume, request: BaseRequest) -> Made:
         """Every variant of a request; see `synthesize` for what it raises."""
         path = self.folder / f"{self._key(ct, mask, request)}.npz"
         if not path.exists():
@@ -46,8 +47,14 @@ class Maker:
     def one(
         self, nodule: Nodule, attributes: Attributes, seed: int = 0, *, draw_shape: bool = False
     ) -> np.ndarray:
-        """HU of the crop with the nodule made anew; a real nodule's outline has its lobes already."""
-        request = SynthesisRequest(attributes=attributes, seed=seed, draw_shape=draw_shape)
+        """HU of the crop with the nodule made anew; a real nodule's outline has its lobes already.
+
+        A system that takes no attributes is asked for what it makes of the mask.
+        """
+        if (system := self.model.card.system) == DEFAULT_SYSTEM:
+            request: BaseRequest = SynthesisRequest(attributes=attributes, seed=seed, draw_shape=draw_shape)
+        else:
+            request = request_type(system)(seed=seed)
         return self.make(nodule.case.crop, nodule.case.mask, request).arrays[0]
 
     def all(
@@ -57,7 +64,7 @@ class Maker:
         pairs = tqdm(list(zip(nodules, attributes, strict=True)), desc=title, unit="lesion")
         return [self.one(nodule, asked) for nodule, asked in pairs]
 
-    def _ask(self, ct: Volume, mask: Volume, request: SynthesisRequest, path: Path) -> None:
+    def _ask(self, ct: Volume, mask: Volume, request: BaseRequest, path: Path) -> None:
         made = synthesize(ct, mask, request, self.model)
         seconds = sum(made[0].provenance.seconds.values()) / len(made)
         boxes, offset = np.stack([synthesis.box for synthesis in made]), np.array(made[0].offset)
@@ -65,7 +72,7 @@ class Maker:
         np.savez_compressed(draft, boxes=boxes, offset=offset, seconds=seconds)
         os.replace(draft, path)
 
-    def _key(self, ct: Volume, mask: Volume, request: SynthesisRequest) -> str:
+    def _key(self, ct: Volume, mask: Volume, request: BaseRequest) -> str:
         digest = hashlib.sha256()
         for part in (
             code_digest(),
@@ -82,7 +89,9 @@ class Maker:
 MAKING = (
     "synthesize.py lesions.py roi.py boxes.py attributes.py request.py request_base.py hu.py",
     "systems/lesion_inpainting.py systems/lesion_shape.py systems/lesion_density.py networks/lesion_unet.py",
+    "systems/lung_ddpm_plus.py systems/layout_diffusion.py systems/layout.py networks/lung_ddpm.py",
     "diffusion/samplers.py diffusion/guidance.py diffusion/denoisers.py diffusion/schedules.py",
+    "diffusion/anatomy.py diffusion/preconditioning.py",
 )
 """The code that turns these weights into voxels."""
 

@@ -1,0 +1,57 @@
+"""What a model is asked for in an evaluation, by its system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from core_fixtures import FakeModel, ball, make_ct, paints
+from lesionbrush.evaluation.cases import Nodule
+from lesionbrush.evaluation.syntheses import Maker
+from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.request_base import BaseRequest
+from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest
+from lesionbrush.synthesize import RoiBatch, Sampled
+from lesionbrush.training.evaluate import Case
+
+CT = make_ct()
+MASK = ball(CT, (20, 18, 15), 5)
+GROUND_GLASS = Attributes(texture="ground_glass")
+
+
+class Listening:
+    """A fake model that remembers its requests."""
+
+    def __init__(self, system: str) -> None:
+        self.fake: FakeModel = paints(0.0, system=system)
+        self.card = self.fake.card
+        self.requests: list[BaseRequest] = []
+
+    def sample(self, rois: RoiBatch, request: BaseRequest, seeds: Sequence[int], *watch: Any) -> Sampled:
+        self.requests.append(request)
+        return self.fake.sample(rois, request, seeds, *watch)
+
+
+def nodule() -> Nodule:
+    return Nodule(Case("n", CT, MASK, GROUND_GLASS), "LIDC-IDRI-0000", {})
+
+
+@pytest.mark.parametrize(
+    ("system", "request_"),
+    [
+        ("lesion_inpainting", SynthesisRequest(attributes=GROUND_GLASS, seed=3, draw_shape=False)),
+        ("lung_ddpm_plus", LungDDPMPlusRequest(seed=3)),
+    ],
+)
+def test_a_system_is_asked_in_its_own_words_and_once(
+    system: str, request_: BaseRequest, tmp_path: Path
+) -> None:
+    model = Listening(system)
+    maker = Maker(model, tmp_path)
+    first, again = (maker.one(nodule(), GROUND_GLASS, seed=3) for _ in range(2))
+    assert model.requests == [request_]
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, CT.array)
