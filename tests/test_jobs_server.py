@@ -63,15 +63,15 @@ def test_fifty_clients_at_once_get_what_each_gets_alone(server: Server, caller: 
     assert together(caller, alone) == []
 
 
-def test_others_are_answered_at_once_during_a_synthesis(server: Server, caller: Caller, place: str) -> None:
+def test_others_are_answered_at_once_during_a_synthesis(server: Server, place: str) -> None:
     until(lambda: bool(status(place)["step"]), 60)
-    with Probe(caller) as probe:
+    with Probe(server.url) as probe:
         time.sleep(3)
     assert status(place)["state"] == "running"
     during = Waits.of("during", probe.seconds)
     requests.delete(place, timeout=30)
     until(lambda: status(place)["state"] == "cancelled", 60)
-    with Probe(caller) as probe:
+    with Probe(server.url) as probe:
         time.sleep(2)
     rest = Waits.of("at rest", probe.seconds)
     print(rest, during, sep="\n")
