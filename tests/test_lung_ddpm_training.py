@@ -110,8 +110,8 @@ class TestLungs:
         with pytest.raises(InvalidRequest, match="no chest_ct with lung masks"):
             write_lungs(tmp_path, tmp_path / "lungs.npz")
 
-    def test_the_pack_is_split_by_patient(self, folder: Path, tmp_path: Path) -> None:
-        write_lungs(with_lung_masks(folder), tmp_path / "lungs.npz")
+    def test_the_pack_is_split_by_patient(self, training_folder: Path, tmp_path: Path) -> None:
+        write_lungs(with_lung_masks(training_folder), tmp_path / "lungs.npz")
         assert [lungs.patient for lungs in read_lungs(tmp_path / "lungs.npz", validation=False)] == [SEEN[0]]
         held_out = read_lungs(tmp_path / "lungs.npz", validation=True)
         assert [lungs.patient for lungs in held_out] == ["LIDC-IDRI-0314"]
@@ -191,13 +191,13 @@ class TestTrainer:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("model", ["lung_ddpm_plus", "lung_ddpm"])
 def test_the_command_trains_and_goes_on(
-    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+    command: Command, training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     channels = cli.CONFIGS[model].network.in_channels
     tiny = small_config(network=replace(TINY, in_channels=channels), validate_every=2, validation_batches=1)
     monkeypatch.setitem(cli.CONFIGS, model, tiny)
     monkeypatch.setattr(cli, "VALIDATIONS_PER_SHEET", 2)
-    options = (model, "--data", with_lung_masks(folder), "--out", tmp_path, "--device", "cpu")
+    options = (model, "--data", with_lung_masks(training_folder), "--out", tmp_path, "--device", "cpu")
     first = command("train", *options)
     assert first.code == 0, first.err
     assert [entry["step"] for entry in json.loads((tmp_path / "history.json").read_text())] == [2, 4]

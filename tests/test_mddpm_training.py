@@ -169,8 +169,8 @@ class TestRuns:
 
 
 @pytest.mark.slow
-def test_the_command_trains_goes_on_and_draws(folder: Path, tmp_path: Path, capsys) -> None:
-    command = ["train", "mddpm", "--data", str(folder), "--out", str(tmp_path), "--device", "cpu"]
+def test_the_command_trains_goes_on_and_draws(training_folder: Path, tmp_path: Path, capsys) -> None:
+    command = ["train", "mddpm", "--data", str(training_folder), "--out", str(tmp_path), "--device", "cpu"]
     command += ["--sides", "16", "--channels", "8", "16", "--steps"]
     assert main([*command, "2"]) == 0
     assert main([*command, "3"]) == 0
@@ -187,8 +187,10 @@ def test_the_command_trains_goes_on_and_draws(folder: Path, tmp_path: Path, caps
         (("--steps", "0"), "1 or more"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(options, said, path: Path, tmp_path: Path, capsys) -> None:
-    (tmp_path / "pack.npz").symlink_to(path)
+def test_sizes_that_do_not_fit_are_refused(
+    options, said, training_pack: Path, tmp_path: Path, capsys
+) -> None:
+    (tmp_path / "pack.npz").symlink_to(training_pack)
     command = ["train", "mddpm", "--data", str(tmp_path), "--out", str(tmp_path), *options]
     assert main(command) == 2
     assert said in capsys.readouterr().err

@@ -42,8 +42,8 @@ def test_the_split_is_the_one_the_model_was_trained_with() -> None:
     assert is_validation("LIDC-IDRI-0314")
 
 
-def test_no_patient_is_on_both_sides(seen: Pack, held_out: Pack, path: Path) -> None:
-    with np.load(path) as file:
+def test_no_patient_is_on_both_sides(seen: Pack, held_out: Pack, training_pack: Path) -> None:
+    with np.load(training_pack) as file:
         patients = {kind: file[f"{kind}_patients"] for kind in ("nodule", "host")}
     sides = [
         {str(p) for p in (*patients["nodule"][pack.nodules], *patients["host"][pack.hosts])}
@@ -53,10 +53,12 @@ def test_no_patient_is_on_both_sides(seen: Pack, held_out: Pack, path: Path) -> 
     assert sides[1] == {*HELD_OUT, "LIDC-IDRI-0314"}
 
 
-def test_the_pack_holds_what_was_read_and_healthy_lung(seen: Pack, held_out: Pack, path: Path) -> None:
+def test_the_pack_holds_what_was_read_and_healthy_lung(
+    seen: Pack, held_out: Pack, training_pack: Path
+) -> None:
     names = [pack.name(k) for pack in (seen, held_out) for k in pack.nodules]
     assert sorted(names) == sorted(f"{p}_R_{n}.nii.gz" for p in SEEN[:2] + HELD_OUT for n in (1, 2, 3))
-    with np.load(path) as file:
+    with np.load(training_pack) as file:
         hosts = sorted(file["host_names"])
     assert hosts == sorted([f"{SEEN[0]}.nii.gz", "LIDC-IDRI-0314.nii.gz", f"{SEEN[1]}_0.npz"])
 
@@ -72,18 +74,20 @@ def test_nodules_keep_their_size_and_hu_on_the_grid_of_the_model(seen: Pack) -> 
         assert seen.attributes(k)[6] == pytest.approx(image[mask > 127].mean() / 1000, abs=0.002)
 
 
-def test_the_order_in_which_a_nodule_is_stored_does_not_matter(tmp_path: Path, folder: Path) -> None:
+def test_the_order_in_which_a_nodule_is_stored_does_not_matter(tmp_path: Path, training_folder: Path) -> None:
     nodules = tmp_path / "lidc_nodules"
     for part in ("images", "masks"):
         (nodules / part).mkdir(parents=True)
-        for file in (folder / "lidc_nodules" / part).glob(f"{SEEN[0]}_R_1*"):
+        for file in (training_folder / "lidc_nodules" / part).glob(f"{SEEN[0]}_R_1*"):
             stored = read_volume(file)
             turn = np.diag([-1.0, -1, 1, 1])
             turn[:2, 3] = stored.shape[0] - 1, stored.shape[1] - 1
             write_volume(Volume(stored.array[::-1, ::-1], stored.affine @ turn), nodules / part / file.name)
-    (nodules / "attributes.csv").write_bytes((folder / "lidc_nodules" / "attributes.csv").read_bytes())
+    (nodules / "attributes.csv").write_bytes(
+        (training_folder / "lidc_nodules" / "attributes.csv").read_bytes()
+    )
     turned = next(iter(nodule_cases(tmp_path)))
-    original = next(iter(nodule_cases(folder)))
+    original = next(iter(nodule_cases(training_folder)))
     assert turned.name == original.name
     assert np.array_equal(turned.image, original.image)
     assert np.array_equal(turned.mask, original.mask)

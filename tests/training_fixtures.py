@@ -13,7 +13,7 @@ from training_kit import HELD_OUT, RADII_MM, SEEN, write_lung, write_nodule
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def training_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tmp_path_factory.mktemp("data")
     nodules = data / "lidc_nodules"
     for part in (nodules / "images", nodules / "masks", data / "chest_ct", data / "lidc_crops"):
@@ -40,17 +40,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def path(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def training_pack(training_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pack") / "deep" / "pack.npz"
-    write_pack(folder, path)
+    write_pack(training_folder, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def seen(path: Path) -> Pack:
-    return Pack(path, validation=False)
+def seen(training_pack: Path) -> Pack:
+    return Pack(training_pack, validation=False)
 
 
 @pytest.fixture(scope="module")
-def held_out(path: Path) -> Pack:
-    return Pack(path, validation=True)
+def held_out(training_pack: Path) -> Pack:
+    return Pack(training_pack, validation=True)
