@@ -48,6 +48,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "models"
 
 
+@pytest.mark.timeout(900)  # the whole published procedure
 @pytest.mark.parametrize("as_published", [False, True])
 @pytest.mark.parametrize("name", ["lung_ddpm_published", "lung_ddpm_plus_published"])
 def test_what_was_added_runs_and_changes_nothing_else(root: Path, name: str, as_published: bool) -> None:

@@ -71,6 +71,7 @@ def test_no_lesion_is_lung(model: Model, painted: tuple[Volume, Volume]) -> None
     assert core_hu(made(model, painted, lesion="none"), mask) < -700
 
 
+@pytest.mark.timeout(900)
 def test_held_out_patients_are_well_met(data_dir: Path, tmp_path: Path) -> None:
     """A few of the held-out nodules; the card has the figures over all of them."""
     assert all(is_validation(row["patient_id"]) for row in held_out(data_dir))
