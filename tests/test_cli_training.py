@@ -67,10 +67,10 @@ def tiny_training(monkeypatch) -> None:
 
     def tiny(steps: int | None, seed: int):
         network = LesionUNetConfig(len(ATTRIBUTES), channels=(8, 16, 16), blocks=1, head_channels=4)
-        return replace(chosen(steps, seed), network=network, validate_every=2, validation_batches=1)
+        fast = {"validate_every": 2, "validation_batches": 1, "validations_per_sheet": 2}
+        return replace(chosen(steps, seed), network=network, **fast)
 
     monkeypatch.setattr(train, "training_config", tiny)
-    monkeypatch.setattr(train, "VALIDATIONS_PER_SHEET", 2)
 
 
 @pytest.mark.usefixtures("tiny_training")

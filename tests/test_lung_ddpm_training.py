@@ -194,9 +194,9 @@ def test_the_command_trains_and_goes_on(
     command: Command, training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
     channels = cli.CONFIGS[model].network.in_channels
-    tiny = small_config(network=replace(TINY, in_channels=channels), validate_every=2, validation_batches=1)
+    fast = {"validate_every": 2, "validation_batches": 1, "validations_per_sheet": 2}
+    tiny = small_config(network=replace(TINY, in_channels=channels), **fast)
     monkeypatch.setitem(cli.CONFIGS, model, tiny)
-    monkeypatch.setattr(cli, "VALIDATIONS_PER_SHEET", 2)
     options = (model, "--data", with_lung_masks(training_folder), "--out", tmp_path, "--device", "cpu")
     first = command("train", *options)
     assert first.code == 0, first.err

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
 
 from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.cli import train_mddpm
+from lesionbrush.cli.training_runs import made_once, run_training
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNetConfig
-from lesionbrush.registry import find_model
 from lesionbrush.systems.devices import pick_device
-from lesionbrush.training.data import Batches, Pack, side_of_split
+from lesionbrush.training.data import Batches, side_of_split
 from lesionbrush.training.export import export
 from lesionbrush.training.pack import write_pack
 from lesionbrush.training.sheets import sample_sheet
@@ -28,7 +26,6 @@ from lesionbrush.training.train import Trainer, TrainingConfig
 ELSEWHERE = {"mddpm": "train_mddpm", "lung_ddpm": "train_lung_ddpm", "lung_ddpm_plus": "train_lung_ddpm"}
 """The modules beside this one that train other systems."""
 TRAINABLE = ("lung_lesion", *ELSEWHERE)
-VALIDATIONS_PER_SHEET = 4
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -70,44 +67,14 @@ def training_config(steps: int | None, seed: int) -> TrainingConfig:
 
 
 def packed(data: Path, out: Path) -> Path:
-    """The data, resampled, in one file that is made once per run."""
-    path = out / "pack.npz"
-    if not path.exists():
-        draft = out / "pack.draft.npz"  # half a pack must not pass for one
-        write_pack(data, draft)
-        os.replace(draft, path)
-    return path
+    """The data, resampled, in one file."""
+    return made_once(out / "pack.npz", partial(write_pack, data))
 
 
 def train(config: TrainingConfig, pack: Path, out: Path, options: Namespace) -> None:
     seen, held_out = (side_of_split(pack, validation=flag) for flag in (False, True))
-    trainer = TrainerWithSheets(config, pick_device(options.device), held_out)
-    if trainer.resume(out):
-        print(f"going on from step {trainer.progress.step} of {config.steps}")
-    elif options.start_from:
-        trainer.start_from(load_file(find_model(options.start_from).weights))
+    trainer = Trainer(config, pick_device(options.device))
+    trainer.sheet = partial(sample_sheet, trainer, held_out)
     batches = Batches(seen, config.window, trainer.numpy_rng)
     validation = Batches(held_out, config.window, np.random.default_rng(1))
-    limit_s = float("inf") if options.minutes is None else 60 * options.minutes
-    trainer.fit(batches, validation, out, stop_after_s=limit_s)
-    print(f"step {trainer.progress.step} of {config.steps}: {out / 'checkpoint.pt'}, {trainer.draw(out)}")
-
-
-class TrainerWithSheets(Trainer):
-    """Draws samples on held-out nodules every few validations; `draw` is for the end of the run."""
-
-    def __init__(self, config: TrainingConfig, device: torch.device, held_out: Pack) -> None:
-        super().__init__(config, device)
-        self.held_out = held_out
-
-    def save(self, folder: Path) -> None:
-        super().save(folder)
-        if len(self.progress.history) % VALIDATIONS_PER_SHEET == 0:
-            self.draw(folder)
-
-    def draw(self, folder: Path) -> Path:
-        """Write samples-<step>.png, unless this step has one."""
-        path = folder / f"samples-{self.progress.step:06d}.png"
-        if not path.exists():
-            sample_sheet(self, self.held_out, path)
-        return path
+    run_training(trainer, batches, validation, out, options)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from argparse import Namespace, _ArgumentGroup
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import load_file
 
+from lesionbrush.cli.training_runs import run_training
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.networks.ddpm_unet import DDPMUNetConfig
-from lesionbrush.registry import find_model
 from lesionbrush.systems.devices import pick_device
 from lesionbrush.training.data import side_of_split
 from lesionbrush.training.mddpm import SliceTrainer, SliceTrainingConfig
 from lesionbrush.training.mddpm_data import SIDES, SliceBatches
 from lesionbrush.training.mddpm_sheets import slice_sheet
-
-VALIDATIONS_PER_SHEET = 3
 
 
 def add_arguments(group: _ArgumentGroup) -> None:
@@ -56,15 +54,10 @@ def training_config(options: Namespace) -> SliceTrainingConfig:
 def run(options: Namespace, pack: Path, out: Path) -> None:
     """Train on the pack's training side, from the beginning or on from where `out` stands."""
     config = training_config(options)
-    trainer = TrainerWithSheets(config, pick_device(options.device))
-    if trainer.resume(out):
-        print(f"going on from step {trainer.progress.step} of {config.steps}")
-    elif options.start_from:
-        trainer.start_from(load_file(find_model(options.start_from).weights))
+    trainer = SliceTrainer(config, pick_device(options.device))
+    trainer.sheet = partial(slice_sheet, trainer)
     seen, held_out = (_batches(pack, config, trainer, validation=flag) for flag in (False, True))
-    limit_s = float("inf") if options.minutes is None else 60 * options.minutes
-    trainer.fit(seen, held_out, out, stop_after_s=limit_s)
-    print(f"step {trainer.progress.step} of {config.steps}: {out / 'checkpoint.pt'}, {trainer.draw(out)}")
+    run_training(trainer, seen, held_out, out, options)
 
 
 def _batches(
@@ -72,19 +65,3 @@ def _batches(
 ) -> SliceBatches:
     generator = np.random.default_rng(1) if validation else trainer.numpy_rng
     return SliceBatches(side_of_split(path, validation=validation), config.window, generator, config.sides)
-
-
-class TrainerWithSheets(SliceTrainer):
-    """Draws samples every few validations; `draw` is for the end of the run."""
-
-    def save(self, folder: Path) -> None:
-        super().save(folder)
-        if len(self.progress.history) % VALIDATIONS_PER_SHEET == 0:
-            self.draw(folder)
-
-    def draw(self, folder: Path) -> Path:
-        """Write samples-<step>.png, unless this step has one."""
-        path = folder / f"samples-{self.progress.step:06d}.png"
-        if not path.exists():
-            slice_sheet(self, path)
-        return path

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -44,6 +45,7 @@ class LoopConfig:
     ema_halflife_steps: float = 300.0
     validate_every: int = 500
     validation_batches: int = 12
+    validations_per_sheet: int = 4
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Loop(ABC, Generic[BatchT]):
         self.numpy_rng = np.random.default_rng(config.seed)
         self.rng = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
+        self.sheet: Callable[[Path], object] | None = None
+        """Draws samples into a PNG, every few validations and at the end."""
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -172,6 +176,16 @@ class Loop(ABC, Generic[BatchT]):
         os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
         (folder / "history.tmp").write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
         os.replace(folder / "history.tmp", folder / "history.json")
+        validations = len(self.progress.history)
+        if validations and validations % self.config.validations_per_sheet == 0:
+            self.draw(folder)
+
+    def draw(self, folder: Path) -> Path:
+        """Write samples-<step>.png, unless this step has one or there is no `sheet` to draw it."""
+        path = folder / f"samples-{self.progress.step:06d}.png"
+        if self.sheet is not None and not path.exists():
+            self.sheet(path)
+        return path
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
         """Begin with trained weights instead of random ones. RuntimeError when they do not fit."""
