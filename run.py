@@ -261,16 +261,17 @@ def run(command: Sequence[str], cwd: Path) -> int:
     """Run to the end and return the exit code, 128 + signal if a signal ended it.
 
     Ctrl-C reaches the child by itself (same terminal), so this only waits for it to close; a request to
-    terminate is passed on.
+    terminate is passed on. A handler that does nothing, for an exception within wait() would lose the exit
+    code of a child that has just ended.
     """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
     with subprocess.Popen(command, cwd=cwd, env=child_environment()) as child:
         signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-        while True:
-            try:
-                code = child.wait()
-            except KeyboardInterrupt:
-                continue
-            return code if code >= 0 else 128 - code
+        code = child.wait()
+    signal.signal(signal.SIGINT, before)
+    return code if code >= 0 else 128 - code
 
 
 def main(arguments: Sequence[str]) -> int:
