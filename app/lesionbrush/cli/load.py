@@ -172,8 +172,10 @@ def run(options: Namespace) -> int:
 
 
 def measure(caller: Caller, process: int, jobs: int, report: LoadReport) -> None:
-    """Alone, together, and again and again."""
-    caller.job(0)
+    """The first, alone, together, and again and again."""
+    with Probe(caller.url) as probe:
+        caller.job(0)
+    report.waits.append(Waits.of("the first job: loads the model", probe.seconds))
     with Probe(caller.url) as probe:
         time.sleep(2.0)
     report.waits.append(Waits.of("at rest", probe.seconds))

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from lesionbrush.errors import LesionBrushError
+from lesionbrush.server.collector import settle
 from lesionbrush.server.doors.gate import install
 from lesionbrush.server.doors.perimeter import Perimeter, require_bindable
 from lesionbrush.server.operation.health import Operation, add_operation
@@ -52,4 +53,5 @@ def open_doors(front: FastAPI, service: Service, studies: Path) -> Operation:
     install(front, Perimeter.of(settings), operation.visited)
     operation.close_on_signals()
     sys.setswitchinterval(SWITCH_S)
+    settle()
     return operation

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lesionbrush.registry import InstalledModel, find_model
+from lesionbrush.server.collector import settle
 from lesionbrush.synthesize import Model
 from lesionbrush.systems import load_model
 
@@ -46,6 +47,7 @@ class ModelPool:
             if warm is None or warm.model.card != installed.card:
                 del warm  # before the new one comes
                 warm = self._loaded(installed, device)
+                settle()
             if not warm.remarks:  # one that had to go elsewhere is tried here again next time
                 here[name] = warm
             while len(here) > 1 and sum(kept.size_bytes for kept in here.values()) > self.limit_bytes:
