@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_kit import MODEL
-
 from lesionbrush.server.collector import settle
 from lesionbrush.server.synthesis.models import ModelPool
+from server_kit import MODEL
 
 
 @pytest.fixture(autouse=True)
