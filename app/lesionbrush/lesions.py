@@ -45,7 +45,8 @@ class RoiBatch:
     """What a model is to fill: L lesions on equal grids, axes (z, y, x) to superior, anterior, right.
 
     reference_hu: (L, Z, Y, X) float32; mask: lesion coverage 0..1; editable: bool, where HU may change;
-    inside: bool, where the CT has data. The rest is None unless the model takes it, see `inputs`:
+    inside: bool, where the CT has data; reachable: bool, where spicules and lobes that a model draws may
+    change HU as well, None for no further than editable. The rest is None unless the model takes it, see `inputs`:
     lungs: coverage 0..1; anatomy_hu; pathology_hu and pathology_mask: the other case's CT and its lesion's
     coverage, moved so that the centres of the two lesions coincide.
     """
@@ -56,6 +57,7 @@ class RoiBatch:
     inside: np.ndarray
     native: NativeMean | None = None
     spacing_mm: float = 1.0
+    reachable: np.ndarray | None = None
     lungs: np.ndarray | None = None
     anatomy_hu: np.ndarray | None = None
     pathology_hu: np.ndarray | None = None
@@ -74,11 +76,12 @@ class Lungs:
 class Region:
     """What may change, in the (Z, Y, X) view of the CT: around the mask, and in the lungs if they are given.
 
-    mask: not 0 in the lesion; lungs: bool, or None.
+    mask: not 0 in the lesion; reach_mm: how far what is drawn may go, margin_mm or more; lungs: bool, or None.
     """
 
     mask: np.ndarray
     margin_mm: float
+    reach_mm: float
     spacing_mm: np.ndarray
     lungs: np.ndarray | None = None
 
@@ -89,9 +92,13 @@ class Region:
             return weight
         return np.maximum(weight, inner_ramp(self.lungs[box], self.spacing_mm, self.margin_mm))
 
+    def reached(self, box: Box) -> np.ndarray:
+        """bool on `box`: where drawn shapes may change the CT."""
+        return ramp(self.mask[box] > 0, self.spacing_mm, self.reach_mm) > 0
+
     def around(self, box: Box) -> Box:
         """The box of all that may change for the lesions in `box`."""
-        grown = dilated(box, self.margin_mm, self.spacing_mm, self.mask.shape)
+        grown = dilated(box, self.reach_mm, self.spacing_mm, self.mask.shape)
         return grown if self.lungs is None else hull([grown, bounding_box(self.lungs)])
 
 
@@ -112,11 +119,19 @@ class Lesions:
     field: Box | None = None
 
     @classmethod
-    def find(cls, reference: Volume, mask: Volume, margin_mm: float, lungs: Lungs | None = None) -> Lesions:
+    def find(
+        cls,
+        reference: Volume,
+        mask: Volume,
+        margin_mm: float,
+        lungs: Lungs | None = None,
+        reach_mm: float | None = None,
+    ) -> Lesions:
         """Connected components of the mask; those whose surroundings overlap share a box.
 
-        With lungs, all share one, around the lungs.
+        reach_mm: see `Region`; None for the margin. With lungs, all share one box, around the lungs.
         """
+        reach_mm = margin_mm if reach_mm is None else reach_mm
         turned = Orientation.of(reference.affine)
         view, lesion = turned.view(reference.array), turned.view(mask.array)
         spacing = turned.spacing_mm(reference.spacing_mm)
@@ -125,12 +140,12 @@ class Lesions:
         if lungs is None:
             labels, _ = ndimage.label(lesion[whole], structure=np.ones((3, 3, 3)))
             found = [shifted(box, whole) for box in ndimage.find_objects(labels)]
-            boxes = merged(found, lambda box: dilated(box, margin_mm + CONTEXT_MM / 2, spacing, view.shape))
+            boxes = merged(found, lambda box: dilated(box, reach_mm + CONTEXT_MM / 2, spacing, view.shape))
         else:
             inside = turned.view(lungs.mask.array) > 0
             field = hull([whole, bounding_box(inside)])
             editable = inside if lungs.editable else None
-        region = Region(lesion, margin_mm, spacing, editable)
+        region = Region(lesion, margin_mm, reach_mm, spacing, editable)
         edits = [region.around(box) for box in boxes]
         return cls(view, spacing, lesion, boxes, edits, region, turned, field)
 
@@ -152,8 +167,8 @@ class Lesions:
         return RoiGrid.around(self._centre_mm(self.field), [side] * 3, spacing_mm)
 
     def _need(self, box: Box, spacing_mm: float) -> np.ndarray:
-        margin_mm = self.region.margin_mm
-        return np.ceil((self._extent_mm(box) + 2 * (margin_mm + CONTEXT_MM)) / spacing_mm).astype(int)
+        around_mm = self.region.reach_mm + CONTEXT_MM
+        return np.ceil((self._extent_mm(box) + 2 * around_mm) / spacing_mm).astype(int)
 
     def _extent_mm(self, box: Box) -> np.ndarray:
         return np.array([part.stop - part.start for part in box]) * self.spacing_mm
@@ -185,16 +200,14 @@ class Lesions:
     ) -> RoiBatch:
         """What the model is to fill, and what its HU will come to."""
         coverage = self.covered(self.mask, grids)
-        weights = [
-            ramp(c >= 0.5 * c.max(), g.spacing_mm, self.region.margin_mm)
-            for c, g in zip(coverage, grids, strict=True)
-        ]
-        editable = (np.stack(weights) > 0) | (coverage > 0)  # also what is thinner than half a ROI voxel
+        editable, reachable = (
+            _near(coverage, grids[0].spacing_mm, mm) for mm in (self.region.margin_mm, self.region.reach_mm)
+        )
         if self.region.lungs is not None:
             editable |= self.covered(self.region.lungs, grids) > 0.5
         inside = np.stack([inside_volume(grid, self.view.shape, self.spacing_mm) for grid in grids])
         native = self._native_mean(grids, details)
-        return RoiBatch(reference_hu, coverage, editable, inside, native, grids[0].spacing_mm)
+        return RoiBatch(reference_hu, coverage, editable, inside, native, grids[0].spacing_mm, reachable)
 
     def covered(self, mask: np.ndarray, grids: Sequence[RoiGrid]) -> np.ndarray:
         """(L, Z, Y, X) float32: the share 0..1 of each ROI voxel that a (Z, Y, X) mask covers."""
@@ -234,7 +247,14 @@ class Lesions:
     def _edited(self, box: Box, made: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         native = self.view[box]
         weight = self.region.weight(box)
-        weight = np.where(weight > 0, np.maximum(weight, np.clip(drawn, 0, 1)), 0)
+        may = (weight > 0) | self.region.reached(box)
+        weight = np.where(may, np.maximum(weight, np.clip(drawn, 0, 1)), 0)
         low, high = min(INT16_HU[0], int(native.min())), max(INT16_HU[1], int(native.max()))
         hu = np.clip(np.rint(native + weight * (made - native)), low, high).astype(np.int16)
         return np.where(weight > 0, hu, native)
+
+
+def _near(coverage: np.ndarray, spacing_mm: float, margin_mm: float) -> np.ndarray:
+    """(L, Z, Y, X) bool: the lesions, also where thinner than half a voxel, and `margin_mm` around them."""
+    weights = [ramp(one >= 0.5 * one.max(), spacing_mm, margin_mm) for one in coverage]
+    return (np.stack(weights) > 0) | (coverage > 0)

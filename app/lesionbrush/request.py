@@ -83,7 +83,21 @@ class SynthesisRequest(BaseRequest):
         description="draw the lobulation and spiculation asked for into the mask; false: keep its outline, "
         "which has them already, and only tell the model",
     )
+    shape_mm: float = Field(
+        5.0,
+        ge=0,
+        le=20,
+        description="how far beyond the margin drawn spicules and lobes may reach, at their full strength",
+    )
     attributes: Attributes = Attributes()
+
+    @property
+    def reach_mm(self) -> float:
+        """The margin, and further where spicules or lobes are drawn."""
+        wish = self.attributes
+        strength = max(wish.spiculation or 0.0, wish.lobulation or 0.0)
+        draws = self.draw_shape and wish.lesion == "present"
+        return self.margin_mm + (self.shape_mm * strength if draws else 0.0)
 
     @property
     def guidance(self) -> float:

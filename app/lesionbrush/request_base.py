@@ -24,6 +24,11 @@ class BaseRequest(BaseModel):
     )
 
     @property
+    def reach_mm(self) -> float:
+        """How far from the mask a voxel may change: the margin, or more where a system draws more."""
+        return self.margin_mm
+
+    @property
     def edits_lungs(self) -> bool:
         """Whether all of the lungs may change, not only mask and margin."""
         return False

@@ -122,7 +122,7 @@ def synthesize(  # noqa: PLR0913, two of them only watch
         mask = mask_on_grid(mask, reference, request.label)
         require_fitting(inputs, reference, model.card)
         lungs = lungs_of(reference, inputs, request, model.card)
-        lesions = Lesions.find(reference, mask, request.margin_mm, lungs)
+        lesions = Lesions.find(reference, mask, request.margin_mm, lungs, request.reach_mm)
         grids = lesions.grids(model.card)
         hu = lesions.reference_hu(grids, model.card)
         details = lesions.details(grids, hu)

@@ -91,7 +91,7 @@ def run(options: Namespace) -> int:
     with phases.phase("drawing, and comparing the files on disk"):
         pictures = [_draw(case, path, options.model) for path in result.paths]
         changes = [
-            changes_on_disk(case.ct, case.mask, path, request.margin_mm, case.lungs) for path in result.paths
+            changes_on_disk(case.ct, case.mask, path, request.reach_mm, case.lungs) for path in result.paths
         ]
     _report(case, result, changes, pictures)
     return 1 if any(change.outside for change in changes) else 0

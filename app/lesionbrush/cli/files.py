@@ -56,11 +56,11 @@ class Changes:
 
 
 def changes_on_disk(
-    reference: Path, mask: Path, synthetic: Path, margin_mm: float, lungs: Path | None = None
+    reference: Path, mask: Path, synthetic: Path, reach_mm: float, lungs: Path | None = None
 ) -> Changes:
     """What a result changed, told from the files alone.
 
-    mask: 0/1 on the grid of the reference; the edit region is every voxel whose centre is at most `margin_mm`
+    mask: 0/1 on the grid of the reference; the edit region is every voxel whose centre is at most `reach_mm`
     from the centre of a mask voxel. lungs: on the same grid; where it is not 0 belongs to the region as well.
     Raises GeometryMismatch when the grids differ.
     """
@@ -68,7 +68,7 @@ def changes_on_disk(
     before.require_same_grid(lesion)
     before.require_same_grid(after, "synthetic CT")
     changed = before.array != after.array
-    region = _around(lesion.array > 0, before.spacing_mm, margin_mm)
+    region = _around(lesion.array > 0, before.spacing_mm, reach_mm)
     if lungs is not None:
         inside_lungs = read_volume(lungs)
         before.require_same_grid(inside_lungs, "lung mask")

@@ -27,6 +27,7 @@ from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
 from lesionbrush.request import SynthesisRequest
+from lesionbrush.roi import ramp
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
 from lesionbrush.systems.lesion_density import drawn_core, hold_core, is_left_open
@@ -38,6 +39,8 @@ LEAST_SIGNAL = 0.02
 """Sampling starts where this much of the signal is left: below it, steps of even log-SNR do nothing."""
 NEXT_SIGNAL = 0.2
 """In between, what is expected of one lesion hardly changes: its second step is here."""
+AROUND_DRAWN_MM = 2.0
+"""Beyond the margin, so much around spicules and lobes is made anew; the rest of the lung there stays."""
 GRAIN_BELOW_RATIO = 0.05
 """Less noise than this (sigma/alpha), and what is left to be made is grain."""
 
@@ -110,13 +113,16 @@ class _Job:
         outlines = [self._drawn(seed, lesion) for seed, lesion in items]
         self.masks = np.stack([outline.mask for outline in outlines])
         self.dense = np.stack([outline.dense for outline in outlines])
+        self.editable = np.stack(
+            [self._editable(lesion, outline) for (_, lesion), outline in zip(items, outlines, strict=True)]
+        )
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""
         schedule, chosen = self.model.schedule, [self.items[k] for k in part]
         lesions = [lesion for _, lesion in chosen]
         image = self._tensor(self.model.window.to_unit(self.rois.reference_hu), lesions, device)
-        editable = self._tensor(self.rois.editable, lesions, device)
+        editable = self._tensor(self.editable, list(part), device)
         generators = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
@@ -154,7 +160,16 @@ class _Job:
         """What the network is to fill: the painted mask, with the lobes and spicules that were asked for."""
         rois, rng = self.rois, np.random.default_rng((seed, lesion))
         shape = drawn_shape(self.request)
-        return drawn(self.painted[lesion], rois.editable[lesion], rois.spacing_mm, shape, rng)
+        return drawn(self.painted[lesion], self._reachable(lesion), rois.spacing_mm, shape, rng)
+
+    def _reachable(self, lesion: int) -> np.ndarray:
+        rois = self.rois
+        return rois.editable[lesion] if rois.reachable is None else rois.reachable[lesion]
+
+    def _editable(self, lesion: int, outline: Drawn) -> np.ndarray:
+        """Bool: the margin, and around what was drawn beyond it."""
+        near = ramp(outline.dense > 0, self.rois.spacing_mm, AROUND_DRAWN_MM) > 0
+        return self.rois.editable[lesion] | (near & self._reachable(lesion))
 
     def _denoiser(self, conditions: Tensor, part: Sequence[int], lesions: list[int]) -> Denoiser:
         device = conditions.device
