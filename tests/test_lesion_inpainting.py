@@ -14,15 +14,17 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.request import SynthesisRequest, parse_request
 from lesionbrush.synthesize import NativeMean, RoiBatch
 from lesionbrush.systems.lesion_inpainting import (
+    LesionInpainting,
+    mixed_seed,
+)
+from lesionbrush.systems.lesion_steps import (
     LEAST_SIGNAL,
     NEXT_SIGNAL,
-    LesionInpainting,
     first_timestep,
-    in_tiles,
     lesion_timesteps,
-    mixed_seed,
     visited_timesteps,
 )
+from lesionbrush.systems.tiles import in_tiles
 from torch import Tensor, nn
 
 

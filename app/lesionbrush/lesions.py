@@ -49,6 +49,7 @@ class RoiBatch:
     change HU as well, None for no further than editable. The rest is None unless the model takes it, see `inputs`:
     lungs: coverage 0..1; anatomy_hu; pathology_hu and pathology_mask: the other case's CT and its lesion's
     coverage, moved so that the centres of the two lesions coincide.
+    donor_hu: (V, L, Z, Y, X) float32, healthy tissue to start from, one for each seed; NaN where none fits.
     """
 
     reference_hu: np.ndarray
@@ -62,6 +63,7 @@ class RoiBatch:
     anatomy_hu: np.ndarray | None = None
     pathology_hu: np.ndarray | None = None
     pathology_mask: np.ndarray | None = None
+    donor_hu: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,13 +189,15 @@ class Lesions:
         It is the scanner's noise, up to `DETAIL_SIGMAS` of it: the finest edges of what was there before are
         cut off, or a removed nodule would leave its outline, and a vessel would show through a new one.
         """
-        found = []
-        for box, grid, hu in zip(self.edit_boxes, grids, reference_hu, strict=True):
-            detail = self.view[box] - from_roi(hu, grid, box, self.spacing_mm)
-            sigma_hu = float(np.quantile(np.abs(detail), 0.25)) / 0.3186  # edges fill much of a small box
-            limit_hu = max(DETAIL_SIGMAS * sigma_hu, LEAST_DETAIL_HU)
-            found.append(np.clip(detail, -limit_hu, limit_hu))
-        return found
+        groups = zip(self.edit_boxes, grids, reference_hu, strict=True)
+        return [self.detail(box, grid, hu) for box, grid, hu in groups]
+
+    def detail(self, box: Box, grid: RoiGrid, hu: np.ndarray) -> np.ndarray:
+        """The same of one box; hu: (Z, Y, X), the CT on the ROI."""
+        detail = self.view[box] - from_roi(hu, grid, box, self.spacing_mm)
+        sigma_hu = float(np.quantile(np.abs(detail), 0.25)) / 0.3186  # edges fill much of a small box
+        limit_hu = max(DETAIL_SIGMAS * sigma_hu, LEAST_DETAIL_HU)
+        return np.clip(detail, -limit_hu, limit_hu)
 
     def rois(
         self, grids: Sequence[RoiGrid], reference_hu: np.ndarray, details: Sequence[np.ndarray]

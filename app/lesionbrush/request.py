@@ -89,7 +89,16 @@ class SynthesisRequest(BaseRequest):
         le=20,
         description="how far beyond the margin drawn spicules and lobes may reach, at their full strength",
     )
+    healthy_from: Literal["nearby", "model"] = Field(
+        "nearby",
+        description="where healthy tissue comes from (lesion: none): lung of the same CT within 40 mm that "
+        "fits, with its vessels, joined by the model; or the model alone, which knows of no vessels",
+    )
     attributes: Attributes = Attributes()
+
+    @property
+    def heals_from_nearby(self) -> bool:
+        return self.attributes.lesion == "none" and self.healthy_from == "nearby"
 
     @property
     def reach_mm(self) -> float:

@@ -32,3 +32,8 @@ class BaseRequest(BaseModel):
     def edits_lungs(self) -> bool:
         """Whether all of the lungs may change, not only mask and margin."""
         return False
+
+    @property
+    def heals_from_nearby(self) -> bool:
+        """Whether healthy tissue is to come from elsewhere in the CT, see `donors`."""
+        return False

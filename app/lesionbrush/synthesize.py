@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from lesionbrush.boxes import Box, hull, relative
+from lesionbrush.donors import Donated, donated
 from lesionbrush.inputs import NO_INPUTS, Inputs
 from lesionbrush.lesions import INT16_HU, Lesions, NativeMean, RoiBatch
 from lesionbrush.provenance import MaskStatistics, Provenance, now, versions
@@ -127,13 +128,16 @@ def synthesize(  # noqa: PLR0913, two of them only watch
         hu = lesions.reference_hu(grids, model.card)
         details = lesions.details(grids, hu)
         rois = steered(lesions.rois(grids, hu, details), lesions, grids, inputs, lungs)
-    seeds = [(request.seed + variant) % 2**31 for variant in range(request.variants)]
+        seeds = [(request.seed + variant) % 2**31 for variant in range(request.variants)]
+        given = donated(lesions, grids, rois, seeds) if request.heals_from_nearby else None
+        rois = rois if given is None else replace(rois, donor_hu=given.hu)
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
         drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
-        boxes = [lesions.compose(grids, details, *made) for made in zip(sampled.hu, drawn, strict=True)]
-    record = Recorder(reference, inputs, lesions, model.card, request, sampled, clock)
+        fine = [details] * len(seeds) if given is None else given.details(details)
+        boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]
+    record = Recorder(reference, inputs, lesions, model.card, request, sampled, clock, given)
     return [record.synthesis(k, seed, box) for k, (seed, box) in enumerate(zip(seeds, boxes, strict=True))]
 
 
@@ -161,6 +165,7 @@ class Recorder:
     request: BaseRequest
     sampled: Sampled
     clock: Clock
+    given: Donated | None = None
 
     def synthesis(self, variant: int, seed: int, edited: Sequence[np.ndarray]) -> Synthesis:
         whole = hull(self.lesions.edit_boxes)
@@ -186,7 +191,7 @@ class Recorder:
             voxels_changed=changed,
             in_mask=statistics,
             device=self.sampled.device,
-            remarks=self.sampled.remarks,
+            remarks=self.sampled.remarks + (() if self.given is None else self.given.remarks(variant)),
             seconds=dict(self.clock.seconds),
             created=now(),
             versions=versions(),

@@ -24,7 +24,8 @@ from lesionbrush.request_mddpm import MDDPMRequest, SharedBands
 from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name
 from lesionbrush.systems.guidance_images import GuidanceImage, guidance_images, remarks_on
-from lesionbrush.systems.lesion_inpainting import mixed_seed, visited_timesteps
+from lesionbrush.systems.lesion_inpainting import mixed_seed
+from lesionbrush.systems.lesion_steps import visited_timesteps
 from lesionbrush.systems.watching import Watch
 
 GUIDE_TO_THE_END = -1.0

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -21,8 +20,8 @@ from lesionbrush.attributes import as_input
 from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
 from lesionbrush.diffusion.guidance import Moments, Outline, keep_known, match_moments, match_outline
 from lesionbrush.diffusion.samplers import SAMPLERS, ddpm, draw_noise
-from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, timesteps
-from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.errors import WeightsError
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
@@ -31,14 +30,12 @@ from lesionbrush.roi import ramp
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
 from lesionbrush.systems.lesion_density import drawn_core, hold_core, is_left_open
+from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
 from lesionbrush.systems.lesion_shape import Drawn, drawn, drawn_shape, narrowed
+from lesionbrush.systems.lesion_steps import lesion_timesteps
+from lesionbrush.systems.tiles import in_tiles
 
 LUNG_HU = -850.0
-TILE_OVERLAP = 0.25
-LEAST_SIGNAL = 0.02
-"""Sampling starts where this much of the signal is left: below it, steps of even log-SNR do nothing."""
-NEXT_SIGNAL = 0.2
-"""In between, what is expected of one lesion hardly changes: its second step is here."""
 AROUND_DRAWN_MM = 2.0
 """Beyond the margin, so much around spicules and lobes is made anew; the rest of the lung there stays."""
 GRAIN_BELOW_RATIO = 0.05
@@ -78,6 +75,23 @@ class LesionInpainting:
         on_estimate: OnEstimate | None = None,
     ) -> Sampled:
         """Every lesion for every seed, as one batch. See `synthesize.Model`."""
+        if rois.donor_hu is None:
+            return self._filled(rois, request, seeds, on_step, on_estimate)
+
+        def fill(rois: RoiBatch, seeds: Sequence[int], on_step: OnStep) -> Sampled:
+            return self._filled(rois, request, seeds, on_step, on_estimate)
+
+        steps = Steps(request.steps, len(join_timesteps(self.schedule, request.steps)))
+        return joined(fill, rois, seeds, steps, on_step)
+
+    def _filled(
+        self,
+        rois: RoiBatch,
+        request: SynthesisRequest,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None,
+    ) -> Sampled:
         lesions = len(rois.reference_hu)
         items = [(seed, k) for seed in seeds for k in range(lesions)]
         job = _Job(self, rois, request, items, _Watch(on_step, on_estimate))
@@ -108,7 +122,8 @@ class _Job:
     ) -> None:
         self.model, self.rois, self.request, self.items, self.watch = model, rois, request, items, watch
         self.attributes = torch.from_numpy(as_input(request.attributes.vector(model.card.attributes)))
-        self.timesteps = lesion_timesteps(model.schedule, request.steps)
+        visited = lesion_timesteps if rois.donor_hu is None else join_timesteps
+        self.timesteps = visited(model.schedule, request.steps)
         self.painted = self._painted()
         outlines = [self._drawn(seed, lesion) for seed, lesion in items]
         self.masks = np.stack([outline.mask for outline in outlines])
@@ -130,8 +145,17 @@ class _Job:
         if part[0] == 0:
             denoise = self._shown(denoise, image, editable)
         sampler = self._sampler()
-        x_0 = sampler(denoise, noise, schedule, self.timesteps, generator=generators, after_step=hooks)
+        x = self._start(noise, lesions)
+        x_0 = sampler(denoise, x, schedule, self.timesteps, generator=generators, after_step=hooks)
         return x_0[:, 0]
+
+    def _start(self, noise: Tensor, lesions: list[int]) -> Tensor:
+        """Noise alone, or with a donor under it."""
+        if self.rois.donor_hu is None:
+            return noise
+        unit = self.model.window.to_unit(self.rois.donor_hu[0])
+        donors = self._tensor(unit, lesions, noise.device)
+        return started(donors, noise, self.model.schedule, self.timesteps)
 
     def _sampler(self) -> Callable[..., Tensor]:
         if self.request.sampler != "ddpm":
@@ -258,10 +282,10 @@ class _Job:
 
     def _progress(self, part: Sequence[int]) -> Callable[[Tensor, int | None, int], Tensor]:
         """Counts steps over all parts of the batch, and lets the caller cancel by raising."""
-        before, size, total = part[0], len(part), len(self.items) * self.request.steps
+        before, size, total = part[0], len(part), len(self.items) * len(self.timesteps)
 
         def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
-            self.watch.on_step(before * self.request.steps + (step + 1) * size, total)
+            self.watch.on_step(before * len(self.timesteps) + (step + 1) * size, total)
             return x
 
         return hook
@@ -270,41 +294,6 @@ class _Job:
 def _shares(mask: np.ndarray) -> np.ndarray:
     """(L, Z, Y, X) weights of each lesion's voxels that sum to one."""
     return mask / mask.sum(axis=(1, 2, 3), keepdims=True)
-
-
-def in_tiles(predict: Callable[[Tensor], Tensor], inputs: Tensor, tile: int) -> Tensor:
-    """`predict` on the whole (B, C, Z, Y, X) box, or for larger ones the mean over overlapping tiles.
-
-    All tiles share each step's x, so a large lesion is sampled jointly, never cut
-    (Bar-Tal et al. 2023, arXiv:2302.08113).
-    """
-    if max(inputs.shape[2:]) <= tile:
-        return predict(inputs)
-    size = [min(side, tile) for side in inputs.shape[2:]]
-    tiled = sliding_window_inference(inputs, size, 1, predict, overlap=TILE_OVERLAP, mode="gaussian")
-    return cast(Tensor, tiled)
-
-
-def visited_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """The noise levels a request visits. InvalidRequest when it wants more than there are."""
-    start = first_timestep(schedule)
-    if steps > start + 1:
-        raise InvalidRequest(f"steps: this model has {start + 1} noise levels, choose no more (got {steps})")
-    return timesteps(schedule, steps, t_start=start)
-
-
-def lesion_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """As `visited_timesteps`, but from the second on where `NEXT_SIGNAL` is left, if so many are wanted."""
-    every = visited_timesteps(schedule, steps)
-    after = first_timestep(schedule, NEXT_SIGNAL)
-    if not 1 < steps <= after + 2:
-        return every
-    return torch.cat((every[:1], timesteps(schedule, steps - 1, t_start=after)))
-
-
-def first_timestep(schedule: NoiseSchedule, signal: float = LEAST_SIGNAL) -> int:
-    """The noisiest timestep whose signal amplitude is at least `signal`."""
-    return int((schedule.alphas_bar.sqrt() >= signal).sum()) - 1
 
 
 def mixed_seed(seed: int, lesion: int) -> int:

@@ -25,7 +25,7 @@ from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest
 from lesionbrush.synthesize import RoiBatch
 from lesionbrush.systems.layout import nodule_layout, thresholded
 from lesionbrush.systems.layout_diffusion import CLIP, Item, LayoutDiffusion, require_nodule
-from lesionbrush.systems.lesion_inpainting import visited_timesteps
+from lesionbrush.systems.lesion_steps import visited_timesteps
 
 
 class LungDDPMPlus(LayoutDiffusion):

@@ -10,7 +10,7 @@ import torch
 from lesionbrush.diffusion.schedules import timesteps
 from lesionbrush.montage import LUNG, SOFT, Panel, sheet
 from lesionbrush.systems.guided import Start
-from lesionbrush.systems.lesion_inpainting import first_timestep
+from lesionbrush.systems.lesion_steps import first_timestep
 from lesionbrush.systems.unconditional import Unconditional
 from lesionbrush.training.mddpm import SliceTrainer
 
