@@ -89,6 +89,9 @@ class ModelCard(BaseModel):
     core_hu: tuple[float, float] | None = Field(
         None, description="mean and standard deviation over solid lesions of the HU in their middle"
     )
+    ground_glass_hu: tuple[float, float] | None = Field(
+        None, description="the same over ground-glass lesions of the HU in all of them"
+    )
     network: NetworkShape | DiffusionUNetShape
     attributes: tuple[str, ...] = ()
     weights_from: ModelName | None = Field(None, description="the model whose weights this one uses as well")

@@ -62,7 +62,8 @@ class Moments:
     """A wish for the mean and the standard deviation in a region; None leaves one open.
 
     region: (B, 1, *spatial) in 0..1, where to change x_0; counted: the weights both are measured with;
-    mean: (B,); background: the level of what surrounds the region.
+    mean: (B,); background: the level of what surrounds the region; where it is not below that of the region,
+    all of the region is moved alike.
     """
 
     region: Tensor
@@ -112,11 +113,12 @@ def match_moments(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> 
 class Outline:
     """A wish for where a lesion ends. All (B, 1, *spatial), 0..1.
 
-    body: what level the lesion has is measured there; dense: to be at that level, and
-    carved at the background's, at most.
+    body: what level the lesion has is measured there; coverage: from the background's level at 0 to the
+    lesion's at 1; dense: where x_0 is to have that level at least; carved: where at most.
     """
 
     body: Tensor
+    coverage: Tensor
     dense: Tensor
     carved: Tensor
     background: float
@@ -137,9 +139,9 @@ def match_outline(denoise: Denoiser, wish: Outline, schedule: NoiseSchedule) -> 
         estimate = denoise(x, t)
         if schedule.sigma(t) / schedule.alpha(t) < SHAPED_ABOVE_RATIO:
             return estimate
-        dense = estimate.maximum(average(estimate).expand_as(estimate))
-        estimate = torch.lerp(estimate, dense, wish.dense)
-        return torch.lerp(estimate, estimate.clamp(max=wish.background), wish.carved)
+        level = wish.background + wish.coverage * (average(estimate) - wish.background)
+        estimate = torch.where(wish.dense > 0, estimate.maximum(level), estimate)
+        return torch.where(wish.carved > 0, estimate.minimum(level), estimate)
 
     return changed
 

@@ -1,7 +1,9 @@
-"""How dense the middle of a solid lesion is: soft tissue, whatever a small network expects of it.
+"""How dense the parts of a lesion are, where it was not asked for: soft tissue in the middle of a solid one,
+ground glass, or ground glass around a solid core.
 
 A network trained on a squared error for few steps makes large solid lesions too dark in the soft-tissue
-window. Where nothing was asked, the mean HU of the middle is drawn from what real ones have, and held.
+window, and makes no core. The mean HU of each part is drawn from what real ones have, and held. Arrays are
+(B, Z, Y, X) on the ROI.
 """
 
 from __future__ import annotations
@@ -23,39 +25,84 @@ CORE_DEPTH_MM, CORE_MM3 = 2.5, 20.0
 """So deep inside the blurred rim no longer counts; lesions with less of it are left alone."""
 FURTHEST = 1.5
 """Standard deviations from the mean that are drawn, at most."""
+CORE_SHARES = (0.25, 0.5)
+"""Of a part-solid lesion's volume: between these its core is drawn."""
+UNEVEN, CORE_BLUR_MM = 0.5, 0.7
+
+Item = tuple[int, int]
+"""Seed and lesion of each mask of a batch, so that a draw repeats."""
 
 
-class Core(NamedTuple):
-    """weights: (B, Z, Y, X) of the middle, all 0 where there is none; mean_hu: (B,)."""
+class Part(NamedTuple):
+    """region: where HU change; weights: where they are measured, all 0 for none; mean_hu: (B,).
 
+    even: all of the region is moved alike, and not the more the denser it is.
+    """
+
+    region: np.ndarray
     weights: np.ndarray
     mean_hu: np.ndarray
+    even: bool = False
 
 
-def is_left_open(wish: Attributes) -> bool:
-    """Whether the lesion is solid tissue and its density was not asked for."""
-    plain = wish.texture == "solid" and wish.calcification != "solid"
-    return wish.lesion == "present" and plain and wish.mean_hu is None
+class Density(NamedTuple):
+    """Mean and standard deviation over real lesions, HU; None: nothing is held.
+
+    core: of the middle of solid ones; ground_glass: of what is not solid.
+    """
+
+    core: tuple[float, float] | None
+    ground_glass: tuple[float, float] | None
 
 
-def drawn_core(
-    masks: np.ndarray, spacing_mm: float, core_hu: tuple[float, float], items: Sequence[tuple[int, int]]
-) -> Core:
-    """masks: (B, Z, Y, X) coverage; core_hu: mean and standard deviation over real lesions; items: (seed,
-    lesion) of each mask, so that a draw repeats."""
-    deep = np.stack([_deep(mask, spacing_mm) for mask in masks])
-    draws = [np.random.default_rng((seed, lesion, 1)).normal() for seed, lesion in items]
-    mean_hu = core_hu[0] + core_hu[1] * np.clip(draws, -FURTHEST, FURTHEST)
-    return Core(deep.astype(np.float32), mean_hu.astype(np.float32))
+def held_parts(
+    wish: Attributes, density: Density, masks: np.ndarray, spacing_mm: float, items: Sequence[Item]
+) -> list[Part]:
+    """What is to be held, in this order: nothing where the density was asked for, or the texture was not.
+
+    masks: coverage 0..1.
+    """
+    if wish.lesion == "none" or wish.mean_hu is not None or wish.calcification == "solid":
+        return []
+    if wish.texture == "solid" and density.core:
+        return [Part(masks, _middles(masks, spacing_mm), _drawn(density.core, items))]
+    if wish.texture == "ground_glass" and density.ground_glass:
+        return [Part(masks, masks, _drawn(density.ground_glass, items))]
+    if wish.texture == "part_solid" and density.core and density.ground_glass:
+        return _part_solid(density.core, density.ground_glass, masks, spacing_mm, items)
+    return []
 
 
-def _deep(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    depth_mm = ndimage.distance_transform_edt(mask >= 0.5, sampling=spacing_mm)
-    deep: np.ndarray = depth_mm > CORE_DEPTH_MM
-    return deep & (deep.sum() * spacing_mm**3 >= CORE_MM3)
+def _part_solid(
+    core_hu: tuple[float, float],
+    ground_glass_hu: tuple[float, float],
+    masks: np.ndarray,
+    spacing_mm: float,
+    items: Sequence[Item],
+) -> list[Part]:
+    pairs = list(zip(masks, items, strict=True))
+    cores = np.stack([drawn_core(mask, spacing_mm, _rng(item, 2)) for mask, item in pairs])
+    around = np.clip(masks - cores, 0, 1)
+    glass, solid = _drawn(ground_glass_hu, items), _drawn(core_hu, items)
+    dense = glass + (solid - glass) * _covered(cores)
+    return [Part(around, around, glass), Part(cores, cores, dense, even=True)]
 
 
-def hold_core(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> Denoiser:
+def drawn_core(mask: np.ndarray, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """(Z, Y, X) coverage of a solid core: deep in the mask rather than at its border, and uneven."""
+    inside = mask >= 0.5
+    depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), max(float(depth.max()), 1) / spacing_mm / 2)
+    share = rng.uniform(*CORE_SHARES)
+    if not inside.any():
+        return np.zeros_like(mask)
+    height = depth / depth.max() + UNEVEN * noise / noise.std()
+    solid = inside & (height >= np.quantile(height[inside], 1 - share))
+    blurred: np.ndarray = ndimage.gaussian_filter(solid.astype(np.float32), CORE_BLUR_MM / spacing_mm)
+    return np.minimum(blurred, mask)
+
+
+def hold(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> Denoiser:
     """`match_moments` for the items of a batch that have any weight in `wish.counted`."""
     has = (wish.counted.flatten(1).sum(dim=1) > 0).reshape(-1, *[1] * (wish.counted.ndim - 1))
 
@@ -65,3 +112,29 @@ def hold_core(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> Deno
         return torch.where(has, matched, estimate)
 
     return changed
+
+
+def _middles(masks: np.ndarray, spacing_mm: float) -> np.ndarray:
+    return np.stack([_middle(mask, spacing_mm) for mask in masks]).astype(np.float32)
+
+
+def _middle(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
+    depth_mm = ndimage.distance_transform_edt(mask >= 0.5, sampling=spacing_mm)
+    deep: np.ndarray = (depth_mm > CORE_DEPTH_MM) & (mask > 0.95)
+    return deep & (deep.sum() * spacing_mm**3 >= CORE_MM3)
+
+
+def _covered(cores: np.ndarray) -> np.ndarray:
+    """(B,) how much of a core's voxels it fills: less than 1, for its border is blurred."""
+    filled = (cores**2).sum(axis=(1, 2, 3)) / np.maximum(cores.sum(axis=(1, 2, 3)), 1e-6)
+    return filled.astype(np.float32)
+
+
+def _drawn(hu: tuple[float, float], items: Sequence[Item]) -> np.ndarray:
+    """(B,) float32, one draw per item."""
+    draws = [_rng(item, 1).normal() for item in items]
+    return (hu[0] + hu[1] * np.clip(draws, -FURTHEST, FURTHEST)).astype(np.float32)
+
+
+def _rng(item: Item, purpose: int) -> np.random.Generator:
+    return np.random.default_rng((*item, purpose))

@@ -11,35 +11,47 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.stats import norm
 
 from lesionbrush.request import SynthesisRequest
 
-CREASE_SHARE, ROOM_SHARE = 0.4, 1.2
+CREASE_SHARE, ROOM_SHARE = 0.25, 1.2
 """From the crest of a lobe to the crease beside it, at most: shares of the lesion's radius and of the room
 that there is around it, or the edit region would cut the lobes flat."""
 LEAST_LOBES, MOST_LOBES = 4, 9
-ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.3, 0.45, 3.0
-TILT = 0.35
-AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 60
+ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.2, 0.25, 3.0
+TILT = 0.3
+AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 80
 SMALL_RADIUS_MM = 4.0
+SOFT_MM, SHARP_MARGIN = 1.6, 0.75
+"""Standard deviation of the blur of the worst margin, and the degree from which on a margin is not blurred."""
+PATCH_MM, LEAST_SOFT = 3.0, 0.4
+"""A poor margin is poorer here and there: over so many mm, and nowhere better than this share of the worst."""
+AROUND_DRAWN_MM = 2.0
+"""Beyond the margin, so much around spicules and lobes is made anew; the rest of the lung there stays."""
 CLEAR_MM = 0.5
 """What is drawn ends this far inside the edit region."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """How much of each is drawn, 0 to 1."""
+    """How much of each is drawn, 0 to 1. softness: of the border; 0 leaves it as it is."""
 
     lobulation: float = 0.0
     spiculation: float = 0.0
+    softness: float = 0.0
 
 
 def drawn_shape(request: SynthesisRequest) -> Shape:
     """What is drawn into the mask for a request."""
     wish = request.attributes
-    if wish.lesion == "none" or not request.draw_shape:
+    if wish.lesion == "none":
         return Shape()
-    return Shape(wish.lobulation or 0.0, wish.spiculation or 0.0)
+    margin = SHARP_MARGIN if wish.margin is None else wish.margin
+    softness = max(0.0, 1 - margin / SHARP_MARGIN)
+    if not request.draw_shape:
+        return Shape(softness=softness)
+    return Shape(wish.lobulation or 0.0, wish.spiculation or 0.0, softness)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,24 +96,32 @@ class Drawn:
 def drawn(
     coverage: np.ndarray, editable: np.ndarray, spacing_mm: float, shape: Shape, rng: np.random.Generator
 ) -> Drawn:
-    """The mask with lobes and spicules; for strengths of 0 the very same array.
+    """The mask with lobes, spicules and a soft border; for strengths of 0 the very same array.
 
-    coverage: of the painted mask, 0..1; editable: bool, where the CT may change. Lobes keep the volume,
-    unless the edit region ends too soon for them; spicules add to it.
+    coverage: of the painted mask, 0..1; editable: bool, where the CT may change. Lobes and softness keep the
+    volume, unless the edit region ends too soon for them; spicules add to it.
     """
-    if not (shape.lobulation or shape.spiculation) or not coverage.any():
+    if shape == Shape() or not coverage.any():
         return Drawn(coverage, np.zeros_like(coverage))
     body = Body.of(coverage, editable, spacing_mm)
     kept = np.clip(body.room_mm / spacing_mm, 0, 1)
     mask, strands = body.coverage, np.zeros_like(body.coverage)
     if shape.lobulation:
         mask = _lobulated(body, shape.lobulation, rng)
+    if shape.softness:
+        mask = _softened(mask, SOFT_MM * shape.softness / spacing_mm, PATCH_MM / spacing_mm, rng)
     if shape.spiculation:
         strands = np.minimum(_spicules(body, shape.spiculation, rng), kept)
     grown = np.maximum(body.coverage, np.minimum(mask, kept))
     mask = np.maximum(np.where(mask > body.coverage, grown, mask), strands)
     dense = np.maximum(strands, np.clip(mask - body.coverage, 0, 1))
     return Drawn(mask.astype(np.float32), dense.astype(np.float32))
+
+
+def deepest(coverage: np.ndarray) -> np.ndarray:
+    """(B, Z, Y, X) coverage where it is almost the highest of its lesion, 0 elsewhere."""
+    highest = coverage.max(axis=(1, 2, 3), keepdims=True)
+    return np.where(coverage >= 0.9 * highest, coverage, 0)
 
 
 def moved(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.ndarray:
@@ -139,6 +159,14 @@ def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndar
     return _swapped(body, moved - _level(body, moved))
 
 
+def _softened(mask: np.ndarray, sigma: float, patch: float, rng: np.random.Generator) -> np.ndarray:
+    """The mask with a blurred border, more here and less there. sigma, patch: in voxels."""
+    noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), patch)
+    share = LEAST_SOFT + (1 - LEAST_SOFT) * norm.cdf(noise / max(float(noise.std()), 1e-9))
+    blurred: np.ndarray = mask + share * (ndimage.gaussian_filter(mask, sigma) - mask)
+    return blurred
+
+
 def _level(body: Body, moved_mm: np.ndarray) -> float:
     """How far to move a surface so that the volume is as it was; by bisection."""
     wanted, low, high = body.covered(body.distance_mm).sum(), -20.0, 20.0
@@ -164,8 +192,7 @@ def _spicules(body: Body, strength: float, rng: np.random.Generator) -> np.ndarr
             slice(max(0, int((min(a, b) - 3) / body.spacing_mm)), int((max(a, b) + 3) / body.spacing_mm) + 2)
             for a, b in zip(root, tip, strict=True)
         )
-        distance = _to_cone(places[box], root, tip, strength)
-        out[box] = np.maximum(out[box], body.covered(distance))
+        out[box] = np.maximum(out[box], _cone(body, places[box], (root, tip), strength))
     return out
 
 
@@ -185,14 +212,17 @@ def _axes(body: Body, strength: float, rng: np.random.Generator) -> Iterator[tup
         yield start - ROOT_MM * way, start + length_mm * way
 
 
-def _to_cone(places: np.ndarray, root: np.ndarray, tip: np.ndarray, strength: float) -> np.ndarray:
-    """Signed distance in mm to a strand from root to tip whose radius falls evenly."""
+def _cone(body: Body, places: np.ndarray, ends: tuple[np.ndarray, np.ndarray], strength: float) -> np.ndarray:
+    """Coverage of a strand from root to tip whose radius falls evenly; thinner than a voxel, it fades."""
+    root, tip = ends
     axis = tip - root
     length = float(np.linalg.norm(axis))
     along = np.clip((places - root) @ (axis / length) / length, 0, 1)
     apart: np.ndarray = np.linalg.norm(places - root - along[..., None] * axis, axis=-1)
     thick_mm = ROOT_RADIUS_MM * (0.5 + 0.5 * strength)
-    return apart - (thick_mm + along * (TIP_RADIUS_MM - thick_mm))
+    radius_mm = thick_mm + along * (TIP_RADIUS_MM - thick_mm)
+    filled = np.minimum(1, np.pi * radius_mm**2 / body.spacing_mm**2)
+    return body.covered(apart - np.maximum(radius_mm, 0.5 * body.spacing_mm)) * filled
 
 
 def _spread_directions(count: int, rng: np.random.Generator) -> np.ndarray:
