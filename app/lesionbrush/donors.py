@@ -1,8 +1,8 @@
 """Healthy tissue from nearby: the piece of the same CT that goes on best where a lesion is taken out.
 
 A model alone fills a removed lesion with lung of the right density, but no vessels: it cannot know where they
-ran. Vessels that enter the edit region go on in a piece of lung around which the tissue looks alike (Efros
-and Leung 1999, doi:10.1109/ICCV.1999.790383, for whole pieces). A model may start from it.
+ran. Vessels that enter the edit region go on in a piece of lung whose surroundings look alike: an exemplar,
+as in Criminisi et al. 2004 (doi:10.1109/TIP.2004.833105), but in one piece. A model may start from it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ DENSE_HU, THICK_MM = -300.0, 2.5
 MOST_THICK = 0.02
 MOST_DONORS, APART_MM, NEARLY_AS_GOOD = 4, 8.0, 1.1
 WORST_MISFIT_HU = 200.0
+LEVELLING_MM, MOST_LEVELLING_HU, AIRY_HU = 6.0, 80.0, -600.0
 SIDES = (("up", "down"), ("forward", "back"), ("to the right", "to the left"))
 MIRRORED = ("top to bottom", "front to back", "left to right")
 NOTHING_FITS = "no lung within 40 mm fits, so the model made it alone, without vessels"
@@ -265,19 +266,16 @@ def _cut(field: Field, around: Surroundings, place: Place) -> Donor:
     axes = tuple(axis for axis in range(3) if place.mirrored[axis])
     hu = np.flip(field.hu[piece], axes)
     z, y, x = ((s - field.reach) * field.spacing_mm for s in place.start)
-    return Donor(levelled(hu, around), (z, y, x), place.mirrored, place.misfit_hu)
+    return Donor(levelled(hu, around, field.spacing_mm), (z, y, x), place.mirrored, place.misfit_hu)
 
 
-LEVELLING_MM, MOST_LEVELLING_HU = 6.0, 80.0
-
-
-def levelled(hu: np.ndarray, around: Surroundings, spacing_mm: float = 1.0) -> np.ndarray:
+def levelled(hu: np.ndarray, around: Surroundings, spacing_mm: float) -> np.ndarray:
     """The piece as dense as its new surroundings: lung is denser where it lies lower in the patient.
 
-    The difference where both are lung, smoothed from the ring inwards.
+    What differs in the ring, where both are lung, is spread smoothly over the piece and taken off.
     """
-    lung = (around.hu < -600) & (hu < -600)
-    weight = ndimage.gaussian_filter(around.weight * lung, LEVELLING_MM / spacing_mm)
+    lung = around.weight * ((around.hu < AIRY_HU) & (hu < AIRY_HU))
     difference = np.clip(around.hu - hu, -MOST_LEVELLING_HU, MOST_LEVELLING_HU)
-    smooth = ndimage.gaussian_filter(around.weight * lung * difference, LEVELLING_MM / spacing_mm)
-    return (hu + smooth / np.maximum(weight, 1e-6)).astype(np.float32)
+    sigma = LEVELLING_MM / spacing_mm
+    share, total = (ndimage.gaussian_filter(array, sigma) for array in (lung, lung * difference))
+    return (hu + total / np.maximum(share, 1e-6)).astype(np.float32)
