@@ -1,4 +1,4 @@
-"""The middle of a solid lesion: which voxels it is, what is drawn for it, and that it is held."""
+"""The parts of a lesion: which voxels they are, how dense each is to be, and that it is held."""
 
 from __future__ import annotations
 
@@ -8,11 +8,21 @@ import torch
 from lesionbrush.diffusion import schedules
 from lesionbrush.diffusion.guidance import Moments
 from lesionbrush.request import Attributes
-from lesionbrush.systems.lesion_density import CORE_DEPTH_MM, FURTHEST, drawn_core, hold_core, is_left_open
+from lesionbrush.systems.lesion_density import (
+    CORE_DEPTH_MM,
+    CORE_SHARES,
+    FURTHEST,
+    Density,
+    Part,
+    drawn_core,
+    held_parts,
+    hold,
+)
 from scipy import ndimage
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
-CORE_HU = (37.0, 30.0)
+CORE_HU, GLASS_HU = (37.0, 30.0), (-600.0, 60.0)
+DENSITY = Density(CORE_HU, GLASS_HU)
 
 
 def masks(count: int = 2) -> np.ndarray:
@@ -21,43 +31,87 @@ def masks(count: int = 2) -> np.ndarray:
     return np.stack([distance <= (8.0 if k % 2 == 0 else 2.5) for k in range(count)]).astype(np.float32)
 
 
+def parts(texture: str = "solid", count: int = 2) -> list[Part]:
+    wish = Attributes.model_validate({"texture": texture})
+    return held_parts(wish, DENSITY, masks(count), 1.0, ITEMS[:count])
+
+
 def test_the_middle_is_deep_inside_and_a_small_lesion_has_none() -> None:
-    large, small = drawn_core(masks(), 1.0, CORE_HU, ITEMS[:2]).weights
+    ((_, (large, small), _, _),) = parts()
     assert not small.any()
     depth_mm = ndimage.distance_transform_edt(masks()[0])
     assert np.array_equal(large > 0, depth_mm > CORE_DEPTH_MM)
 
 
-def test_draws_have_the_mean_of_real_ones_repeat_and_are_never_far_off() -> None:
-    drawn = drawn_core(masks(len(ITEMS)), 1.0, CORE_HU, ITEMS).mean_hu
-    assert drawn.mean() == pytest.approx(37, abs=10)
-    assert 15 < drawn.std() < 30
-    assert np.abs(drawn - 37).max() <= FURTHEST * 30 + 1e-3
-    assert np.array_equal(drawn, drawn_core(masks(len(ITEMS)), 1.0, CORE_HU, ITEMS).mean_hu)
+def test_what_a_soft_border_blurs_is_not_the_middle() -> None:
+    soft = ndimage.gaussian_filter(masks(1)[0], 1.5)[None]
+    (part,) = held_parts(Attributes(), DENSITY, soft, 1.0, ITEMS[:1])
+    assert 0 < part.weights.sum() < parts()[0].weights[0].sum()
+    assert soft[part.weights > 0].min() > 0.95
+
+
+@pytest.mark.parametrize(("texture", "hu"), [("solid", CORE_HU), ("ground_glass", GLASS_HU)])
+def test_draws_have_the_mean_of_real_ones_repeat_and_are_never_far_off(
+    texture: str, hu: tuple[float, float]
+) -> None:
+    (part,) = parts(texture, len(ITEMS))
+    assert part.mean_hu.mean() == pytest.approx(hu[0], abs=hu[1] / 3)
+    assert 0.5 * hu[1] < part.mean_hu.std() < hu[1]
+    assert np.abs(part.mean_hu - hu[0]).max() <= FURTHEST * hu[1] + 1e-3
+    assert np.array_equal(part.mean_hu, parts(texture, len(ITEMS))[0].mean_hu)
+
+
+def test_a_part_solid_lesion_is_a_core_in_ground_glass() -> None:
+    halo, core = parts("part_solid")
+    assert np.allclose(halo.region + core.region, masks())
+    share = core.region[0].sum() / masks()[0].sum()
+    assert CORE_SHARES[0] - 0.03 < share < CORE_SHARES[1] + 0.03
+    depth_mm = ndimage.distance_transform_edt(masks()[0])
+    assert depth_mm[core.region[0] > 0.5].mean() > depth_mm[halo.region[0] > 0.5].mean()
+    assert (halo.mean_hu < core.mean_hu).all()
+
+
+def test_the_wish_for_a_core_counts_its_blurred_border() -> None:
+    """HU that are its density where it covers, ground glass where not, mixed between, have that mean."""
+    halo, core = parts("part_solid")
+    glass, solid = parts("ground_glass")[0].mean_hu, parts("solid")[0].mean_hu
+    mixed = glass[:, None, None, None] + core.region * (solid - glass)[:, None, None, None]
+    weights = core.weights / core.weights.sum(axis=(1, 2, 3), keepdims=True)
+    assert (weights * mixed).sum(axis=(1, 2, 3)) == pytest.approx(core.mean_hu, abs=0.5)
+    assert np.array_equal(halo.mean_hu, glass)
+
+
+def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
+    first, again, other = (drawn_core(masks()[0], 1.0, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not drawn_core(np.zeros((8, 8, 8), np.float32), 1.0, np.random.default_rng(0)).any()
 
 
 @pytest.mark.parametrize(
-    ("asked", "open_"),
+    ("asked", "count"),
     [
-        ({}, True),
-        ({"calcification": "none"}, True),
-        ({"calcification": "solid"}, False),
-        ({"texture": "ground_glass"}, False),
-        ({"texture": None}, False),
-        ({"mean_hu": -100}, False),
-        ({"lesion": "none"}, False),
+        ({}, 1),
+        ({"calcification": "none"}, 1),
+        ({"texture": "ground_glass"}, 1),
+        ({"texture": "part_solid"}, 2),
+        ({"calcification": "solid"}, 0),
+        ({"texture": None}, 0),
+        ({"mean_hu": -100}, 0),
+        ({"lesion": "none"}, 0),
     ],
 )
-def test_only_solid_tissue_of_open_density_is_held(asked: dict, open_: bool) -> None:
-    assert is_left_open(Attributes.model_validate(asked)) == open_
+def test_only_a_density_left_open_is_held(asked: dict, count: int) -> None:
+    wish = Attributes.model_validate(asked)
+    assert len(held_parts(wish, DENSITY, masks(), 1.0, ITEMS[:2])) == count
+    assert held_parts(wish, Density(None, None), masks(), 1.0, ITEMS[:2]) == []
 
 
 def test_the_middle_is_held_and_lesions_without_one_are_left_alone() -> None:
     region = torch.from_numpy(masks())[:, None]
-    core = drawn_core(masks(), 1.0, CORE_HU, ITEMS[:2])
-    counted = torch.from_numpy(core.weights)[:, None]
+    counted = torch.from_numpy(parts()[0].weights)[:, None]
     estimate = torch.where(region > 0, -0.1, -0.85)
     wish = Moments(region, counted, torch.tensor([0.04, 0.04]), None, -0.85)
-    found = hold_core(lambda x, t: estimate, wish, schedules.cosine(1000))(estimate, 500)
+    found = hold(lambda x, t: estimate, wish, schedules.cosine(1000))(estimate, 500)
     assert float(found[0][counted[0] > 0].mean()) == pytest.approx(0.04, abs=1e-4)
     assert torch.equal(found[1], estimate[1])

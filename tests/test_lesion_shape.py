@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lesionbrush.request import Attributes, SynthesisRequest
 from lesionbrush.roi import ramp
-from lesionbrush.systems.lesion_shape import CLEAR_MM, Body, Drawn, Shape, _to_cone, drawn, moved
+from lesionbrush.systems.lesion_shape import (
+    CLEAR_MM,
+    ROOT_RADIUS_MM,
+    SHARP_MARGIN,
+    TIP_RADIUS_MM,
+    Body,
+    Drawn,
+    Shape,
+    _cone,
+    deepest,
+    drawn,
+    drawn_shape,
+    moved,
+)
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
@@ -84,7 +98,7 @@ def test_spicules_grow_with_spiculation() -> None:
     for strength in (0.0, 0.5, 1.0):
         mask = of(Shape(spiculation=strength)).mask
         outside_mm = ndimage.distance_transform_edt(ball() < 0.5)
-        reach.append(float(outside_mm[mask > 0.3].max()))
+        reach.append(float(outside_mm[mask > 0.15].max()))
     assert reach[0] <= 1.0
     assert reach[0] < reach[1] < reach[2] <= MARGIN_MM
 
@@ -118,14 +132,64 @@ def test_the_radius_is_that_of_the_ball() -> None:
         assert body.distance_mm.min() == pytest.approx(-8.0, abs=1.5 * spacing_mm)
 
 
-def test_the_cone_is_as_thick_as_its_formula() -> None:
-    """On the axis the distance is minus the radius, which falls evenly from root to tip."""
+def test_the_cone_covers_what_its_formula_says() -> None:
+    """Beside the axis it falls off at the radius; a strand thinner than a voxel fills its share of it."""
     root, tip = np.zeros(3), np.array([10.0, 0.0, 0.0])
-    places = np.array([[0.0, 0.0, 0.0], [5.0, 0.0, 0.0], [10.0, 0.0, 0.0], [5.0, 3.0, 4.0]])
-    at_root, middle, at_tip, beside = -_to_cone(places, root, tip, 1.0)
-    assert middle == pytest.approx((at_root + at_tip) / 2)
-    assert at_root > at_tip > 0
-    assert beside == pytest.approx(middle - 5.0)
+    places = np.array([[0.0, 0.0, 0.0], [0.0, ROOT_RADIUS_MM, 0.0], [10.0, 0.0, 0.0], [5.0, 3.0, 4.0]])
+    body = Body.of(ball(), editable(ball()), 1.0)
+    middle, border, at_tip, beside = _cone(body, places, (root, tip), 1.0)
+    assert middle == 1
+    assert border == pytest.approx(0.5)
+    assert at_tip == pytest.approx(np.pi * TIP_RADIUS_MM**2)
+    assert beside == 0
+
+
+def test_a_soft_border_is_blurred_as_much_as_was_asked_and_uneven() -> None:
+    inside_mm = ndimage.distance_transform_edt(ball() >= 0.5)
+    widths, volumes = [], []
+    for softness in (0.0, 0.5, 1.0):
+        mask = of(Shape(softness=softness)).mask
+        widths.append(int(((mask > 0.1) & (mask < 0.9)).sum()))
+        volumes.append(mask.sum() / ball().sum())
+        assert mask[inside_mm > 6].min() > 0.95
+    assert widths[0] * 1.3 < widths[1] < widths[2]
+    assert volumes == pytest.approx([1, 1, 1], abs=0.06)
+    assert np.allclose(ball(), np.flip(ball()))
+    assert np.abs(mask - np.flip(mask)).max() > 0.05
+
+
+def test_where_lesions_are_deepest_is_told_lesion_by_lesion() -> None:
+    coverage = np.array([0.2, 0.95, 1.0, 0.5, 0.46, 0.1]).reshape(2, 1, 1, 3)
+    assert deepest(coverage).ravel() == pytest.approx([0, 0.95, 1, 0.5, 0.46, 0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "shape"),
+    [
+        ({"margin": 0.0}, Shape(0, 0, 1)),
+        ({"margin": SHARP_MARGIN}, Shape()),
+        ({"margin": 1.0, "lobulation": 0.5}, Shape(0.5, 0, 0)),
+        ({"spiculation": 0.5}, Shape(0, 0.5, 0)),
+        ({"margin": 0.0, "spiculation": 0.5, "lesion": "none"}, Shape()),
+    ],
+)
+def test_what_is_drawn_is_what_was_asked(asked: dict, shape: Shape) -> None:
+    assert drawn_shape(SynthesisRequest(attributes=Attributes(**asked))) == shape
+    kept = drawn_shape(SynthesisRequest(attributes=Attributes(**asked), draw_shape=False))
+    assert kept == Shape(softness=shape.softness)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reach_mm"),
+    [({}, 3.0), ({"spiculation": 0.5}, 5.5), ({"lobulation": 1.0, "spiculation": 0.5}, 8.0)],
+)
+def test_shapes_reach_beyond_the_margin(asked: dict, reach_mm: float) -> None:
+    request = SynthesisRequest(attributes=Attributes(**asked))
+    assert request.reach_mm == pytest.approx(reach_mm)
+    assert request.model_copy(update={"draw_shape": False}).reach_mm == request.margin_mm
+    assert request.model_copy(update={"shape_mm": 0.0}).reach_mm == request.margin_mm
+    healthy = Attributes(lesion="none", **asked)
+    assert request.model_copy(update={"attributes": healthy}).reach_mm == request.margin_mm
 
 
 @pytest.mark.parametrize("outwards_mm", [-1.0, -0.25, 0.25, 1.0])

@@ -29,15 +29,13 @@ from lesionbrush.request import SynthesisRequest
 from lesionbrush.roi import ramp
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
-from lesionbrush.systems.lesion_density import drawn_core, hold_core, is_left_open
+from lesionbrush.systems.lesion_density import Density, held_parts, hold
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
-from lesionbrush.systems.lesion_shape import Drawn, drawn, drawn_shape, narrowed
+from lesionbrush.systems.lesion_shape import AROUND_DRAWN_MM, Drawn, deepest, drawn, drawn_shape, narrowed
 from lesionbrush.systems.lesion_steps import lesion_timesteps
 from lesionbrush.systems.tiles import in_tiles
 
 LUNG_HU = -850.0
-AROUND_DRAWN_MM = 2.0
-"""Beyond the margin, so much around spicules and lobes is made anew; the rest of the lung there stays."""
 GRAIN_BELOW_RATIO = 0.05
 """Less noise than this (sigma/alpha), and what is left to be made is grain."""
 
@@ -203,20 +201,20 @@ class _Job:
         only_lesion[[0, half]] = self.attributes[[0, half]]
         open_ = self._conditional(conditions, only_lesion.to(device))
         guided = classifier_free(given, open_, self.request.guidance)
-        guided = self._with_moments(self._with_core(guided, part, device), lesions, device)
+        guided = self._with_moments(self._with_parts(guided, part, device), lesions, device)
         return self._with_outline(guided, part, lesions, device)
 
-    def _with_core(self, denoise: Denoiser, part: Sequence[int], device: torch.device) -> Denoiser:
-        """The middle of a solid lesion is as dense as that of real ones, unless its density was asked for."""
-        core_hu, items = self.model.card.core_hu, [self.items[k] for k in part]
-        if core_hu is None or not is_left_open(self.request.attributes):
-            return denoise
-        masks = self.painted[[lesion for _, lesion in items]]
-        core = drawn_core(masks, self.rois.spacing_mm, core_hu, items)
-        region, counted = (self._tensor(a, [*range(len(part))], device) for a in (masks, core.weights))
-        mean = torch.from_numpy(self.model.window.to_unit(core.mean_hu))
-        wish = Moments(region, counted, mean, None, self._lung())
-        return hold_core(denoise, wish, self.model.schedule)
+    def _with_parts(self, denoise: Denoiser, part: Sequence[int], device: torch.device) -> Denoiser:
+        """Its parts are as dense as those of real lesions of this texture, where nothing else was asked."""
+        card, items = self.model.card, [self.items[k] for k in part]
+        density = Density(card.core_hu, card.ground_glass_hu)
+        masks = self.masks[list(part)]
+        for held in held_parts(self.request.attributes, density, masks, self.rois.spacing_mm, items):
+            region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
+            mean = torch.from_numpy(self.model.window.to_unit(held.mean_hu))
+            wish = Moments(region, counted, mean, None, 1.0 if held.even else self._lung())
+            denoise = hold(denoise, wish, self.model.schedule)
+        return denoise
 
     def _with_moments(self, denoise: Denoiser, lesions: list[int], device: torch.device) -> Denoiser:
         """The mean and spread of HU that were asked for are met, not only hinted at."""
@@ -242,9 +240,8 @@ class _Job:
         masks, painted = self.masks[list(part)], self.painted[lesions]
         if np.array_equal(masks, painted):
             return denoise
-        arrays = (masks * painted, self.dense[list(part)], (painted - masks).clip(min=0))
-        body, dense, carved = (self._tensor(array, [*range(len(part))], device) for array in arrays)
-        outline = Outline(body, dense, carved, self._lung())
+        arrays = (deepest(masks * painted), masks, self.dense[list(part)], (painted - masks).clip(min=0))
+        outline = Outline(*(self._tensor(a, [*range(len(part))], device) for a in arrays), self._lung())
         return match_outline(denoise, outline, self.model.schedule)
 
     def _lung(self) -> float:

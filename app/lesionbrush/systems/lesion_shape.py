@@ -15,11 +15,11 @@ from scipy.stats import norm
 
 from lesionbrush.request import SynthesisRequest
 
-CREASE_SHARE, ROOM_SHARE = 0.25, 1.2
+CREASE_SHARE, ROOM_SHARE = 0.33, 1.2
 """From the crest of a lobe to the crease beside it, at most: shares of the lesion's radius and of the room
 that there is around it, or the edit region would cut the lobes flat."""
 LEAST_LOBES, MOST_LOBES = 4, 9
-ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.2, 0.25, 3.0
+ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.2, 0.3, 3.0
 TILT = 0.3
 AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 80
 SMALL_RADIUS_MM = 4.0
@@ -219,7 +219,7 @@ def _cone(body: Body, places: np.ndarray, ends: tuple[np.ndarray, np.ndarray], s
     length = float(np.linalg.norm(axis))
     along = np.clip((places - root) @ (axis / length) / length, 0, 1)
     apart: np.ndarray = np.linalg.norm(places - root - along[..., None] * axis, axis=-1)
-    thick_mm = ROOT_RADIUS_MM * (0.5 + 0.5 * strength)
+    thick_mm = ROOT_RADIUS_MM * (0.6 + 0.4 * strength)
     radius_mm = thick_mm + along * (TIP_RADIUS_MM - thick_mm)
     filled = np.minimum(1, np.pi * radius_mm**2 / body.spacing_mm**2)
     return body.covered(apart - np.maximum(radius_mm, 0.5 * body.spacing_mm)) * filled
