@@ -13,6 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 from core_fixtures import QUICK, SHAPE, ball, box, edit_region, grid, make_ct, tiny_model
 from dicom_fixtures import Series, write_series
 from lesionbrush.io import read_volume, write_volume
+from lesionbrush.request import Attributes, SynthesisRequest
 from lesionbrush.synthesize import synthesize
 from lesionbrush.volume import Volume
 from volume_fixtures import OBLIQUE, SUFFIXES, independently, write_foreign
@@ -34,13 +35,12 @@ def lesion(reference: Volume) -> Volume:
 
 
 def change_on_disk(
-    folder: Path, reference: Volume, mask: Volume, suffix: str, margin_mm: float
+    folder: Path, reference: Volume, mask: Volume, suffix: str, request: SynthesisRequest
 ) -> np.ndarray:
     """Read what others wrote, synthesize, write, and let others read: which voxels differ."""
     paths = [folder / f"{name}{suffix}" for name in ("ct", "mask", "out")]
     write_foreign(paths[0], reference.array, reference.affine)
     write_foreign(paths[1], mask.array, mask.affine)
-    request = QUICK.model_copy(update={"margin_mm": margin_mm})
     result = synthesize(read_volume(paths[0]), read_volume(paths[1]), request, tiny_model())[0]
     write_volume(result.volume(), paths[2], result.provenance.note)
     before, after = independently(paths[0]), independently(paths[2])
@@ -50,7 +50,8 @@ def change_on_disk(
 
 
 def assert_promise(folder: Path, reference: Volume, mask: Volume, suffix=".nii.gz", margin_mm=MARGIN_MM):
-    changed = change_on_disk(folder, reference, mask, suffix, margin_mm)
+    request = QUICK.model_copy(update={"margin_mm": margin_mm})
+    changed = change_on_disk(folder, reference, mask, suffix, request)
     allowed = edit_region(mask.array, reference.spacing_mm, margin_mm)
     assert np.count_nonzero(changed[~allowed]) == 0
     assert changed[mask.array > 0].mean() > 0.95
@@ -67,6 +68,16 @@ def test_formats_orientations_and_anisotropies(tmp_path: Path, suffix: str, turn
 def test_thick_slices_stored_sagittally(tmp_path: Path) -> None:
     reference = make_ct((12, 40, 36), grid((2.5, 0.6, 0.6), TURNS["sagittal"]))
     assert_promise(tmp_path, reference, ball(reference, (6, 20, 18), 4.0))
+
+
+@pytest.mark.parametrize("spacing", SPACINGS_MM)
+def test_spicules_end_where_the_request_says(tmp_path: Path, spacing: str) -> None:
+    reference = make_ct(affine=grid(SPACINGS_MM[spacing]))
+    mask = lesion(reference)
+    request = QUICK.model_copy(update={"attributes": Attributes(spiculation=1.0, lobulation=0.5)})
+    changed = change_on_disk(tmp_path, reference, mask, ".nii.gz", request)
+    assert not changed[~edit_region(mask.array, reference.spacing_mm, request.reach_mm)].any()
+    assert changed[~edit_region(mask.array, reference.spacing_mm, request.margin_mm)].any()
 
 
 @pytest.mark.parametrize("corner", [(0, 0, 0), (39, 35, 29), (0, 35, 29)])
