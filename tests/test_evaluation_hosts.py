@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from evaluation_kit import ball, save_chest
 from lesionbrush.evaluation.hosts import Host, load_hosts, sheetness
-from lesionbrush.evaluation.removal import grain_ratio, residual_hu
+from lesionbrush.evaluation.remains import deviation_hu, grain_ratio, residual_hu, vessel_share
+from lesionbrush.volume import Volume
 from scipy import ndimage
 
 PATIENT = "LIDC-IDRI-0001"
@@ -70,3 +71,19 @@ def test_what_a_removal_leaves() -> None:
     assert residual_hu(lung + 100 * inside, inside, spacing_mm, 3.0) == pytest.approx(100, abs=5)
     assert grain_ratio(lung, inside, spacing_mm, 3.0) == pytest.approx(1, abs=0.2)
     assert grain_ratio(np.where(inside, -850, lung), inside, spacing_mm, 3.0) == 0
+    assert vessel_share(lung, inside, spacing_mm, 3.0) == 0
+    vessel = inside & (np.indices(inside.shape)[0] == 15)
+    share = vessel.sum() / inside.sum()
+    assert vessel_share(np.where(vessel, -100, lung), inside, spacing_mm, 3.0) == pytest.approx(share)
+    assert np.isnan(vessel_share(np.zeros_like(lung), inside, spacing_mm, 3.0))
+    before, after = (Volume(np.where(inside, hu, 0).astype(np.int16), np.eye(4)) for hu in (-850, -820))
+    assert deviation_hu(after, before, before.with_array(inside.astype(np.uint8))) == 30
+
+
+def test_places_lie_deep_in_the_lungs_and_repeat(host: Host) -> None:
+    first, again = (host.places(3, np.random.default_rng(1)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    depth = ndimage.distance_transform_edt(host.lungs.array > 0)
+    assert len(first) == 3
+    assert all(depth[tuple(place)] > 10 for place in first)
+    assert len(host.places(10**6, np.random.default_rng(1))) < 10**5

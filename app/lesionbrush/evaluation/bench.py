@@ -31,6 +31,7 @@ KIND_TEXT = {
 class Plan:
     """How much is done. cases 0: every held-out nodule; the other counts are nodules, values or seeds.
 
+    painted_places: in each chest CT;
     least_steps: of any network that is trained here, however few patches there are.
     """
 
@@ -46,6 +47,7 @@ class Plan:
     samplers: tuple[Sampler, ...] = ("ddpm", "ddim", "dpm_solver_pp_2m")
     step_cases: int = 4
     removal_cases: int = 16
+    painted_places: int = 4
     grid_seeds: int = 3
     critic_epochs: int = 20
     critic_folds: int = 5
@@ -68,6 +70,7 @@ QUICK = Plan(
     samplers=("ddpm", "ddim", "dpm_solver_pp_2m"),
     step_cases=2,
     removal_cases=3,
+    painted_places=2,
     grid_seeds=2,
     critic_epochs=8,
     critic_folds=3,

@@ -71,6 +71,13 @@ class Host:
                 best = np.argmax(np.where(where, score, -np.inf))
                 yield name, np.array(np.unravel_index(best, where.shape)) * self.step
 
+    def places(self, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Voxel indices of `count` places drawn anywhere deep in the lungs; fewer when there are fewer."""
+        _, lungs, depth = self.coarse
+        found = np.argwhere(lungs & self._middle() & (depth > DEEP_MM))
+        chosen = rng.permutation(len(found))[:count]
+        return [found[k] * self.step for k in chosen]
+
     def _middle(self) -> np.ndarray:
         """Slices away from both ends, so that there is context all round."""
         length = self.coarse[1].shape[2]
