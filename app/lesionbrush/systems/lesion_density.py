@@ -25,9 +25,10 @@ CORE_DEPTH_MM, CORE_MM3 = 2.5, 20.0
 """So deep inside the blurred rim no longer counts; lesions with less of it are left alone."""
 FURTHEST = 1.5
 """Standard deviations from the mean that are drawn, at most."""
-CORE_SHARES = (0.25, 0.5)
-"""Of a part-solid lesion's volume: between these its core is drawn."""
-UNEVEN, CORE_BLUR_MM = 0.5, 0.7
+CORE_SHARES, MORE_IF_SMALL, SMALL_DEPTH_MM = (0.3, 0.5), 0.2, 4.0
+"""Of a part-solid lesion's volume, between these its core is drawn; more in shallow ones, or its blurred border
+would leave nothing of it."""
+UNEVEN, CORE_BLUR_MM = 0.5, 0.5
 
 Item = tuple[int, int]
 """Seed and lesion of each mask of a batch, so that a draw repeats."""
@@ -93,9 +94,10 @@ def drawn_core(mask: np.ndarray, spacing_mm: float, rng: np.random.Generator) ->
     inside = mask >= 0.5
     depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
     noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), max(float(depth.max()), 1) / spacing_mm / 2)
-    share = rng.uniform(*CORE_SHARES)
     if not inside.any():
         return np.zeros_like(mask)
+    small = np.clip(2 - depth.max() / SMALL_DEPTH_MM, 0, 1)
+    share = rng.uniform(*CORE_SHARES) + MORE_IF_SMALL * small
     height = depth / depth.max() + UNEVEN * noise / noise.std()
     solid = inside & (height >= np.quantile(height[inside], 1 - share))
     blurred: np.ndarray = ndimage.gaussian_filter(solid.astype(np.float32), CORE_BLUR_MM / spacing_mm)
