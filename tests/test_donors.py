@@ -28,7 +28,17 @@ from lesionbrush.lesions import Lesions, RoiBatch
 from lesionbrush.request import SynthesisRequest, parse_request
 from lesionbrush.synthesize import Sampled, Synthesis, synthesize
 from lesionbrush.systems.lesion_inpainting import LesionInpainting
-from lesionbrush.systems.lesion_removal import BLEND_MM, JOIN_RATIO, SHELL_MM, Steps, join_timesteps, joined
+from lesionbrush.systems.lesion_removal import (
+    BLEND_MM,
+    JOIN_RATIO,
+    SHELL_MM,
+    SLACK_HU,
+    Steps,
+    bounded,
+    join_timesteps,
+    joined,
+    shelled,
+)
 from lesionbrush.volume import Volume
 
 REMOVED = {"lesion": "none"}
@@ -64,6 +74,7 @@ def middle(field: Field) -> np.ndarray:
 def searched(field: Field, around: Surroundings) -> dict[tuple[bool, ...], np.ndarray]:
     """The misfits as their definition has them, one shift after the other."""
     found = {}
+    share = (around.weight * middle(replace(field, hu=field.thick))).sum() / around.weight.sum()
     for mirrored in product((False, True), repeat=3):
         axes = tuple(axis for axis in range(3) if mirrored[axis])
         misfit = np.full((2 * REACH + 1,) * 3, np.inf)
@@ -72,7 +83,8 @@ def searched(field: Field, around: Surroundings) -> dict[tuple[bool, ...], np.nd
             hu, forbidden, thick = (
                 np.flip(array[piece], axes) for array in (field.hu, field.forbidden, field.thick)
             )
-            if not (forbidden & around.editable).any() and not (thick & around.mask).any():
+            wall = (thick & around.mask).sum() <= max(0.02, share) * around.mask.sum()
+            if wall and not (forbidden & around.editable).any():
                 square = (np.clip(hu, *COMPARED_HU) - around.hu) ** 2
                 misfit[start] = np.sqrt((around.weight * square).sum() / around.weight.sum())
         found[mirrored] = misfit
@@ -299,6 +311,19 @@ def test_the_network_is_shown_the_donors_middle() -> None:
     np.testing.assert_array_equal(first.reference_hu[0, 6, 6, 2:7] == -500, depth_mm > SHELL_MM)
     assert not first.mask[~first.editable].any()
     assert second.editable[1, 6, 6, 2:7].all()
+
+
+def test_what_joins_is_no_denser_than_what_it_joins() -> None:
+    rois = two_rois()
+    donors_hu = rois.donor_hu[0]
+    known = shelled(rois, donors_hu)
+    made_hu = np.where(known.editable, np.float32(300), known.reference_hu)
+    hu = bounded(made_hu, known, donors_hu)
+    np.testing.assert_array_equal(hu[known.editable], -500 + SLACK_HU)
+    np.testing.assert_array_equal(hu[~known.editable], known.reference_hu[~known.editable])
+    low = bounded(np.where(known.editable, np.float32(-1000), known.reference_hu), known, donors_hu)
+    assert low[0, 6, 6, 2] == -850 - SLACK_HU
+    assert low[0, 6, 6, 4] == -500 - SLACK_HU
 
 
 @pytest.mark.parametrize("steps", [1, 2, 12, 900])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -30,9 +31,10 @@ KEPT_FROM_LESION_MM = 3.0
 DENSE_HU, THICK_MM = -300.0, 2.5
 """Tissue denser than this, and that far from its surface, is no vessel of the lung: wall, heart, a mass."""
 MOST_THICK = 0.02
+"""Share of the mask that may be such, or as much as there is around it: at the pleura, wall belongs."""
 MOST_DONORS, APART_MM, NEARLY_AS_GOOD = 4, 8.0, 1.1
-WORST_MISFIT_HU = 200.0
-LEVELLING_MM, MOST_LEVELLING_HU, AIRY_HU = 6.0, 80.0, -600.0
+WORST_MISFIT_HU = 250.0
+LEVELLING_MM, MOST_LEVELLING_HU, AIRY_HU = 6.0, 150.0, -500.0
 SIDES = (("up", "down"), ("forward", "back"), ("to the right", "to the left"))
 MIRRORED = ("top to bottom", "front to back", "left to right")
 NOTHING_FITS = "no lung within 40 mm fits, so the model made it alone, without vessels"
@@ -93,12 +95,17 @@ class Field:
         """What no donor may hold: the lesions, their blurred rim, and what lies beyond the CT."""
         return (ramp(self.lesion, self.spacing_mm, KEPT_FROM_LESION_MM) > 0) | ~self.inside
 
-    @property
+    @cached_property
     def thick(self) -> np.ndarray:
         """Where the middle of something larger than a vessel is."""
         depth_mm = ndimage.distance_transform_edt(self.hu > DENSE_HU, sampling=self.spacing_mm)
         thick: np.ndarray = depth_mm > THICK_MM
         return thick
+
+    def thick_share(self, around: Surroundings) -> float:
+        """How much of the lesion's surroundings is such."""
+        here = tuple(slice(self.reach, self.reach + side) for side in around.hu.shape)
+        return float((around.weight * self.thick[here]).sum() / around.weight.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +216,7 @@ def misfits(field: Field, around: Surroundings) -> Iterator[tuple[tuple[bool, bo
         for array in (hu - level, (hu - level) ** 2, field.forbidden, field.thick)
     ]
     kept = tuple(slice(0, 2 * field.reach + 1) for _ in range(3))
+    most_thick = max(MOST_THICK, field.thick_share(around)) * around.mask.sum() + 0.5
 
     def spectrum(template: np.ndarray) -> np.ndarray:
         transformed: np.ndarray = np.conj(fft.rfftn(np.float32(template), shape))
@@ -221,7 +229,7 @@ def misfits(field: Field, around: Surroundings) -> Iterator[tuple[tuple[bool, bo
         total = fft.irfftn(squares, shape)[kept] + (weight * target**2).sum()
         forbidden = fft.irfftn(spectra[2] * spectrum(turned.editable), shape)[kept]
         thick = fft.irfftn(spectra[3] * spectrum(turned.mask), shape)[kept]
-        fits = (forbidden < 0.5) & (thick <= MOST_THICK * turned.mask.sum() + 0.5)
+        fits = (forbidden < 0.5) & (thick <= most_thick)
         yield (z, y, x), np.where(fits, np.sqrt(np.clip(total, 0, None) / weight.sum()), np.inf)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from torch import Tensor
 
 from lesionbrush.diffusion.schedules import NoiseSchedule, timesteps
@@ -22,6 +22,7 @@ SHELL_MM = 3.0
 """So deep below the surface of the edit region the network joins the donor to its surroundings."""
 JOIN_RATIO = 0.3
 """Noise (sigma/alpha) that is added to the donor there: with more, its vessels are forgotten."""
+NEAR_MM, SLACK_HU = 2.0, 20.0
 BLEND_MM = 1.5
 """At this depth below the edit region's surface nothing of the lesion's blurred rim is left."""
 
@@ -55,8 +56,10 @@ def joined(fill: Fill, rois: RoiBatch, seeds: Sequence[int], steps: Steps, on_st
     for variant, seed in enumerate(seeds):
         has, donors = ~missing[variant], rois.donor_hu[variant]
         given = np.where(np.isnan(donors), rois.reference_hu, donors)
-        made = fill(replace(shelled(rois, donors), donor_hu=given[None]), [seed], told)
-        hu[variant, has], drawn[variant, has] = made.hu[0, has], counted(rois, donors)[has]
+        known = shelled(rois, donors)
+        made = fill(replace(known, donor_hu=given[None]), [seed], told)
+        hu[variant, has] = bounded(made.hu[0], known, given)[has]
+        drawn[variant, has] = counted(rois, donors)[has]
         done += missing.shape[1] * steps.join
         parts.append(made)
     remarks = tuple(dict.fromkeys(remark for part in parts for remark in part.remarks))
@@ -84,6 +87,17 @@ def shelled(rois: RoiBatch, donor_hu: np.ndarray) -> RoiBatch:
     shell = rois.editable & ((_depth_mm(rois) <= SHELL_MM) | np.isnan(donor_hu))
     hu = np.where(rois.editable & ~shell, donor_hu, rois.reference_hu)
     return replace(rois, reference_hu=hu.astype(np.float32), editable=shell, mask=rois.mask * shell)
+
+
+def bounded(hu: np.ndarray, known: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
+    """(L, Z, Y, X): nothing made in the shell is outside the range of donor and known tissue around it.
+
+    A network of lung makes calcium of chest wall.
+    """
+    pieced = np.where(known.editable, donor_hu, known.reference_hu)
+    side = 2 * int(NEAR_MM / known.spacing_mm) + 1
+    low, high = (extreme(pieced, (1, side, side, side)) for extreme in (minimum_filter, maximum_filter))
+    return np.where(known.editable, np.clip(hu, low - SLACK_HU, high + SLACK_HU), hu)
 
 
 def counted(rois: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
