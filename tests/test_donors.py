@@ -326,6 +326,13 @@ def test_what_joins_is_no_denser_than_what_it_joins() -> None:
     assert low[0, 6, 6, 4] == -500 - SLACK_HU
 
 
+def test_chest_wall_is_left_to_the_donor() -> None:
+    rois = two_rois()
+    wall = np.full_like(rois.reference_hu, 40)
+    known = shelled(replace(rois, reference_hu=wall), wall)
+    np.testing.assert_array_equal(bounded(wall + 15, known, wall)[known.editable], 40)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 12, 900])
 def test_joining_starts_where_donors_are_remembered(steps: int) -> None:
     schedule = tiny_model().schedule

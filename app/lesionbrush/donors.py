@@ -25,8 +25,8 @@ RING_MM = 4.0
 """So much of the known tissue around the edit region is compared."""
 LEAST_RING = 0.5
 """Share of that ring that has to lie in the CT; with less, what fits is chance."""
-COMPARED_HU = (-1000.0, 0.0)
-"""Vessels count in full, and bone no more than muscle."""
+COMPARED_HU = (-1000.0, 300.0)
+"""Vessels count in full; bone counts, but no more than what tells lung from a vessel."""
 KEPT_FROM_LESION_MM = 3.0
 DENSE_HU, THICK_MM = -300.0, 2.5
 """Tissue denser than this, and that far from its surface, is no vessel of the lung: wall, heart, a mass."""

@@ -16,6 +16,7 @@ from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from torch import Tensor
 
 from lesionbrush.diffusion.schedules import NoiseSchedule, timesteps
+from lesionbrush.donors import DENSE_HU
 from lesionbrush.synthesize import OnStep, RoiBatch, Sampled
 
 SHELL_MM = 3.0
@@ -92,12 +93,13 @@ def shelled(rois: RoiBatch, donor_hu: np.ndarray) -> RoiBatch:
 def bounded(hu: np.ndarray, known: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
     """(L, Z, Y, X): nothing made in the shell is outside the range of donor and known tissue around it.
 
-    A network of lung makes calcium of chest wall.
+    Where no lung is near, the donor stays as it is: a network of lung makes calcium of chest wall.
     """
     pieced = np.where(known.editable, donor_hu, known.reference_hu)
     side = 2 * int(NEAR_MM / known.spacing_mm) + 1
     low, high = (extreme(pieced, (1, side, side, side)) for extreme in (minimum_filter, maximum_filter))
-    return np.where(known.editable, np.clip(hu, low - SLACK_HU, high + SLACK_HU), hu)
+    made = np.clip(hu, low - SLACK_HU, high + SLACK_HU)
+    return np.where(known.editable, np.where(low > DENSE_HU, donor_hu, made), hu)
 
 
 def counted(rois: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
