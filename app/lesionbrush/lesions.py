@@ -46,9 +46,9 @@ class RoiBatch:
 
     reference_hu: (L, Z, Y, X) float32; mask: lesion coverage 0..1; editable: bool, where HU may change;
     inside: bool, where the CT has data; reachable: bool, where spicules and lobes that a model draws may
-    change HU as well, None for no further than editable. The rest is None unless the model takes it, see `inputs`:
-    lungs: coverage 0..1; anatomy_hu; pathology_hu and pathology_mask: the other case's CT and its lesion's
-    coverage, moved so that the centres of the two lesions coincide.
+    change HU as well, None for no further than editable. The rest is None unless the model takes it, see
+    `inputs`: lungs: coverage 0..1; anatomy_hu; pathology_hu and pathology_mask: the other case's CT and its
+    lesion's coverage, moved so that the centres of the two lesions coincide.
     donor_hu: (V, L, Z, Y, X) float32, healthy tissue to start from, one for each seed; NaN where none fits.
     """
 
@@ -78,7 +78,7 @@ class Lungs:
 class Region:
     """What may change, in the (Z, Y, X) view of the CT: around the mask, and in the lungs if they are given.
 
-    mask: not 0 in the lesion; reach_mm: how far what is drawn may go, margin_mm or more; lungs: bool, or None.
+    mask: not 0 in the lesion; reach_mm: how far what is drawn may go, margin_mm or more; lungs: bool or None.
     """
 
     mask: np.ndarray
