@@ -302,6 +302,15 @@ def test_lesions_with_and_without_donors_are_kept_apart() -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
+def test_without_any_donor_nothing_is_joined() -> None:
+    rois, filler, seen = two_rois(), Filler(), []
+    bare = replace(rois, donor_hu=np.full_like(rois.donor_hu, np.nan))
+    made_ = joined(filler, bare, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
+    assert len(filler.asked) == 1
+    assert not made_.drawn.any()
+    assert seen[-1] == (16, 16)
+
+
 def test_the_network_is_shown_the_donors_middle() -> None:
     filler = Filler()
     joined(filler, two_rois(), [5, 6], Steps(4, 2), lambda done, total: None)

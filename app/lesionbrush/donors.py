@@ -206,6 +206,8 @@ def donors(field: Field, rois: RoiBatch, k: int) -> tuple[Donor, ...]:
 def misfits(field: Field, around: Surroundings) -> Iterator[tuple[tuple[bool, bool, bool], np.ndarray]]:
     """For each mirror image the misfit in HU of every shift, infinite where the piece will not do.
 
+    Mirror images that fit nowhere between lesions and the CT's ends are left out.
+
     sum w (S - T)^2 = S^2 * w - 2 S * wT + sum w T^2, with * the correlation, exact for all shifts at once.
     """
     hu = np.clip(field.hu, *COMPARED_HU)
@@ -224,12 +226,13 @@ def misfits(field: Field, around: Surroundings) -> Iterator[tuple[tuple[bool, bo
 
     for z, y, x in product((False, True), repeat=3):
         turned = around.flipped((z, y, x))
+        fits = fft.irfftn(spectra[2] * spectrum(turned.editable), shape)[kept] < 0.5
+        if not fits.any():
+            continue
+        fits &= fft.irfftn(spectra[3] * spectrum(turned.mask), shape)[kept] <= most_thick
         weight, target = turned.weight, turned.hu - level
         squares = spectra[1] * spectrum(weight) - 2 * spectra[0] * spectrum(weight * target)
         total = fft.irfftn(squares, shape)[kept] + (weight * target**2).sum()
-        forbidden = fft.irfftn(spectra[2] * spectrum(turned.editable), shape)[kept]
-        thick = fft.irfftn(spectra[3] * spectrum(turned.mask), shape)[kept]
-        fits = (forbidden < 0.5) & (thick <= most_thick)
         yield (z, y, x), np.where(fits, np.sqrt(np.clip(total, 0, None) / weight.sum()), np.inf)
 
 

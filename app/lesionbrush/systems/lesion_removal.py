@@ -43,22 +43,23 @@ def joined(fill: Fill, rois: RoiBatch, seeds: Sequence[int], steps: Steps, on_st
     """For each seed its donors, joined to their surroundings; what has no donor is filled from noise."""
     assert rois.donor_hu is not None
     missing = np.isnan(rois.donor_hu).any(axis=(2, 3, 4))
-    total = missing.size * (steps.join + (steps.alone if missing.any() else 0))
+    some = [variant for variant in range(len(seeds)) if not missing[variant].all()]
+    total = missing.size * steps.alone * missing.any() + len(some) * missing.shape[1] * steps.join
     parts, done = [], 0
 
     def told(count: int, _: int) -> None:
-        on_step(done + count, total)
+        on_step(done + count, int(total))
 
     hu = np.broadcast_to(rois.reference_hu, rois.donor_hu.shape).copy()
     if missing.any():
         parts.append(fill(replace(rois, donor_hu=None), seeds, told))
         hu, done = parts[0].hu.copy(), missing.size * steps.alone
     drawn = np.zeros_like(hu)
-    for variant, seed in enumerate(seeds):
+    for variant in some:
         has, donors = ~missing[variant], rois.donor_hu[variant]
         given = np.where(np.isnan(donors), rois.reference_hu, donors)
         known = shelled(rois, donors)
-        made = fill(replace(known, donor_hu=given[None]), [seed], told)
+        made = fill(replace(known, donor_hu=given[None]), [seeds[variant]], told)
         hu[variant, has] = bounded(made.hu[0], known, given)[has]
         drawn[variant, has] = counted(rois, donors)[has]
         done += missing.shape[1] * steps.join
