@@ -80,8 +80,8 @@ class SynthesisRequest(BaseRequest):
     )
     draw_shape: bool = Field(
         True,
-        description="draw the lobulation and spiculation asked for into the mask; false: keep its outline, "
-        "which has them already, and only tell the model",
+        description="draw the margin, lobulation and spiculation asked for into the mask; false: keep its "
+        "outline, which has them already, and only tell the model",
     )
     shape_mm: float = Field(
         5.0,

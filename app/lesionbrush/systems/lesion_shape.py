@@ -23,7 +23,7 @@ ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.2, 0.3, 3.0
 TILT = 0.3
 AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 80
 SMALL_RADIUS_MM = 4.0
-SOFT_MM, SHARP_MARGIN = 1.6, 0.75
+SOFT_MM, SHARP_MARGIN = 1.3, 0.75
 """Standard deviation of the blur of the worst margin, and the degree from which on a margin is not blurred."""
 PATCH_MM, LEAST_SOFT = 3.0, 0.4
 """A poor margin is poorer here and there: over so many mm, and nowhere better than this share of the worst."""
@@ -45,12 +45,10 @@ class Shape:
 def drawn_shape(request: SynthesisRequest) -> Shape:
     """What is drawn into the mask for a request."""
     wish = request.attributes
-    if wish.lesion == "none":
+    if wish.lesion == "none" or not request.draw_shape:
         return Shape()
     margin = SHARP_MARGIN if wish.margin is None else wish.margin
     softness = max(0.0, 1 - margin / SHARP_MARGIN)
-    if not request.draw_shape:
-        return Shape(softness=softness)
     return Shape(wish.lobulation or 0.0, wish.spiculation or 0.0, softness)
 
 
