@@ -195,14 +195,13 @@ def _painted_table(painted: Sequence[Removed]) -> tuple[Table, ...]:
 def _pictures(bench: Bench, own: Sequence[Removed], painted: Sequence[Removed]) -> tuple[Picture, ...]:
     """The chest CTs' nodules in lung and soft-tissue windows, and the painted places in the lung window."""
     found = []
-    for file, caption, chosen, windows in (
-        ("removal.png", "Removal on the chest CTs.", own, (LUNG, SOFT)),
-        ("removal_painted.png", "Healthy lung of the chest CTs made anew.", painted, (LUNG,)),
+    for file, caption, chosen, windows, columns in (
+        ("removal.png", "Removal on the chest CTs.", own, (LUNG, SOFT), 6),
+        ("removal_painted.png", "Healthy lung of the chest CTs made anew.", painted, (LUNG,), 8),
     ):
         if chosen:
             panels = [panel for removed in chosen for panel in removed.panels(windows)]
-            image = sheet(panels, len(panels) // len(chosen), panel_px=300)
-            found.append(bench.picture(image, file, caption))
+            found.append(bench.picture(sheet(panels, columns, panel_px=300), file, caption))
     return tuple(found)
 
 
