@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from core_fixtures import ball, edit_region, made, make_ct, paints, tiny_card, tiny_model, tiny_network
+from core_fixtures import ball, edit_region, made, make_ct, paints, tiny_card, tiny_network
 from lesionbrush.donors import (
     APART_MM,
     COMPARED_HU,
@@ -26,19 +26,9 @@ from lesionbrush.donors import (
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.lesions import Lesions, RoiBatch
 from lesionbrush.request import SynthesisRequest, parse_request
-from lesionbrush.synthesize import Sampled, Synthesis, synthesize
+from lesionbrush.synthesize import Synthesis, synthesize
 from lesionbrush.systems.lesion_inpainting import LesionInpainting
-from lesionbrush.systems.lesion_removal import (
-    BLEND_MM,
-    JOIN_RATIO,
-    SHELL_MM,
-    SLACK_HU,
-    Steps,
-    bounded,
-    join_timesteps,
-    joined,
-    shelled,
-)
+from lesionbrush.systems.lesion_removal import join_timesteps
 from lesionbrush.volume import Volume
 
 REMOVED = {"lesion": "none"}
@@ -255,98 +245,3 @@ def test_where_healthy_tissue_comes_from_counts_for_removals_alone() -> None:
     assert not parse_request({}, "mddpm").heals_from_nearby
     with pytest.raises(InvalidRequest, match="healthy_from"):
         parse_request({"healthy_from": "elsewhere"})
-
-
-class Filler:
-    """Fills every ROI with -700 from noise, and with -600 from donors; counts steps."""
-
-    def __init__(self) -> None:
-        self.asked: list[RoiBatch] = []
-
-    def __call__(self, rois: RoiBatch, seeds: Sequence[int], on_step) -> Sampled:
-        self.asked.append(rois)
-        steps = 4 if rois.donor_hu is None else 2
-        for step in range(steps):
-            on_step((step + 1) * len(seeds) * len(rois.mask), 0)
-        value = -700 if rois.donor_hu is None else -600
-        hu = np.where(rois.editable, np.float32(value), rois.reference_hu)
-        return Sampled(np.stack([hu] * len(seeds)), "fake", ("hot",))
-
-
-def two_rois() -> RoiBatch:
-    """Two lesions, two seeds; the second lesion has no donor for the second seed."""
-    one = toy_rois(np.full((SIDE,) * 3, -850, np.float32))
-    editable = np.zeros((2, SIDE, SIDE, SIDE), bool)
-    editable[:, 2:11, 2:11, 2:11] = True
-    arrays = {name: np.concatenate([getattr(one, name)] * 2) for name in ("reference_hu", "mask", "inside")}
-    donor_hu = np.full((2, *editable.shape), -500, np.float32)
-    donor_hu[1, 1] = np.nan
-    return RoiBatch(**arrays, editable=editable, donor_hu=donor_hu)
-
-
-def test_lesions_with_and_without_donors_are_kept_apart() -> None:
-    rois, filler, seen = two_rois(), Filler(), []
-    made_ = joined(filler, rois, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
-    assert made_.remarks == ("hot",)
-    assert (made_.hu[1, 1][rois.editable[1]] == -700).all()
-    for variant, lesion in ((0, 0), (0, 1), (1, 0)):
-        hu = made_.hu[variant, lesion]
-        assert hu[6, 6, 6] == -500
-        assert hu[6, 6, 2] == -600
-        assert hu[0, 0, 0] == -850
-        assert made_.drawn[variant, lesion, 6, 6, 6] == 1
-        assert made_.drawn[variant, lesion, 6, 6, 2] == pytest.approx(1 / BLEND_MM)
-        assert made_.drawn[variant, lesion, 0, 0, 0] == 0
-    assert not made_.drawn[1, 1].any()
-    assert seen[-1] == (24, 24)
-    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
-
-
-def test_without_any_donor_nothing_is_joined() -> None:
-    rois, filler, seen = two_rois(), Filler(), []
-    bare = replace(rois, donor_hu=np.full_like(rois.donor_hu, np.nan))
-    made_ = joined(filler, bare, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
-    assert len(filler.asked) == 1
-    assert not made_.drawn.any()
-    assert seen[-1] == (16, 16)
-
-
-def test_the_network_is_shown_the_donors_middle() -> None:
-    filler = Filler()
-    joined(filler, two_rois(), [5, 6], Steps(4, 2), lambda done, total: None)
-    _, first, second = filler.asked
-    depth_mm = np.arange(1, 6)
-    np.testing.assert_array_equal(first.editable[0, 6, 6, 2:7], depth_mm <= SHELL_MM)
-    np.testing.assert_array_equal(first.reference_hu[0, 6, 6, 2:7] == -500, depth_mm > SHELL_MM)
-    assert not first.mask[~first.editable].any()
-    assert second.editable[1, 6, 6, 2:7].all()
-
-
-def test_what_joins_is_no_denser_than_what_it_joins() -> None:
-    rois = two_rois()
-    donors_hu = rois.donor_hu[0]
-    known = shelled(rois, donors_hu)
-    made_hu = np.where(known.editable, np.float32(300), known.reference_hu)
-    hu = bounded(made_hu, known, donors_hu)
-    np.testing.assert_array_equal(hu[known.editable], -500 + SLACK_HU)
-    np.testing.assert_array_equal(hu[~known.editable], known.reference_hu[~known.editable])
-    low = bounded(np.where(known.editable, np.float32(-1000), known.reference_hu), known, donors_hu)
-    assert low[0, 6, 6, 2] == -850 - SLACK_HU
-    assert low[0, 6, 6, 4] == -500 - SLACK_HU
-
-
-def test_chest_wall_is_left_to_the_donor() -> None:
-    rois = two_rois()
-    wall = np.full_like(rois.reference_hu, 40)
-    known = shelled(replace(rois, reference_hu=wall), wall)
-    np.testing.assert_array_equal(bounded(wall + 15, known, wall)[known.editable], 40)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 12, 900])
-def test_joining_starts_where_donors_are_remembered(steps: int) -> None:
-    schedule = tiny_model().schedule
-    visited = join_timesteps(schedule, steps).tolist()
-    first = visited[0]
-    assert schedule.sigma(first) / schedule.alpha(first) <= JOIN_RATIO
-    assert schedule.sigma(first + 1) / schedule.alpha(first + 1) > JOIN_RATIO
-    assert len(visited) == min((steps + 1) // 2, first + 1)
