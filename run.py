@@ -260,9 +260,8 @@ def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]
 def run(command: Sequence[str], cwd: Path) -> int:
     """Run to the end and return the exit code, 128 + signal if a signal ended it.
 
-    Ctrl-C reaches the child by itself (same terminal), so this only waits for it to close; a request to
-    terminate is passed on. A handler that does nothing, for an exception within wait() would lose the exit
-    code of a child that has just ended.
+    Ctrl-C reaches the child by itself (same terminal), and is no exception here, which might lose the exit
+    code of a child that has just ended; a request to terminate is passed on.
     """
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:

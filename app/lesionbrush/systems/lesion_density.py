@@ -26,8 +26,8 @@ CORE_DEPTH_MM, CORE_MM3 = 2.5, 20.0
 FURTHEST = 1.5
 """Standard deviations from the mean that are drawn, at most."""
 CORE_SHARES, MORE_IF_SMALL, SMALL_DEPTH_MM = (0.3, 0.5), 0.2, 4.0
-"""Of a part-solid lesion's volume, between these its core is drawn; more in shallow ones, or its blurred border
-would leave nothing of it."""
+"""Of a part-solid lesion's volume, between these its core is drawn; more in shallow ones, or its blurred
+border would leave nothing of it."""
 UNEVEN, CORE_BLUR_MM = 0.5, 0.5
 
 Item = tuple[int, int]

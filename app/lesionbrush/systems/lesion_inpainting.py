@@ -241,7 +241,8 @@ class _Job:
         if np.array_equal(masks, painted):
             return denoise
         arrays = (deepest(masks * painted), masks, self.dense[list(part)], (painted - masks).clip(min=0))
-        outline = Outline(*(self._tensor(a, [*range(len(part))], device) for a in arrays), self._lung())
+        body, covered, dense, carved = (self._tensor(a, [*range(len(part))], device) for a in arrays)
+        outline = Outline(body, covered, dense, carved, self._lung())
         return match_outline(denoise, outline, self.model.schedule)
 
     def _lung(self) -> float:

@@ -24,9 +24,10 @@ TILT = 0.3
 AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 80
 SMALL_RADIUS_MM = 4.0
 SOFT_MM, SHARP_MARGIN = 1.3, 0.75
-"""Standard deviation of the blur of the worst margin, and the degree from which on a margin is not blurred."""
+"""Standard deviation of the blur of the worst margin, and the degree from which on none is blurred."""
 PATCH_MM, LEAST_SOFT = 3.0, 0.4
-"""A poor margin is poorer here and there: over so many mm, and nowhere better than this share of the worst."""
+"""A poor margin is poorer here and there: over so many mm, and nowhere better than this share of the worst.
+"""
 AROUND_DRAWN_MM = 2.0
 """Beyond the margin, so much around spicules and lobes is made anew; the rest of the lung there stays."""
 CLEAR_MM = 0.5
