@@ -65,10 +65,19 @@ def lesions(options: Namespace) -> int:
 
 
 def card_figures(options: Namespace) -> int:
+    """What the card holds; what a report in the same folder has made already is not made again."""
+    from lesionbrush.evaluation.syntheses import Maker
+    from lesionbrush.systems import load_model
     from lesionbrush.training.evaluate import evaluate
     from lesionbrush.training.export import update_card
 
-    figures = evaluate(options.what, options.data, options.out, options.cases)
+    maker = Maker(load_model(find_model(options.what)), options.out / "cache")
+    figures = evaluate(
+        lambda ct, mask, request: maker.make(ct, mask, request).arrays[0],
+        options.data,
+        options.out,
+        options.cases,
+    )
     for name, value in asdict(figures).items():
         print(f"{name}: {value:g}")
     print(f"{options.out / 'figures.json'}, {options.out / 'sheet.png'}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,15 +18,14 @@ from tqdm import tqdm
 from lesionbrush.io import read_volume
 from lesionbrush.metrics import seam_ratio
 from lesionbrush.montage import LUNG, SOFT, Panel, sheet
-from lesionbrush.registry import find_model
 from lesionbrush.request import Attributes, SynthesisRequest
 from lesionbrush.roi import Orientation
-from lesionbrush.synthesize import Model, synthesize
-from lesionbrush.systems import load_model
 from lesionbrush.training.split import is_validation
 from lesionbrush.volume import Volume
 
 SHEET_CASES = 24
+Make = Callable[[Volume, Volume, SynthesisRequest], np.ndarray]
+"""A CT, a mask and a request: HU on the grid of the CT."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,8 @@ class Figures:
     seam_real: float
 
 
-def evaluate(model_name: str, data: Path, out: Path, cases: int = 0) -> Figures:
+def evaluate(make: Make, data: Path, out: Path, cases: int = 0) -> Figures:
     """Write figures.json and sheet.png into `out`; `cases` 0 takes every held-out nodule."""
-    model = load_model(find_model(model_name))
     chosen = held_out(data)
     chosen = chosen[:: max(1, len(chosen) // cases)][:cases] if cases else chosen
     if not chosen:
@@ -77,7 +76,7 @@ def evaluate(model_name: str, data: Path, out: Path, cases: int = 0) -> Figures:
     rows, panels = [], []
     for case in tqdm([load_case(data, row) for row in chosen], desc="evaluate", unit="nodule"):
         asked = (Attributes(), case.attributes, measured_too(case))
-        made = [_made(case, attributes, model) for attributes in asked]
+        made = [_made(case, attributes, make) for attributes in asked]
         rows.append(_figures_of(case, made))
         panels.append(_panels(case, made[-1]))
     figures = _summary(rows)
@@ -122,9 +121,8 @@ def readers_attributes(row: dict[str, str]) -> Attributes:
     )
 
 
-def _made(case: Case, attributes: Attributes, model: Model) -> np.ndarray:
-    request = SynthesisRequest(attributes=attributes, draw_shape=False)
-    return synthesize(case.crop, case.mask, request, model)[0].volume().array
+def _made(case: Case, attributes: Attributes, make: Make) -> np.ndarray:
+    return make(case.crop, case.mask, SynthesisRequest(attributes=attributes, draw_shape=False))
 
 
 def measured_too(case: Case) -> Attributes:
