@@ -14,6 +14,7 @@ from lesionbrush.systems.lesion_density import (
     FURTHEST,
     Density,
     Part,
+    capped,
     drawn_core,
     held_parts,
     hold,
@@ -37,7 +38,7 @@ def parts(texture: str = "solid", count: int = 2) -> list[Part]:
 
 
 def test_the_middle_is_deep_inside_and_a_small_lesion_has_none() -> None:
-    ((_, (large, small), _, _),) = parts()
+    large, small = parts()[0].weights
     assert not small.any()
     depth_mm = ndimage.distance_transform_edt(masks()[0])
     assert np.array_equal(large > 0, depth_mm > CORE_DEPTH_MM)
@@ -115,3 +116,13 @@ def test_the_middle_is_held_and_lesions_without_one_are_left_alone() -> None:
     found = hold(lambda x, t: estimate, wish, schedules.cosine(1000))(estimate, 500)
     assert float(found[0][counted[0] > 0].mean()) == pytest.approx(0.04, abs=1e-4)
     assert torch.equal(found[1], estimate[1])
+
+
+def test_nothing_in_a_core_exceeds_the_most_until_only_grain_is_left() -> None:
+    region = torch.from_numpy(masks())[:, None]
+    estimate, most = torch.full_like(region, 0.5), torch.tensor([0.1, 0.7])
+    found = capped(lambda x, t: estimate, region, most, schedules.cosine(1000))
+    assert float(found(estimate, 500)[0][region[0] > 0].max()) == pytest.approx(0.1)
+    assert torch.equal(found(estimate, 500)[1], estimate[1])
+    assert torch.equal(found(estimate, 500)[0][region[0] == 0], estimate[0][region[0] == 0])
+    assert torch.equal(found(estimate, 3), estimate)

@@ -17,7 +17,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lesionbrush.diffusion.denoisers import Denoiser
-from lesionbrush.diffusion.guidance import Moments, match_moments
+from lesionbrush.diffusion.guidance import SHAPED_ABOVE_RATIO, Moments, match_moments
 from lesionbrush.diffusion.schedules import NoiseSchedule
 from lesionbrush.request import Attributes
 
@@ -29,6 +29,9 @@ CORE_SHARES, MORE_IF_SMALL, SMALL_DEPTH_MM = (0.3, 0.5), 0.2, 4.0
 """Of a part-solid lesion's volume, between these its core is drawn; more in shallow ones, or its blurred
 border would leave nothing of it."""
 UNEVEN, CORE_BLUR_MM = 0.5, 0.5
+ABOVE_CORE_HU = 40.0
+INNER_POWER = 4
+"""A core is measured by this power of its coverage: well inside, or its middle would make up for its rim."""
 
 Item = tuple[int, int]
 """Seed and lesion of each mask of a batch, so that a draw repeats."""
@@ -37,13 +40,15 @@ Item = tuple[int, int]
 class Part(NamedTuple):
     """region: where HU change; weights: where they are measured, all 0 for none; mean_hu: (B,).
 
-    even: all of the region is moved alike, and not the more the denser it is.
+    even: all of the region is moved alike, and not the more the denser it is; most_hu: (B,), or None, what
+    none of it exceeds, grain apart.
     """
 
     region: np.ndarray
     weights: np.ndarray
     mean_hu: np.ndarray
     even: bool = False
+    most_hu: np.ndarray | None = None
 
 
 class Density(NamedTuple):
@@ -85,8 +90,9 @@ def _part_solid(
     cores = np.stack([drawn_core(mask, spacing_mm, _rng(item, 2)) for mask, item in pairs])
     around = np.clip(masks - cores, 0, 1)
     glass, solid = _drawn(ground_glass_hu, items), _drawn(core_hu, items)
-    dense = glass + (solid - glass) * _covered(cores)
-    return [Part(around, around, glass), Part(cores, cores, dense, even=True)]
+    inner = cores**INNER_POWER
+    dense = glass + (solid - glass) * _covered(cores, inner)
+    return [Part(around, around, glass), Part(cores, inner, dense, True, solid + ABOVE_CORE_HU)]
 
 
 def drawn_core(mask: np.ndarray, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
@@ -116,6 +122,19 @@ def hold(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> Denoiser:
     return changed
 
 
+def capped(denoise: Denoiser, region: Tensor, most: Tensor, schedule: NoiseSchedule) -> Denoiser:
+    """No estimate exceeds most (B,) in the region, while more than grain is left to be made."""
+    limit = most.reshape(-1, *[1] * (region.ndim - 1))
+
+    def changed(x: Tensor, t: int) -> Tensor:
+        estimate = denoise(x, t)
+        if schedule.sigma(t) / schedule.alpha(t) < SHAPED_ABOVE_RATIO:
+            return estimate
+        return torch.where(region > 0, estimate.minimum(limit.to(estimate)), estimate)
+
+    return changed
+
+
 def _middles(masks: np.ndarray, spacing_mm: float) -> np.ndarray:
     return np.stack([_middle(mask, spacing_mm) for mask in masks]).astype(np.float32)
 
@@ -126,9 +145,9 @@ def _middle(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
     return deep & (deep.sum() * spacing_mm**3 >= CORE_MM3)
 
 
-def _covered(cores: np.ndarray) -> np.ndarray:
-    """(B,) how much of a core's voxels it fills: less than 1, for its border is blurred."""
-    filled = (cores**2).sum(axis=(1, 2, 3)) / np.maximum(cores.sum(axis=(1, 2, 3)), 1e-6)
+def _covered(cores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(B,) how much of its voxels a core fills, by these weights: less than 1, for its border is blurred."""
+    filled = (weights * cores).sum(axis=(1, 2, 3)) / np.maximum(weights.sum(axis=(1, 2, 3)), 1e-6)
     return filled.astype(np.float32)
 
 

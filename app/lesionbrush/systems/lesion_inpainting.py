@@ -1,8 +1,7 @@
 """Lesion inpainting: a diffusion model of one ROI, given the tissue around a mask.
 
-The voxels outside the edit region are known. The network sees them clean in one channel, and keep_known holds
-the noisy image to them at every step, so that only the edit region is ever in question.
-"""
+The voxels outside the edit region are known: the network sees them clean in one channel, and keep_known holds
+the noisy image to them at every step."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ from lesionbrush.request import SynthesisRequest
 from lesionbrush.roi import ramp
 from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
-from lesionbrush.systems.lesion_density import Density, held_parts, hold
+from lesionbrush.systems.lesion_density import Density, capped, held_parts, hold
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
 from lesionbrush.systems.lesion_shape import AROUND_DRAWN_MM, Drawn, deepest, drawn, drawn_shape, narrowed
 from lesionbrush.systems.lesion_steps import lesion_timesteps
@@ -207,13 +206,15 @@ class _Job:
     def _with_parts(self, denoise: Denoiser, part: Sequence[int], device: torch.device) -> Denoiser:
         """Its parts are as dense as those of real lesions of this texture, where nothing else was asked."""
         card, items = self.model.card, [self.items[k] for k in part]
-        density = Density(card.core_hu, card.ground_glass_hu)
-        masks = self.masks[list(part)]
+        schedule, unit = self.model.schedule, self.model.window.to_unit
+        density, masks = Density(card.core_hu, card.ground_glass_hu), self.masks[list(part)]
         for held in held_parts(self.request.attributes, density, masks, self.rois.spacing_mm, items):
             region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
-            mean = torch.from_numpy(self.model.window.to_unit(held.mean_hu))
+            mean = torch.from_numpy(unit(held.mean_hu))
             wish = Moments(region, counted, mean, None, 1.0 if held.even else self._lung())
-            denoise = hold(denoise, wish, self.model.schedule)
+            denoise = hold(denoise, wish, schedule)
+            if held.most_hu is not None:
+                denoise = capped(denoise, region, torch.from_numpy(unit(held.most_hu)), schedule)
         return denoise
 
     def _with_moments(self, denoise: Denoiser, lesions: list[int], device: torch.device) -> Denoiser:
