@@ -17,7 +17,6 @@ from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest, LungDDPMRequest
 from lesionbrush.request_mddpm import MDDPMRequest
 
 DEFAULT_SYSTEM = "lesion_inpainting"
-RARE_GUIDANCE = 2.0
 Degree = Annotated[float, Field(ge=0, le=1)]
 Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
 
@@ -75,8 +74,8 @@ class SynthesisRequest(BaseRequest):
     sampler: Sampler = "ddpm"
     guidance_strength: Annotated[float, Field(ge=0, le=10)] | None = Field(
         None,
-        description="how much attributes count; 1: as trained; null: 2 for ground glass, part-solid and "
-        "calcified lesions, which are rare in the data, else 1; other than 0 and 1 takes twice the time",
+        description="how much attributes count; 1, and null: as trained; other than 0 and 1 takes twice the "
+        "time",
     )
     draw_shape: bool = Field(
         True,
@@ -111,11 +110,7 @@ class SynthesisRequest(BaseRequest):
     @property
     def guidance(self) -> float:
         """The strength in force."""
-        if self.guidance_strength is not None:
-            return self.guidance_strength
-        wish = self.attributes
-        rare = wish.texture in ("ground_glass", "part_solid") or wish.calcification == "solid"
-        return RARE_GUIDANCE if rare and wish.lesion == "present" else 1.0
+        return 1.0 if self.guidance_strength is None else self.guidance_strength
 
 
 REQUESTS: dict[str, type[BaseRequest]] = {
