@@ -12,6 +12,8 @@ from lesionbrush.server.collector import settle
 from lesionbrush.server.synthesis.models import ModelPool
 from server_kit import MODEL
 
+pytest_plugins = "server_fixtures"
+
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
