@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core_fixtures import tiny_model
+from lesionbrush.diffusion.schedules import cosine
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.synthesize import RoiBatch, Sampled
 from lesionbrush.systems.lesion_removal import (
     BLEND_MM,
@@ -117,3 +119,10 @@ def test_joining_starts_where_donors_are_remembered(steps: int) -> None:
     assert schedule.sigma(first) / schedule.alpha(first) <= JOIN_RATIO
     assert schedule.sigma(first + 1) / schedule.alpha(first + 1) > JOIN_RATIO
     assert len(visited) == min((steps + 1) // 2, first + 1)
+
+
+def test_more_steps_than_there_are_levels_are_refused_here_too() -> None:
+    schedule = cosine(50)
+    with pytest.raises(InvalidRequest, match="choose no more"):
+        join_timesteps(schedule, 60)
+    assert len(join_timesteps(schedule, 10)) == 5

@@ -18,6 +18,7 @@ from torch import Tensor
 from lesionbrush.diffusion.schedules import NoiseSchedule, timesteps
 from lesionbrush.donors import DENSE_HU
 from lesionbrush.synthesize import OnStep, RoiBatch, Sampled
+from lesionbrush.systems.lesion_steps import visited_timesteps
 
 SHELL_MM = 3.0
 """So deep below the surface of the edit region the network joins the donor to its surroundings."""
@@ -75,7 +76,11 @@ def started(donor: Tensor, noise: Tensor, schedule: NoiseSchedule, visited: Tens
 
 
 def join_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """Half the steps asked for, from `JOIN_RATIO` on: what is left to do is less than half."""
+    """Half the steps asked for, from `JOIN_RATIO` on: what is left to do is less than half.
+
+    InvalidRequest when more are asked for than the model has noise levels.
+    """
+    visited_timesteps(schedule, steps)
     alphas_bar = schedule.alphas_bar
     start = int((((1 - alphas_bar) / alphas_bar).sqrt() <= JOIN_RATIO).sum()) - 1
     return timesteps(schedule, min((steps + 1) // 2, start + 1), t_start=start)
