@@ -82,7 +82,7 @@ def test_train_go_on_and_export(command: Command, training_data: Path, tmp_path:
     assert {path.name for path in out.glob("*.png")} == {"samples-000004.png", "samples-000005.png"}
     assert [entry["step"] for entry in json.loads((out / "history.json").read_text())] == [2, 4]
     pack = (out / "pack.npz").stat()
-    second = command("train", *options, "--steps", 6)
+    second = command("train", *options, "--steps", 6, "--workers", 1)
     assert "going on from step 5 of 6" in second.out
     assert (out / "pack.npz").stat() == pack
     assert Image.open(out / "samples-000006.png").height > 200
@@ -110,6 +110,8 @@ def test_no_time_at_all_still_leaves_a_checkpoint(
         (("lung_lesion",), "--data DIR"),
         (("lung_lesion", "--data", "nowhere"), "nowhere holds no lidc_nodules"),
         (("lung_lesion", "--data", "nowhere", "--steps", "0"), "--steps 0"),
+        (("lung_lesion", "--data", "nowhere", "--workers", "-1"), "--workers -1"),
+        (("lung_lesion", "--data", "nowhere", "--batch-scale", "0"), "--batch-scale 0"),
         (("lung_lesion", "--export", "nowhere"), "checkpoint.pt"),
         (("med_ddpm", "--data", "nowhere"), "invalid choice: 'med_ddpm'"),
     ],

@@ -19,8 +19,8 @@ from lesionbrush.training import lung_ddpm_data, lung_ddpm_sheets, lung_ddpm_vol
 from lesionbrush.training.data import Pack
 from lesionbrush.training.lung_ddpm import LayoutBatch, LayoutConfig, LayoutTrainer
 from lesionbrush.training.lung_ddpm_data import NoduleBatches
-from lesionbrush.training.lung_ddpm_pack import Lungs, read_lungs, write_lungs
-from lesionbrush.training.lung_ddpm_volumes import OUTSIDE_WEIGHT, LungBatches
+from lesionbrush.training.lung_ddpm_pack import write_lungs
+from lesionbrush.training.lung_ddpm_volumes import OUTSIDE_WEIGHT, LungBatches, Lungs, read_lungs
 from training_kit import SEEN, WINDOW
 
 pytest_plugins = ("training_fixtures", "cli_fixtures")

@@ -38,6 +38,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="put the run into a model folder")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="processes that make batches (default: none)"
+    )
+    parser.add_argument(
+        "--batch-scale", type=int, default=1, metavar="K", help="so many times larger batches, for a GPU"
+    )
     train_mddpm.add_arguments(parser.add_argument_group("mddpm"))
 
 
@@ -51,6 +57,10 @@ def run(options: Namespace) -> int:
         raise InvalidRequest("name the folder with the training data: --data DIR")
     if options.steps is not None and options.steps < 1:
         raise InvalidRequest(f"--steps {options.steps}: give the number of steps in all, 1 or more")
+    if options.workers < 0:
+        raise InvalidRequest(f"--workers {options.workers}: give a number of processes, 0 for none")
+    if options.batch_scale < 1:
+        raise InvalidRequest(f"--batch-scale {options.batch_scale}: give a whole number, 1 or more")
     pack = packed(options.data, out)
     if options.model in ELSEWHERE:
         import_module(f"lesionbrush.cli.{ELSEWHERE[options.model]}").run(options, pack, out)
@@ -61,7 +71,7 @@ def run(options: Namespace) -> int:
 
 def training_config(steps: int | None, seed: int) -> TrainingConfig:
     """What `lung_lesion` is trained with."""
-    network = LesionUNetConfig(attributes=len(ATTRIBUTES))
+    network = LesionUNetConfig(attributes=len(ATTRIBUTES), blocks=3)
     config = TrainingConfig(network=network, window=HUWindow(-1000.0, 1000.0), seed=seed)
     return config if steps is None else replace(config, steps=steps)
 
@@ -75,6 +85,6 @@ def train(config: TrainingConfig, pack: Path, out: Path, options: Namespace) -> 
     seen, held_out = (side_of_split(pack, validation=flag) for flag in (False, True))
     trainer = Trainer(config, pick_device(options.device))
     trainer.sheet = partial(sample_sheet, trainer, held_out)
-    batches = Batches(seen, config.window, trainer.numpy_rng)
+    batches = Batches(seen, config.window, trainer.numpy_rng, options.batch_scale)
     validation = Batches(held_out, config.window, np.random.default_rng(1))
     run_training(trainer, batches, validation, out, options)

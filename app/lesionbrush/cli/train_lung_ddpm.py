@@ -17,9 +17,9 @@ from lesionbrush.training.data import side_of_split
 from lesionbrush.training.loop import Draws
 from lesionbrush.training.lung_ddpm import LayoutBatch, LayoutConfig, LayoutTrainer
 from lesionbrush.training.lung_ddpm_data import NoduleBatches
-from lesionbrush.training.lung_ddpm_pack import read_lungs, write_lungs
+from lesionbrush.training.lung_ddpm_pack import write_lungs
 from lesionbrush.training.lung_ddpm_sheets import layout_sheet
-from lesionbrush.training.lung_ddpm_volumes import LungBatches
+from lesionbrush.training.lung_ddpm_volumes import LungBatches, read_lungs
 
 WIDTHS = (16, 32, 64, 96)
 CONFIGS = {
@@ -58,10 +58,11 @@ def _batches(
     options: Namespace, pack: Path, out: Path, generator: np.random.Generator, *, validation: bool
 ) -> Draws[LayoutBatch]:
     nodules, window = side_of_split(pack, validation=validation), CONFIGS[options.model].window
+    scale = 1 if validation else options.batch_scale
     if options.model == "lung_ddpm_plus":
-        return NoduleBatches(nodules, window, generator)
+        return NoduleBatches(nodules, window, generator, scale)
     chests = read_lungs(packed_lungs(options.data, out), validation=validation)
-    return LungBatches(nodules, chests, window, generator)
+    return LungBatches(nodules, chests, window, generator, scale)
 
 
 def packed_lungs(data: Path, out: Path) -> Path:

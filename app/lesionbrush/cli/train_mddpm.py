@@ -56,12 +56,18 @@ def run(options: Namespace, pack: Path, out: Path) -> None:
     config = training_config(options)
     trainer = SliceTrainer(config, pick_device(options.device))
     trainer.sheet = partial(slice_sheet, trainer)
-    seen, held_out = (_batches(pack, config, trainer, validation=flag) for flag in (False, True))
+    seen = _batches(pack, config, trainer.numpy_rng, validation=False, scale=options.batch_scale)
+    held_out = _batches(pack, config, np.random.default_rng(1), validation=True)
     run_training(trainer, seen, held_out, out, options)
 
 
 def _batches(
-    path: Path, config: SliceTrainingConfig, trainer: SliceTrainer, *, validation: bool
+    path: Path,
+    config: SliceTrainingConfig,
+    generator: np.random.Generator,
+    *,
+    validation: bool,
+    scale: int = 1,
 ) -> SliceBatches:
-    generator = np.random.default_rng(1) if validation else trainer.numpy_rng
-    return SliceBatches(side_of_split(path, validation=validation), config.window, generator, config.sides)
+    pack = side_of_split(path, validation=validation)
+    return SliceBatches(pack, config.window, generator, config.sides, scale)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lesionbrush.registry import find_model
 from lesionbrush.training.loop import BatchT, Draws, Loop
+from lesionbrush.training.workers import Workers
 
 Start = Callable[[dict[str, Tensor]], object]
 
@@ -33,6 +34,8 @@ def run_training(
         print(f"going on from step {trainer.progress.step} of {steps}")
     elif options.start_from:
         (start or trainer.start_from)(load_file(find_model(options.start_from).weights))
+    if options.workers:
+        seen = Workers(seen, trainer.numpy_rng, options.workers)
     limit_s = float("inf") if options.minutes is None else 60 * options.minutes
     trainer.fit(seen, held_out, out, stop_after_s=limit_s)
     print(f"step {trainer.progress.step} of {steps}: {out / 'checkpoint.pt'}, {trainer.draw(out)}")

@@ -46,7 +46,8 @@ class ChannelNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        normed = F.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight.to(x.dtype))
+        with torch.autocast(x.device.type, enabled=False):  # else a GPU leaves bfloat16 for it
+            normed = F.layer_norm(x.movedim(1, -1), self.weight.shape, self.weight.to(x.dtype))
         return normed.movedim(-1, 1)
 
 

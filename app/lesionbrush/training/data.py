@@ -137,14 +137,17 @@ def _rarity(attributes: np.ndarray) -> float:
 
 
 class Batches:
-    """Draws batches without end; everything random comes from the generator."""
+    """Draws batches without end; everything random comes from the generator.
 
-    def __init__(self, pack: Pack, window: HUWindow, generator: np.random.Generator) -> None:
-        self.pack, self.window, self.rng = pack, window, generator
+    scale: how many times larger than on a CPU the batches are.
+    """
+
+    def __init__(self, pack: Pack, window: HUWindow, generator: np.random.Generator, scale: int = 1) -> None:
+        self.pack, self.window, self.rng, self.scale = pack, window, generator, scale
 
     def draw(self) -> Batch:
         side = int(self.rng.choice(PATCH_SIDES, p=SIDE_SHARES))
-        return self.collate([self.sample(side) for _ in range(BATCH_SIZES[side])])
+        return self.collate([self.sample(side) for _ in range(self.scale * BATCH_SIZES[side])])
 
     def sample(self, side: int) -> Sample:
         if self.rng.random() < BLIND_SHARE:

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -57,6 +57,15 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+def noise_like(image: Tensor, rng: torch.Generator) -> Tensor:
+    """Gaussian noise of the image's shape; a GPU draws it itself, from a seed out of `rng`."""
+    if image.device.type == "cpu":
+        return torch.randn(image.shape, generator=rng)
+    seed = int(torch.randint(2**62, (1,), generator=rng))
+    own = torch.Generator(image.device).manual_seed(seed)
+    return torch.randn(image.shape, generator=own, device=image.device)
+
+
 class Loop(ABC, Generic[BatchT]):
     """One training run: network, its moving average, optimiser, and the generators it draws from."""
 
@@ -71,6 +80,7 @@ class Loop(ABC, Generic[BatchT]):
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
         )
+        torch.backends.cudnn.benchmark = True  # batches have few shapes
         self.numpy_rng = np.random.default_rng(config.seed)
         self.rng = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
@@ -96,7 +106,7 @@ class Loop(ABC, Generic[BatchT]):
 
         A checkpoint goes into `folder` at every validation and at the end, also when it is interrupted.
         """
-        started, losses = time.perf_counter(), []
+        started, losses = time.perf_counter(), list[Tensor]()
         bar = tqdm(total=self.config.steps, initial=self.progress.step, desc="train", unit="step")
         try:
             while self.progress.step < self.config.steps and time.perf_counter() - started < stop_after_s:
@@ -110,8 +120,8 @@ class Loop(ABC, Generic[BatchT]):
             bar.close()
             self.save(folder)
 
-    def step(self, batch: BatchT) -> float:
-        """One optimiser step; returns the loss."""
+    def step(self, batch: BatchT) -> Tensor:
+        """One optimiser step; returns the loss, without waiting for a GPU to have it."""
         began = time.perf_counter()
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * self._rate()
@@ -123,7 +133,7 @@ class Loop(ABC, Generic[BatchT]):
         self.progress.step += 1
         self._move_average()
         self.progress.seconds += time.perf_counter() - began
-        return float(loss.detach())
+        return loss.detach()
 
     def _rate(self) -> float:
         """Linear warm-up, a plateau, and a linear way down to zero (Hagele et al. 2024, arXiv:2405.18392).
@@ -151,10 +161,10 @@ class Loop(ABC, Generic[BatchT]):
         draws = (batches.draw() for _ in range(self.config.validation_batches))
         return float(np.mean([float(self.loss(self.average, batch, rng)) for batch in draws]))
 
-    def _report(self, losses: list[float], validation: Draws[BatchT], bar: tqdm) -> None:
+    def _report(self, losses: list[Tensor], validation: Draws[BatchT], bar: tqdm) -> None:
         entry = {
             "step": self.progress.step,
-            "train_loss": float(np.mean(losses)),
+            "train_loss": float(torch.stack(losses).mean()),
             "validation_loss": self.validate(validation),
             "seconds": round(self.progress.seconds, 1),
         }
@@ -187,7 +197,7 @@ class Loop(ABC, Generic[BatchT]):
             self.sheet(path)
         return path
 
-    def start_from(self, weights: dict[str, Tensor]) -> None:
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Begin with trained weights instead of random ones. RuntimeError when they do not fit."""
         self.network.load_state_dict(weights)
         self.average.load_state_dict(weights)

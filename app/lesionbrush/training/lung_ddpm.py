@@ -18,8 +18,9 @@ from lesionbrush.diffusion.preconditioning import image_from_v
 from lesionbrush.diffusion.schedules import NoiseSchedule, cosine
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lung_ddpm import TIMESTEPS, LungDDPMConfig, LungDDPMUNet
+from lesionbrush.systems.devices import half_precision
 from lesionbrush.training.levels import Levels
-from lesionbrush.training.loop import Loop, LoopConfig
+from lesionbrush.training.loop import Loop, LoopConfig, noise_like
 
 FIRST_LAYER = "conv_in.conv.weight"
 
@@ -67,11 +68,11 @@ class LayoutTrainer(Loop[LayoutBatch]):
         alpha = self.schedule.alphas_bar[t].sqrt().float().to(self.device)
         sigma = (1 - self.schedule.alphas_bar[t]).sqrt().float().to(self.device)
         image = batch.image.to(self.device)
-        noise = torch.randn(image.shape, generator=rng).to(self.device)
+        noise = noise_like(image, rng)
         column = (slice(None), *[None] * 4)
         noisy = alpha[column] * image + sigma[column] * noise
         inputs = torch.cat((noisy, batch.layout.to(self.device)), dim=1)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with half_precision(self.device):
             v = network(inputs.contiguous(memory_format=torch.channels_last_3d), t.to(self.device))
         spread = self.config.data_spread
         x_0 = image_from_v(noisy, v.float(), alpha[column], sigma[column], spread)

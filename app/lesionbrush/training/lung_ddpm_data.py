@@ -25,7 +25,7 @@ class NoduleBatches(Batches):
 
     def draw(self) -> LayoutBatch:  # type: ignore[override]
         side = int(self.rng.choice(SIDES, p=SIDE_SHARES))
-        samples = [self.sample(side) for _ in range(BATCH_SIZES[side])]
+        samples = [self.sample(side) for _ in range(self.scale * BATCH_SIZES[side])]
         columns = zip(*(self._scored(sample) for sample in samples), strict=True)
         return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,10 @@ import numpy as np
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import read_volume
 from lesionbrush.roi import Orientation, triangle
+from lesionbrush.training.lung_ddpm_volumes import Lungs
 from lesionbrush.training.pack import isotropic, lung_centres
-from lesionbrush.training.split import is_validation
 
 _CT = re.compile(r"(LIDC-IDRI-\d{4})(\w?)(_1mmxy)?\.nii\.gz")
-
-
-@dataclass(frozen=True)
-class Lungs:
-    """One chest at 1 mm, axes (z, y, x): int16 HU, bool mask of both lungs, and (N, 3) places of lung."""
-
-    patient: str
-    image: np.ndarray
-    mask: np.ndarray
-    centres: np.ndarray
 
 
 def whole_lungs(data: Path) -> Iterator[Lungs]:
@@ -56,17 +45,3 @@ def write_lungs(data: Path, path: Path) -> None:
     if not patients:
         raise InvalidRequest(f"{data} holds no chest_ct with lung masks: point --data at the training data")
     np.savez(path, patients=np.array(patients), **arrays)
-
-
-def read_lungs(path: Path, *, validation: bool) -> list[Lungs]:
-    """One side of the split. InvalidRequest when no patient is on it."""
-    with np.load(path) as file:
-        patients = [str(name) for name in file["patients"]]
-        chosen = [k for k, name in enumerate(patients) if is_validation(name) == validation]
-        found = [
-            Lungs(patients[k], file[f"image_{k}"], file[f"mask_{k}"], file[f"centres_{k}"]) for k in chosen
-        ]
-    if not found:
-        side = "held-out" if validation else "training"
-        raise InvalidRequest(f"{path} has no {side} chest: delete it and add patients to the data")
-    return found

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.roi import RoiGrid, inside_volume, ramp, to_roi, triangle
 from lesionbrush.systems.layout import lung_layout, thresholded
 from lesionbrush.training.data import USUAL_NOISE, WEIGHTS, Batches, Pack, composed, noise_level, stands_free
 from lesionbrush.training.lung_ddpm import LayoutBatch
 from lesionbrush.training.lung_ddpm_data import NEAR_MM, NEAR_WEIGHT
-from lesionbrush.training.lung_ddpm_pack import Lungs
+from lesionbrush.training.split import is_validation
 
 SIDES = (32, 48, 64)
 SIDE_SHARES = (0.45, 0.4, 0.15)
@@ -28,6 +30,21 @@ OUTSIDE_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
+class Lungs:
+    """One chest at 1 mm, axes (z, y, x): int16 HU, bool mask of both lungs, and (N, 3) places of lung."""
+
+    patient: str
+    image: np.ndarray
+    mask: np.ndarray
+    centres: np.ndarray
+
+    def part(self, low: np.ndarray, high: np.ndarray) -> Lungs:
+        """The box from voxel `low` up to `high`, which may lie beyond the end; as views, and no places."""
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        return Lungs(self.patient, self.image[box], self.mask[box], self.centres[:0])
+
+
+@dataclass(frozen=True)
 class Scene:
     """A box at 1 mm: HU, and where lung and nodule are. (Z, Y, X)"""
 
@@ -36,18 +53,37 @@ class Scene:
     nodule: np.ndarray
 
 
+def read_lungs(path: Path, *, validation: bool) -> list[Lungs]:
+    """One side of the split. InvalidRequest when no patient is on it."""
+    with np.load(path) as file:
+        patients = [str(name) for name in file["patients"]]
+        chosen = [k for k, name in enumerate(patients) if is_validation(name) == validation]
+        found = [
+            Lungs(patients[k], file[f"image_{k}"], file[f"mask_{k}"], file[f"centres_{k}"]) for k in chosen
+        ]
+    if not found:
+        side = "held-out" if validation else "training"
+        raise InvalidRequest(f"{path} has no {side} chest: delete it and add patients to the data")
+    return found
+
+
 class LungBatches(Batches):
     """Blocks from a few chests, each at another spacing, half of them mirrored left to right."""
 
     def __init__(
-        self, pack: Pack, chests: Sequence[Lungs], window: HUWindow, generator: np.random.Generator
+        self,
+        pack: Pack,
+        chests: Sequence[Lungs],
+        window: HUWindow,
+        generator: np.random.Generator,
+        scale: int = 1,
     ) -> None:
-        super().__init__(pack, window, generator)
+        super().__init__(pack, window, generator, scale)
         self.chests = chests
 
     def draw(self) -> LayoutBatch:  # type: ignore[override]
         side = int(self.rng.choice(SIDES, p=SIDE_SHARES))
-        columns = zip(*(self.block(side) for _ in range(BATCH_SIZES[side])), strict=True)
+        columns = zip(*(self.block(side) for _ in range(self.scale * BATCH_SIZES[side])), strict=True)
         return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
 
     def block(self, side: int) -> tuple[np.ndarray, ...]:
@@ -55,11 +91,14 @@ class LungBatches(Batches):
         spacing_mm = float(self.rng.uniform(*SPACING_MM))
         chest = self.chests[self.rng.integers(len(self.chests))]
         place = chest.centres[self.rng.integers(len(chest.centres))].astype(int)
-        scene = self._with_nodule(chest, place)
         reach = side / 2 * spacing_mm
         centre = place + self.rng.uniform(-0.7, 0.7, 3) * reach
-        grid = RoiGrid.around(centre, (side,) * 3, spacing_mm)
-        return self._arrays_of(scene, grid)
+        low = np.maximum(np.minimum(centre - reach, place - NODULE_SIDE // 2).astype(int) - 8, 0)
+        high = np.maximum(centre + reach, place + NODULE_SIDE // 2).astype(int) + 8
+        scene = self._with_nodule(chest.part(low, high), place - low)
+        grid = RoiGrid.around(centre - low, (side,) * 3, spacing_mm)
+        known = inside_volume(RoiGrid.around(centre, (side,) * 3, spacing_mm), chest.image.shape, np.ones(3))
+        return self._arrays_of(scene, grid, known)
 
     def _with_nodule(self, chest: Lungs, place: np.ndarray) -> Scene:
         """The chest with a free-standing nodule at `place`, or as it is when none is found in a few tries."""
@@ -76,12 +115,11 @@ class LungBatches(Batches):
                 break
         return Scene(hu, chest.mask | (nodule_mask >= 0.5), nodule_mask)
 
-    def _arrays_of(self, scene: Scene, grid: RoiGrid) -> tuple[np.ndarray, ...]:
+    def _arrays_of(self, scene: Scene, grid: RoiGrid, known: np.ndarray) -> tuple[np.ndarray, ...]:
         unit_mm = np.ones(3)
         image = self.window.to_unit(to_roi(scene.hu, unit_mm, grid)).astype(np.float32)
         lungs = to_roi(scene.lungs, unit_mm, grid, triangle) >= 0.5
         nodule = thresholded(to_roi(scene.nodule, unit_mm, grid, triangle))
-        known = inside_volume(grid, scene.hu.shape, unit_mm)
         near = ramp(nodule, grid.spacing_mm, NEAR_MM) > 0 if nodule.any() else nodule
         scored = np.where(near, NEAR_WEIGHT, np.where(lungs, 1.0, OUTSIDE_WEIGHT)).astype(np.float32) * known
         noise = noise_level(image, known & lungs & ~near)

@@ -18,8 +18,9 @@ from lesionbrush.diffusion.learned_variance import LAMBDA, variational_bound
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.ddpm_unet import DDPMUNet, DDPMUNetConfig
+from lesionbrush.systems.devices import half_precision
 from lesionbrush.training.levels import Levels
-from lesionbrush.training.loop import Loop, LoopConfig
+from lesionbrush.training.loop import Loop, LoopConfig, noise_like
 from lesionbrush.training.mddpm_data import SIDES, SliceBatch
 
 
@@ -54,9 +55,9 @@ class SliceTrainer(Loop[SliceBatch]):
     def loss(self, network: nn.Module, batch: SliceBatch, rng: torch.Generator) -> Tensor:
         image, scored, weight = (a.to(self.device) for a in (batch.image, batch.scored, batch.weight))
         t = self.config.levels.draw(self.schedule, len(image), rng)
-        noise = torch.randn(batch.image.shape, generator=rng).to(self.device)
+        noise = noise_like(image, rng)
         noisy = self.schedule.add_noise(image, noise, t)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with half_precision(self.device):
             out = network(noisy, t.to(self.device))
         alpha, sigma = self._amplitudes(t)
         target, estimate = self._reading(out[:, :1], _Noised(image, noise, noisy, alpha, sigma))

@@ -45,6 +45,7 @@ class SliceBatches:
     """Draws batches without end; everything random comes from the generator.
 
     sides: how large the patches are, in voxels, each for a share of the batches.
+    scale: how many times larger than on a CPU the batches are.
     """
 
     def __init__(
@@ -53,14 +54,16 @@ class SliceBatches:
         window: HUWindow,
         generator: np.random.Generator,
         sides: tuple[int, ...] = SIDES,
+        scale: int = 1,
     ) -> None:
         self.pack, self.window, self.rng, self.sides = pack, window, generator, sides
+        self.scale = scale
         shares = SIDE_SHARES if sides == SIDES else (1 / len(sides),) * len(sides)
         self.shares = np.array(shares)
 
     def draw(self) -> SliceBatch:
         side = int(self.rng.choice(self.sides, p=self.shares))
-        count = max(1, VOXELS_PER_BATCH // side**2)
+        count = max(1, self.scale * VOXELS_PER_BATCH // side**2)
         return self.collate([self.sample(side) for _ in range(count)])
 
     def sample(self, side: int) -> Slice:

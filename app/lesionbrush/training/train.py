@@ -7,6 +7,8 @@ the spread of the edit region given its surroundings), and per scan by how littl
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,9 +17,12 @@ from torch import Tensor, nn
 from lesionbrush.diffusion.schedules import NoiseSchedule, cosine
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
+from lesionbrush.systems.devices import half_precision
 from lesionbrush.training.data import Batch
 from lesionbrush.training.levels import Levels
-from lesionbrush.training.loop import Loop, LoopConfig
+from lesionbrush.training.loop import Loop, LoopConfig, noise_like
+
+_BLOCK = re.compile(r"^(?:en|de)coder\.\d+\.(\d+)\.", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +52,22 @@ class Trainer(Loop[Batch]):
         network = LesionUNet(self.config.network).to(self.device)
         return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Also with the weights of a network of fewer blocks: those it had not start as the identity."""
+        had = 1 + max((int(n) for n in _BLOCK.findall("\n".join(weights))), default=-1)
+        own = self.network.state_dict()
+        more = {name: w for name, w in own.items() if any(int(n) >= had > 0 for n in _BLOCK.findall(name))}
+        super().start_from({**more, **weights})
+
     def loss(self, network: nn.Module, batch: Batch, rng: torch.Generator) -> Tensor:
         t = self.draw_levels(len(batch.image), rng)
         alpha = self.schedule.alphas_bar[t].sqrt().float().to(self.device)
         sigma = (1 - self.schedule.alphas_bar[t]).sqrt().float().to(self.device)
         image = batch.image.to(self.device)
-        noise = torch.randn(image.shape, generator=rng).to(self.device)
+        noise = noise_like(image, rng)
         column = (slice(None), *[None] * 4)
         noisy = alpha[column] * image + sigma[column] * noise
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+        with half_precision(self.device):
             predicted = network(
                 noisy, alpha, sigma, batch.conditions.to(self.device), batch.attributes.to(self.device)
             )
