@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,18 @@ def save_nodule(
         write_volume(Volume(array, np.eye(4)), folder / kind / name)
     scores = {f"{key}_value": value for key, value in {**SCORES, "Texture": texture}.items()}
     return {"file": name, "patient_id": patient, "diameter_mm": 2 * radius_mm, **scores}
+
+
+def save_nodules(folder: Path, patients: Sequence[str], generator: np.random.Generator) -> None:
+    """One nodule of each patient, of all textures in turn, and the readers' table."""
+    rows = [
+        save_nodule(folder / "lidc_nodules", patient, generator, texture=1 + 2 * (k % 3))
+        for k, patient in enumerate(patients)
+    ]
+    with (folder / "lidc_nodules" / "attributes.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
 
 
 def save_chest(folder: Path, patient: str, generator: np.random.Generator) -> None:

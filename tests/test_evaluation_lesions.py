@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_kit import Command
-from evaluation_kit import save_chest, save_nodule
+from evaluation_kit import save_chest, save_nodules
 from lesionbrush.evaluation import study
 from lesionbrush.evaluation.results import Report
 from lesionbrush.training.split import is_validation
@@ -24,14 +23,7 @@ SEEN = [patient for patient in PATIENTS if not is_validation(patient)][:4]
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, generator = tmp_path_factory.mktemp("data"), np.random.default_rng(2)
-    rows = [
-        save_nodule(folder / "lidc_nodules", patient, generator, texture=1 + 2 * (k % 3))
-        for k, patient in enumerate((*HELD_OUT, *SEEN))
-    ]
-    with (folder / "lidc_nodules" / "attributes.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+    save_nodules(folder, (*HELD_OUT, *SEEN), generator)
     save_chest(folder / "chest_ct", HELD_OUT[0], generator)
     return folder
 

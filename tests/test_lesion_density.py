@@ -23,7 +23,8 @@ from scipy import ndimage
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
 CORE_HU, GLASS_HU = (37.0, 30.0), (-600.0, 60.0)
-DENSITY = Density(CORE_HU, GLASS_HU)
+CALCIFIED_HU = (90.0, 120.0)
+DENSITY = Density(CORE_HU, GLASS_HU, CALCIFIED_HU)
 
 
 def masks(count: int = 2) -> np.ndarray:
@@ -62,6 +63,15 @@ def test_draws_have_the_mean_of_real_ones_repeat_and_are_never_far_off(
     assert np.array_equal(part.mean_hu, parts(texture, len(ITEMS))[0].mean_hu)
 
 
+def test_a_calcified_lesion_is_held_as_a_whole_whatever_its_texture() -> None:
+    for texture in ("solid", "part_solid"):
+        wish = Attributes.model_validate({"texture": texture, "calcification": "solid"})
+        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), 1.0, ITEMS)
+        assert np.array_equal(part.weights, masks(len(ITEMS)))
+        assert part.mean_hu.mean() == pytest.approx(CALCIFIED_HU[0], abs=40)
+        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), 1.0, ITEMS[:2]) == []
+
+
 def test_a_part_solid_lesion_is_a_core_in_ground_glass() -> None:
     halo, core = parts("part_solid")
     assert np.allclose(halo.region + core.region, masks())
@@ -96,7 +106,8 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
         ({"calcification": "none"}, 1),
         ({"texture": "ground_glass"}, 1),
         ({"texture": "part_solid"}, 2),
-        ({"calcification": "solid"}, 0),
+        ({"calcification": "solid"}, 1),
+        ({"calcification": "solid", "mean_hu": 200}, 0),
         ({"texture": None}, 0),
         ({"mean_hu": -100}, 0),
         ({"lesion": "none"}, 0),

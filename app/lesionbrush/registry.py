@@ -92,6 +92,9 @@ class ModelCard(BaseModel):
     ground_glass_hu: tuple[float, float] | None = Field(
         None, description="the same over ground-glass lesions of the HU in all of them"
     )
+    calcified_hu: tuple[float, float] | None = Field(
+        None, description="the same over calcified lesions of the HU in all of them"
+    )
     network: NetworkShape | DiffusionUNetShape
     attributes: tuple[str, ...] = ()
     weights_from: ModelName | None = Field(None, description="the model whose weights this one uses as well")

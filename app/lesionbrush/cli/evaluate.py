@@ -1,7 +1,7 @@
 """Measure a model on patients it never saw.
 
 `evaluate lesions` measures everything and writes report.html and report.json; `evaluate MODEL` measures HU
-and the seam alone and writes figures.json and a sheet.
+and the seam alone and writes figures.json and a sheet; of mddpm, whether its slices agree.
 """
 
 from __future__ import annotations
@@ -9,10 +9,14 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import find_model
+from lesionbrush.registry import InstalledModel, find_model
+
+if TYPE_CHECKING:
+    from lesionbrush.systems.mddpm import MDDPM
 
 LESIONS = "lesions"
 DEFAULT_MODEL = "lung_lesion"
@@ -68,10 +72,15 @@ def card_figures(options: Namespace) -> int:
     """What the card holds; what a report in the same folder has made already is not made again."""
     from lesionbrush.evaluation.syntheses import Maker
     from lesionbrush.systems import load_model
+    from lesionbrush.systems.mddpm import MDDPM
     from lesionbrush.training.evaluate import evaluate
     from lesionbrush.training.export import update_card
 
-    maker = Maker(load_model(find_model(options.what)), options.out / "cache")
+    installed = find_model(options.what)
+    model = load_model(installed)
+    if isinstance(model, MDDPM):
+        return slices(model, installed, options)
+    maker = Maker(model, options.out / "cache")
     figures = evaluate(
         lambda ct, mask, request: maker.make(ct, mask, request).arrays[0],
         options.data,
@@ -82,5 +91,18 @@ def card_figures(options: Namespace) -> int:
         print(f"{name}: {value:g}")
     print(f"{options.out / 'figures.json'}, {options.out / 'sheet.png'}")
     if options.update_card:
-        update_card(find_model(options.what).folder, figures=asdict(figures))
+        update_card(installed.folder, figures=asdict(figures))
+    return 0
+
+
+def slices(model: MDDPM, installed: InstalledModel, options: Namespace) -> int:
+    """How far neighbouring slices agree: such a model makes no lesion of its own to be measured."""
+    from lesionbrush.evaluation.neighbours import NODULES, neighbours
+    from lesionbrush.training.export import update_card
+
+    found = neighbours(options.data, model, options.cases or NODULES)
+    print("\n".join(found.lines()))
+    if options.update_card:
+        measured = {name: value for name, value in asdict(found).items() if name != "nodules"}
+        update_card(installed.folder, figures={**installed.card.figures, **measured})
     return 0

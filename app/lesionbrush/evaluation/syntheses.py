@@ -76,7 +76,7 @@ class Maker:
         digest = hashlib.sha256()
         for part in (
             code_digest(),
-            self.model.card.weights_sha256,
+            self.model.card.model_dump_json(exclude=SAID_ONLY),
             request.model_dump_json(),
             ct.voxel_sha256,
         ):
@@ -85,6 +85,9 @@ class Maker:
         digest.update(np.packbits(np.ascontiguousarray(mask.array > 0)).tobytes())
         return digest.hexdigest()[:32]
 
+
+SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split", "figures", "limits"}
+"""What a card says without any voxel depending on it."""
 
 MAKING = (
     "synthesize.py lesions.py donors.py roi.py boxes.py attributes.py request.py request_base.py hu.py",

@@ -1,5 +1,5 @@
 """How dense the parts of a lesion are, where it was not asked for: soft tissue in the middle of a solid one,
-ground glass, or ground glass around a solid core.
+ground glass, ground glass around a solid core, or calcified.
 
 A network trained on a squared error for few steps makes large solid lesions too dark in the soft-tissue
 window, and makes no core. The mean HU of each part is drawn from what real ones have, and held. Arrays are
@@ -25,7 +25,7 @@ CORE_DEPTH_MM, CORE_MM3 = 2.5, 20.0
 """So deep inside the blurred rim no longer counts; lesions with less of it are left alone."""
 FURTHEST = 1.5
 """Standard deviations from the mean that are drawn, at most."""
-CORE_SHARES, MORE_IF_SMALL, SMALL_DEPTH_MM = (0.3, 0.5), 0.2, 4.0
+CORE_SHARES, MORE_IF_SMALL, SMALL_DEPTH_MM = (0.27, 0.47), 0.15, 4.0
 """Of a part-solid lesion's volume, between these its core is drawn; more in shallow ones, or its blurred
 border would leave nothing of it."""
 UNEVEN, CORE_BLUR_MM = 0.5, 0.5
@@ -54,11 +54,12 @@ class Part(NamedTuple):
 class Density(NamedTuple):
     """Mean and standard deviation over real lesions, HU; None: nothing is held.
 
-    core: of the middle of solid ones; ground_glass: of what is not solid.
+    core: of the middle of solid ones; ground_glass: of what is not solid; calcified: of those, as a whole.
     """
 
     core: tuple[float, float] | None
     ground_glass: tuple[float, float] | None
+    calcified: tuple[float, float] | None = None
 
 
 def held_parts(
@@ -68,8 +69,10 @@ def held_parts(
 
     masks: coverage 0..1.
     """
-    if wish.lesion == "none" or wish.mean_hu is not None or wish.calcification == "solid":
+    if wish.lesion == "none" or wish.mean_hu is not None:
         return []
+    if wish.calcification == "solid":
+        return [Part(masks, masks, _drawn(density.calcified, items))] if density.calcified else []
     if wish.texture == "solid" and density.core:
         return [Part(masks, _middles(masks, spacing_mm), _drawn(density.core, items))]
     if wish.texture == "ground_glass" and density.ground_glass:

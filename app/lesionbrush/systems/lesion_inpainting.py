@@ -205,9 +205,9 @@ class _Job:
 
     def _with_parts(self, denoise: Denoiser, part: Sequence[int], device: torch.device) -> Denoiser:
         """Its parts are as dense as those of real lesions of this texture, where nothing else was asked."""
-        card, items = self.model.card, [self.items[k] for k in part]
+        card, items, masks = self.model.card, [self.items[k] for k in part], self.masks[list(part)]
         schedule, unit = self.model.schedule, self.model.window.to_unit
-        density, masks = Density(card.core_hu, card.ground_glass_hu), self.masks[list(part)]
+        density = Density(card.core_hu, card.ground_glass_hu, card.calcified_hu)
         for held in held_parts(self.request.attributes, density, masks, self.rois.spacing_mm, items):
             region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
             mean = torch.from_numpy(unit(held.mean_hu))

@@ -22,10 +22,6 @@ from lesionbrush.systems.devices import pick_device
 from lesionbrush.systems.guided import GuidedDiffusion, Start
 from lesionbrush.systems.unconditional import Unconditional
 
-NOISE_SMOOTHNESS = 1.0
-"""Standard deviation, in slices, of the Gaussian that the noise is smoothed with along z."""
-NEIGHBOUR_WEIGHT = 0.25
-"""Of each neighbouring slice in the average of estimates; the slice itself has the rest."""
 SLICES_AT_ONCE = 32
 
 
@@ -64,6 +60,10 @@ class MDDPM(GuidedDiffusion):
 
     slices = True
     network: DDPMUNet
+    noise_smoothness = 1.0
+    """Standard deviation, in slices, of the Gaussian that the noise is smoothed with along z."""
+    neighbour_weight = 0.25
+    """Of each neighbouring slice in the average of estimates; the slice itself has the rest."""
 
     def __init__(self, card: ModelCard, network: DDPMUNet, device: torch.device) -> None:
         super().__init__(card, network, device)
@@ -81,14 +81,14 @@ class MDDPM(GuidedDiffusion):
         return cls(installed.card, network, pick_device(device))
 
     def noise_of(self, generators: list[torch.Generator], depth: int) -> Generators:
-        return SliceNoise(generators, depth, NOISE_SMOOTHNESS)
+        return SliceNoise(generators, depth, self.noise_smoothness)
 
     def draw(self, start: Start, after_step: Sequence[Hook]) -> Tensor:
         assert isinstance(start.generators, SliceNoise)
         depth = start.generators.depth
 
         def denoise(x: Tensor, t: int) -> Tensor:
-            x_0 = averaged(self.model.denoise(x, t), depth, NEIGHBOUR_WEIGHT)
+            x_0 = averaged(self.model.denoise(x, t), depth, self.neighbour_weight)
             start.watch(x_0)
             return x_0
 

@@ -1,0 +1,87 @@
+"""Do the slices of a model that sees single slices agree? The difference of neighbouring ones, in HU.
+
+Each held-out nodule is made anew in its own crop along itself (a guidance image of low frequencies), once as
+by default and once with every slice on its own: the first should come near the real nodule, the second shows
+what there was to mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lesionbrush.evaluation.cases import Nodule, load_nodules
+from lesionbrush.inputs import Inputs
+from lesionbrush.request_mddpm import Guide, MDDPMRequest
+from lesionbrush.synthesize import synthesize
+from lesionbrush.systems.mddpm import MDDPM
+
+NODULES, FACTOR, STEPS = 6, 4, 12
+LEAST_MM3 = 500.0
+"""Smaller nodules have too few pairs of slices."""
+
+
+class SlicesApart(MDDPM):
+    """The same model, but no slice knows of another."""
+
+    noise_smoothness = 0.0
+    neighbour_weight = 0.0
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Medians over nodules of the mean absolute difference of slices 1 mm apart, in the lesion."""
+
+    nodules: int
+    neighbour_difference_hu: float
+    neighbour_difference_real_hu: float
+    neighbour_difference_independent_hu: float
+
+    def lines(self) -> Iterator[str]:
+        yield f"difference of slices 1 mm apart in the lesion, medians over {self.nodules} held-out nodules:"
+        yield f"  synthetic {self.neighbour_difference_hu:.0f} HU"
+        yield f"  real {self.neighbour_difference_real_hu:.0f} HU"
+        yield f"  synthetic, every slice on its own {self.neighbour_difference_independent_hu:.0f} HU"
+
+
+def neighbours(data: Path, model: MDDPM, count: int = NODULES) -> Neighbours:
+    """FileNotFoundError when the data hold no held-out nodule."""
+    nodules = [n for n in load_nodules(data, validation=True) if _mm3(n) >= LEAST_MM3]
+    chosen = [
+        nodules[k] for k in np.linspace(0, len(nodules) - 1, min(count, len(nodules))).round().astype(int)
+    ]
+    apart = SlicesApart(model.card, model.network, model.device)
+    rows = [
+        (
+            difference_hu(nodule.patch(_made(nodule, model)).hu, nodule.real.inside),
+            difference_hu(nodule.real.hu, nodule.real.inside),
+            difference_hu(nodule.patch(_made(nodule, apart)).hu, nodule.real.inside),
+        )
+        for nodule in tqdm(chosen, desc="neighbouring slices", unit="nodule")
+    ]
+    return Neighbours(len(rows), *_medians(rows))
+
+
+def difference_hu(hu: np.ndarray, inside: np.ndarray) -> float:
+    """Mean of |hu(z + 1) - hu(z)| where both are inside; axes (z, y, x). NaN when there is no such pair."""
+    both = inside[1:] & inside[:-1]
+    return float(np.abs(np.diff(hu, axis=0))[both].mean()) if both.any() else float("nan")
+
+
+def _made(nodule: Nodule, model: MDDPM) -> np.ndarray:
+    case = nodule.case
+    request = MDDPMRequest(steps=STEPS, pathology=Guide(factor=FACTOR))
+    inputs = Inputs(pathology=case.crop, pathology_mask=case.mask)
+    return synthesize(case.crop, case.mask, request, model, inputs)[0].volume().array
+
+
+def _mm3(nodule: Nodule) -> float:
+    return float(nodule.inside.sum() * np.prod(nodule.case.crop.spacing_mm))
+
+
+def _medians(rows: Sequence[tuple[float, ...]]) -> list[float]:
+    return [round(float(value), 1) for value in np.nanmedian(np.array(rows), axis=0)]
