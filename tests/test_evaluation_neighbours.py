@@ -38,12 +38,11 @@ def test_the_difference_is_that_of_pairs_inside() -> None:
 
 
 @pytest.fixture
-def small_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measured, "LEAST_MM3", 0.0)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "STEPS", 2)
 
 
-@pytest.mark.usefixtures("small_too")
+@pytest.mark.usefixtures("few_steps")
 def test_slices_that_share_noise_agree_more_than_slices_apart(data: Path) -> None:
     model = guided_model("mddpm")
     assert isinstance(model, MDDPM)
@@ -58,7 +57,7 @@ def test_the_lines_name_all_three() -> None:
     assert all(part in text for part in ("6 held-out", "85 HU", "87 HU", "143 HU"))
 
 
-@pytest.mark.usefixtures("small_too")
+@pytest.mark.usefixtures("few_steps")
 def test_the_command_prints_and_updates_the_card(
     command: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,12 @@ class RoiBatch:
     pathology_mask: np.ndarray | None = None
     donor_hu: np.ndarray | None = None
 
+    @property
+    def native_mean(self) -> NativeMean:
+        """Of lesions that lie on no CT, the mean over their coverage."""
+        shares = self.mask / self.mask.sum(axis=(1, 2, 3), keepdims=True)
+        return self.native or NativeMean(shares, np.zeros(len(self.mask)))
+
 
 @dataclass(frozen=True, eq=False)
 class Lungs:

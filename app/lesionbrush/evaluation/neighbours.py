@@ -21,8 +21,6 @@ from lesionbrush.synthesize import synthesize
 from lesionbrush.systems.mddpm import MDDPM
 
 NODULES, FACTOR, STEPS = 6, 4, 12
-LEAST_MM3 = 500.0
-"""Smaller nodules have too few pairs of slices."""
 
 
 class SlicesApart(MDDPM):
@@ -50,10 +48,7 @@ class Neighbours:
 
 def neighbours(data: Path, model: MDDPM, count: int = NODULES) -> Neighbours:
     """FileNotFoundError when the data hold no held-out nodule."""
-    nodules = [n for n in load_nodules(data, validation=True) if _mm3(n) >= LEAST_MM3]
-    chosen = [
-        nodules[k] for k in np.linspace(0, len(nodules) - 1, min(count, len(nodules))).round().astype(int)
-    ]
+    nodules = load_nodules(data, validation=True, count=count)
     apart = SlicesApart(model.card, model.network, model.device)
     rows = [
         (
@@ -61,7 +56,7 @@ def neighbours(data: Path, model: MDDPM, count: int = NODULES) -> Neighbours:
             difference_hu(nodule.real.hu, nodule.real.inside),
             difference_hu(nodule.patch(_made(nodule, apart)).hu, nodule.real.inside),
         )
-        for nodule in tqdm(chosen, desc="neighbouring slices", unit="nodule")
+        for nodule in tqdm(nodules, desc="neighbouring slices", unit="nodule")
     ]
     return Neighbours(len(rows), *_medians(rows))
 
@@ -77,10 +72,6 @@ def _made(nodule: Nodule, model: MDDPM) -> np.ndarray:
     request = MDDPMRequest(steps=STEPS, pathology=Guide(factor=FACTOR))
     inputs = Inputs(pathology=case.crop, pathology_mask=case.mask)
     return synthesize(case.crop, case.mask, request, model, inputs)[0].volume().array
-
-
-def _mm3(nodule: Nodule) -> float:
-    return float(nodule.inside.sum() * np.prod(nodule.case.crop.spacing_mm))
 
 
 def _medians(rows: Sequence[tuple[float, ...]]) -> list[float]:

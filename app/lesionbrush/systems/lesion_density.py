@@ -63,20 +63,26 @@ class Density(NamedTuple):
 
 
 def held_parts(
-    wish: Attributes, density: Density, masks: np.ndarray, spacing_mm: float, items: Sequence[Item]
+    wish: Attributes,
+    density: Density,
+    masks: np.ndarray,
+    counted: np.ndarray,
+    spacing_mm: float,
+    items: Sequence[Item],
 ) -> list[Part]:
     """What is to be held, in this order: nothing where the density was asked for, or the texture was not.
 
-    masks: coverage 0..1.
+    masks: coverage 0..1. counted: what each voxel counts in the mean over the lesion on the CT's own grid.
     """
+    whole = counted * masks
     if wish.lesion == "none" or wish.mean_hu is not None:
         return []
     if wish.calcification == "solid":
-        return [Part(masks, masks, _drawn(density.calcified, items))] if density.calcified else []
+        return [Part(masks, whole, _drawn(density.calcified, items))] if density.calcified else []
     if wish.texture == "solid" and density.core:
         return [Part(masks, _middles(masks, spacing_mm), _drawn(density.core, items))]
     if wish.texture == "ground_glass" and density.ground_glass:
-        return [Part(masks, masks, _drawn(density.ground_glass, items))]
+        return [Part(masks, whole, _drawn(density.ground_glass, items))]
     if wish.texture == "part_solid" and density.core and density.ground_glass:
         return _part_solid(density.core, density.ground_glass, masks, spacing_mm, items)
     return []

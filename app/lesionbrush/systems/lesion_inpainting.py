@@ -26,7 +26,7 @@ from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.roi import ramp
-from lesionbrush.synthesize import NativeMean, OnEstimate, OnStep, RoiBatch, Sampled
+from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
 from lesionbrush.systems.lesion_density import Density, capped, held_parts, hold
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
@@ -208,7 +208,8 @@ class _Job:
         card, items, masks = self.model.card, [self.items[k] for k in part], self.masks[list(part)]
         schedule, unit = self.model.schedule, self.model.window.to_unit
         density = Density(card.core_hu, card.ground_glass_hu, card.calcified_hu)
-        for held in held_parts(self.request.attributes, density, masks, self.rois.spacing_mm, items):
+        counts = self.rois.native_mean.counted[[lesion for _, lesion in items]]
+        for held in held_parts(self.request.attributes, density, masks, counts, self.rois.spacing_mm, items):
             region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
             mean = torch.from_numpy(unit(held.mean_hu))
             wish = Moments(region, counted, mean, None, 1.0 if held.even else self._lung())
@@ -222,9 +223,7 @@ class _Job:
         wish, rois, window = self.request.attributes, self.rois, self.model.window
         if wish.lesion == "none":
             return denoise
-        native = rois.native or NativeMean(_shares(rois.mask), np.zeros(len(rois.mask)))
-        unit = window.to_unit
-        mean = None
+        native, unit, mean = rois.native_mean, window.to_unit, None
         if wish.mean_hu is not None:
             mean = torch.from_numpy(unit(wish.mean_hu - native.kept_hu[lesions]))
         spread = None
@@ -288,11 +287,6 @@ class _Job:
             return x
 
         return hook
-
-
-def _shares(mask: np.ndarray) -> np.ndarray:
-    """(L, Z, Y, X) weights of each lesion's voxels that sum to one."""
-    return mask / mask.sum(axis=(1, 2, 3), keepdims=True)
 
 
 def mixed_seed(seed: int, lesion: int) -> int:

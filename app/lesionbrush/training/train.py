@@ -22,7 +22,7 @@ from lesionbrush.training.data import Batch
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.loop import Loop, LoopConfig, noise_like
 
-_BLOCK = re.compile(r"^(?:en|de)coder\.\d+\.(\d+)\.", re.MULTILINE)
+_BLOCK = re.compile(r"(?:en|de)coder\.\d+\.(\d+)\.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +54,10 @@ class Trainer(Loop[Batch]):
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Also with the weights of a network of fewer blocks: those it had not start as the identity."""
-        had = 1 + max((int(n) for n in _BLOCK.findall("\n".join(weights))), default=-1)
-        own = self.network.state_dict()
-        more = {name: w for name, w in own.items() if any(int(n) >= had > 0 for n in _BLOCK.findall(name))}
-        super().start_from({**more, **weights})
+        had = {int(block[1]) for block in map(_BLOCK.match, weights) if block}
+        own = ((name, _BLOCK.match(name), w) for name, w in self.network.state_dict().items())
+        new = {name: w for name, block, w in own if block and had and int(block[1]) > max(had)}
+        super().start_from({**new, **weights})
 
     def loss(self, network: nn.Module, batch: Batch, rng: torch.Generator) -> Tensor:
         t = self.draw_levels(len(batch.image), rng)
