@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from cli_kit import Command
 from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.cli import train
@@ -113,6 +114,7 @@ def test_no_time_at_all_still_leaves_a_checkpoint(
         (("lung_lesion", "--data", "nowhere", "--workers", "-1"), "--workers -1"),
         (("lung_lesion", "--data", "nowhere", "--batch-scale", "0"), "--batch-scale 0"),
         (("lung_lesion", "--export", "nowhere"), "checkpoint.pt"),
+        (("lung_lesion", "--data", "nowhere", "--learning-rate", "0"), "--learning-rate 0"),
         (("med_ddpm", "--data", "nowhere"), "invalid choice: 'med_ddpm'"),
     ],
 )
@@ -130,6 +132,26 @@ def test_a_split_without_held_out_patients_is_refused(
     outcome = command("train", "lung_lesion", "--data", training_data, "--out", tmp_path)
     assert outcome.code == 2
     assert "0 held-out nodules" in outcome.err
+
+
+@pytest.mark.usefixtures("tiny_training")
+def test_the_learning_rate_is_the_one_asked_for(
+    command: Command, training_data: Path, tmp_path: Path
+) -> None:
+    options = ("lung_lesion", "--data", training_data, "--out", tmp_path, "--device", "cpu")
+    assert command("train", *options, "--steps", 1, "--learning-rate", 3e-5).code == 0
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    first = 3e-5 / train.TrainingConfig.warmup
+    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(first)
+
+
+def test_a_pack_of_another_version_is_refused(
+    command: Command, training_data: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("lesionbrush.training.data.ATTRIBUTES", ("lesion", "texture"))
+    outcome = command("train", "lung_lesion", "--data", training_data, "--out", tmp_path)
+    assert outcome.code == 2
+    assert f"says {len(ATTRIBUTES)} things of each nodule, and this version trains on 2" in outcome.err
 
 
 def test_the_configuration_of_the_shipped_model() -> None:

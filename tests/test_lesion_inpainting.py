@@ -125,14 +125,16 @@ def test_guidance_goes_from_without_attributes_to_beyond_them(rois: RoiBatch) ->
     np.testing.assert_allclose(beyond, none + 2.5 * (given - none), atol=0.5)
 
 
-def test_guidance_without_attributes_still_knows_that_there_is_a_lesion(rois: RoiBatch) -> None:
+def test_guidance_without_attributes_still_knows_of_the_lesion_and_of_the_slices(rois: RoiBatch) -> None:
     model = witness()
-    sampled(rois, model, guidance_strength=2, attributes={"lesion": "present", "mean_hu": 40})
+    wish = {"lesion": "present", "mean_hu": 40}
+    sampled(replace(rois, slice_mm=2.0), model, guidance_strength=2, attributes=wish)
     without, given = (told[4][0].numpy() for told in model.network.told[:2])
-    count = len(ATTRIBUTES)
-    assert without.tolist() == [1] + [0] * (count - 1) + [1] + [0] * (count - 1)
+    nothing = [0] * (len(ATTRIBUTES) - 2)
+    assert without.tolist() == pytest.approx([1, *nothing, 0.8, 1, *nothing, 1])
     assert given[6] == pytest.approx(0.04)
-    assert given[count + 6] == 1
+    assert given[len(ATTRIBUTES) + 6] == 1
+    assert given[-1] == 1
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -50,6 +50,7 @@ class RoiBatch:
     `inputs`: lungs: coverage 0..1; anatomy_hu; pathology_hu and pathology_mask: the other case's CT and its
     lesion's coverage, moved so that the centres of the two lesions coincide.
     donor_hu: (V, L, Z, Y, X) float32, healthy tissue to start from, one for each seed; NaN where none fits.
+    slice_mm: how far apart the slices of the CT are, None if unknown.
     """
 
     reference_hu: np.ndarray
@@ -64,6 +65,7 @@ class RoiBatch:
     pathology_hu: np.ndarray | None = None
     pathology_mask: np.ndarray | None = None
     donor_hu: np.ndarray | None = None
+    slice_mm: float | None = None
 
     @property
     def native_mean(self) -> NativeMean:
@@ -217,7 +219,16 @@ class Lesions:
             editable |= self.covered(self.region.lungs, grids) > 0.5
         inside = np.stack([inside_volume(grid, self.view.shape, self.spacing_mm) for grid in grids])
         native = self._native_mean(grids, details)
-        return RoiBatch(reference_hu, coverage, editable, inside, native, grids[0].spacing_mm, reachable)
+        return RoiBatch(
+            reference_hu,
+            coverage,
+            editable,
+            inside,
+            native,
+            grids[0].spacing_mm,
+            reachable,
+            slice_mm=float(self.spacing_mm[0]),
+        )
 
     def covered(self, mask: np.ndarray, grids: Sequence[RoiGrid]) -> np.ndarray:
         """(L, Z, Y, X) float32: the share 0..1 of each ROI voxel that a (Z, Y, X) mask covers."""

@@ -35,6 +35,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, metavar="N", help=f"default: {TrainingConfig.steps}")
     parser.add_argument("--minutes", type=float, metavar="M", help="stop after this time, to go on later")
     parser.add_argument("--start-from", metavar="MODEL", help="begin a run with the weights of this model")
+    parser.add_argument(
+        "--learning-rate", type=float, metavar="R", help="default: the model's own; less for a few more steps"
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--export", type=Path, metavar="DIR", help="put the run into a model folder")
@@ -61,6 +64,8 @@ def run(options: Namespace) -> int:
         raise InvalidRequest(f"--workers {options.workers}: give a number of processes, 0 for none")
     if options.batch_scale < 1:
         raise InvalidRequest(f"--batch-scale {options.batch_scale}: give a whole number, 1 or more")
+    if options.learning_rate is not None and not 0 < options.learning_rate < 1:
+        raise InvalidRequest(f"--learning-rate {options.learning_rate}: give a number between 0 and 1")
     pack = packed(options.data, out)
     if options.model in ELSEWHERE:
         import_module(f"lesionbrush.cli.{ELSEWHERE[options.model]}").run(options, pack, out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -30,6 +31,8 @@ def run_training(
     start: takes those weights, where `Loop.start_from` would not. Raises UnknownModel.
     """
     steps = trainer.config.steps
+    if options.learning_rate is not None:
+        trainer.config = replace(trainer.config, learning_rate=options.learning_rate)
     if trainer.resume(out):
         print(f"going on from step {trainer.progress.step} of {steps}")
     elif options.start_from:

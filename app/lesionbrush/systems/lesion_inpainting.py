@@ -24,7 +24,7 @@ from lesionbrush.errors import WeightsError
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request import Attributes, SynthesisRequest
 from lesionbrush.roi import ramp
 from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
@@ -118,7 +118,10 @@ class _Job:
         watch: _Watch,
     ) -> None:
         self.model, self.rois, self.request, self.items, self.watch = model, rois, request, items, watch
-        self.attributes = torch.from_numpy(as_input(request.attributes.vector(model.card.attributes)))
+        self.attributes, self.open_attributes = (
+            torch.from_numpy(as_input(wish.vector(model.card.attributes, rois.slice_mm)))
+            for wish in (request.attributes, Attributes(lesion=request.attributes.lesion, texture=None))
+        )
         visited = lesion_timesteps if rois.donor_hu is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
         self.painted = self._painted()
@@ -195,10 +198,7 @@ class _Job:
     def _denoiser(self, conditions: Tensor, part: Sequence[int], lesions: list[int]) -> Denoiser:
         device = conditions.device
         given = self._conditional(conditions, self.attributes.to(device))
-        only_lesion = torch.zeros_like(self.attributes)
-        half = len(only_lesion) // 2
-        only_lesion[[0, half]] = self.attributes[[0, half]]
-        open_ = self._conditional(conditions, only_lesion.to(device))
+        open_ = self._conditional(conditions, self.open_attributes.to(device))
         guided = classifier_free(given, open_, self.request.guidance)
         guided = self._with_moments(self._with_parts(guided, part, device), lesions, device)
         return self._with_outline(guided, part, lesions, device)
