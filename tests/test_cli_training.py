@@ -145,15 +145,6 @@ def test_the_learning_rate_is_the_one_asked_for(
     assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(first)
 
 
-def test_a_pack_of_another_version_is_refused(
-    command: Command, training_data: Path, tmp_path: Path, monkeypatch
-) -> None:
-    monkeypatch.setattr("lesionbrush.training.data.ATTRIBUTES", ("lesion", "texture"))
-    outcome = command("train", "lung_lesion", "--data", training_data, "--out", tmp_path)
-    assert outcome.code == 2
-    assert f"says {len(ATTRIBUTES)} things of each nodule, and this version trains on 2" in outcome.err
-
-
 def test_the_configuration_of_the_shipped_model() -> None:
     config = train.training_config(None, 7)
     assert (config.window.lo_hu, config.window.hi_hu) == (-1000, 1000)

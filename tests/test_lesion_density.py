@@ -10,14 +10,17 @@ from lesionbrush.diffusion.guidance import Moments
 from lesionbrush.request import Attributes
 from lesionbrush.systems.lesion_density import (
     CORE_DEPTH_MM,
+    CORE_DEPTH_SLICES,
     CORE_SHARES,
     FURTHEST,
     Density,
+    Grid,
     Part,
     capped,
     drawn_core,
     held_parts,
     hold,
+    middle,
 )
 from scipy import ndimage
 
@@ -25,6 +28,7 @@ ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
 CORE_HU, GLASS_HU = (37.0, 30.0), (-600.0, 60.0)
 CALCIFIED_HU = (90.0, 120.0)
 DENSITY = Density(CORE_HU, GLASS_HU, CALCIFIED_HU)
+GRID = Grid(1.0)
 
 
 def masks(count: int = 2) -> np.ndarray:
@@ -35,7 +39,7 @@ def masks(count: int = 2) -> np.ndarray:
 
 def parts(texture: str = "solid", count: int = 2) -> list[Part]:
     wish = Attributes.model_validate({"texture": texture})
-    return held_parts(wish, DENSITY, masks(count), masks(count), 1.0, ITEMS[:count])
+    return held_parts(wish, DENSITY, masks(count), masks(count), GRID, ITEMS[:count])
 
 
 def test_the_middle_is_deep_inside_and_a_small_lesion_has_none() -> None:
@@ -45,9 +49,17 @@ def test_the_middle_is_deep_inside_and_a_small_lesion_has_none() -> None:
     assert np.array_equal(large > 0, depth_mm > CORE_DEPTH_MM)
 
 
+def test_thick_slices_blur_more_of_a_lesion() -> None:
+    ball = masks(1)[0]
+    depth_mm = ndimage.distance_transform_edt(ball)
+    assert np.array_equal(middle(ball, Grid(1.0, 3.0)), depth_mm > 3.0 * CORE_DEPTH_SLICES)
+    assert np.array_equal(middle(ball, Grid(1.0, 0.6)), depth_mm > CORE_DEPTH_MM)
+    assert not middle(ball, Grid(1.0, 5.0)).any()  # what is left of it is too small to be measured
+
+
 def test_what_a_soft_border_blurs_is_not_the_middle() -> None:
     soft = ndimage.gaussian_filter(masks(1)[0], 1.5)[None]
-    (part,) = held_parts(Attributes(), DENSITY, soft, soft, 1.0, ITEMS[:1])
+    (part,) = held_parts(Attributes(), DENSITY, soft, soft, GRID, ITEMS[:1])
     assert 0 < part.weights.sum() < parts()[0].weights[0].sum()
     assert soft[part.weights > 0].min() > 0.95
 
@@ -66,17 +78,17 @@ def test_draws_have_the_mean_of_real_ones_repeat_and_are_never_far_off(
 def test_a_calcified_lesion_is_held_as_a_whole_whatever_its_texture() -> None:
     for texture in ("solid", "part_solid"):
         wish = Attributes.model_validate({"texture": texture, "calcification": "solid"})
-        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), masks(len(ITEMS)), 1.0, ITEMS)
+        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), masks(len(ITEMS)), GRID, ITEMS)
         assert np.array_equal(part.weights, masks(len(ITEMS)))
         assert part.mean_hu.mean() == pytest.approx(CALCIFIED_HU[0], abs=40)
-        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), masks(), 1.0, ITEMS[:2]) == []
+        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), masks(), GRID, ITEMS[:2]) == []
 
 
 @pytest.mark.parametrize("asked", [{"texture": "ground_glass"}, {"calcification": "solid"}])
 def test_the_mean_over_a_whole_lesion_is_that_on_the_ct(asked: dict) -> None:
     """What a voxel counts on the CT's grid is what it counts here, where the drawn shape covers it."""
     counted = np.random.default_rng(0).random(masks().shape)
-    (part,) = held_parts(Attributes.model_validate(asked), DENSITY, masks(), counted, 1.0, ITEMS[:2])
+    (part,) = held_parts(Attributes.model_validate(asked), DENSITY, masks(), counted, GRID, ITEMS[:2])
     assert np.array_equal(part.weights, counted * masks())
     assert np.array_equal(part.region, masks())
 
@@ -124,8 +136,8 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
 )
 def test_only_a_density_left_open_is_held(asked: dict, count: int) -> None:
     wish = Attributes.model_validate(asked)
-    assert len(held_parts(wish, DENSITY, masks(), masks(), 1.0, ITEMS[:2])) == count
-    assert held_parts(wish, Density(None, None), masks(), masks(), 1.0, ITEMS[:2]) == []
+    assert len(held_parts(wish, DENSITY, masks(), masks(), GRID, ITEMS[:2])) == count
+    assert held_parts(wish, Density(None, None), masks(), masks(), GRID, ITEMS[:2]) == []
 
 
 def test_the_middle_is_held_and_lesions_without_one_are_left_alone() -> None:

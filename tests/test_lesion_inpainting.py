@@ -125,16 +125,14 @@ def test_guidance_goes_from_without_attributes_to_beyond_them(rois: RoiBatch) ->
     np.testing.assert_allclose(beyond, none + 2.5 * (given - none), atol=0.5)
 
 
-def test_guidance_without_attributes_still_knows_of_the_lesion_and_of_the_slices(rois: RoiBatch) -> None:
+def test_guidance_without_attributes_still_knows_that_there_is_a_lesion(rois: RoiBatch) -> None:
     model = witness()
-    wish = {"lesion": "present", "mean_hu": 40}
-    sampled(replace(rois, slice_mm=2.0), model, guidance_strength=2, attributes=wish)
+    sampled(rois, model, guidance_strength=2, attributes={"lesion": "present", "mean_hu": 40})
     without, given = (told[4][0].numpy() for told in model.network.told[:2])
-    nothing = [0] * (len(ATTRIBUTES) - 2)
-    assert without.tolist() == pytest.approx([1, *nothing, 0.8, 1, *nothing, 1])
+    count = len(ATTRIBUTES)
+    assert without.tolist() == [1] + [0] * (count - 1) + [1] + [0] * (count - 1)
     assert given[6] == pytest.approx(0.04)
-    assert given[len(ATTRIBUTES) + 6] == 1
-    assert given[-1] == 1
+    assert given[count + 6] == 1
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -286,14 +284,16 @@ def test_grain_may_have_a_temperature_of_its_own(
     assert float(noise.std()) == pytest.approx(expected, abs=0.35)
 
 
-def test_the_card_may_narrow_the_mask_but_not_of_a_removal(rois: RoiBatch) -> None:
-    card = tiny_card().model_copy(update={"outline_mm": -0.25})
+def test_the_card_may_narrow_the_mask_with_the_slices_but_not_of_a_removal(rois: RoiBatch) -> None:
+    card = tiny_card().model_copy(update={"outline_slices": -0.25})
     told = []
-    for lesion in ("present", "none"):
+    for lesion, slice_mm in (("present", 2.0), ("present", None), ("none", 2.0)):
         model = LesionInpainting(card, Witness(0.0), torch.device("cpu"))
-        sampled(rois, model, attributes={"lesion": lesion})
+        sampled(replace(rois, slice_mm=slice_mm), model, attributes={"lesion": lesion})
         told.append(model.network.told[0][3][:, 2].numpy())
-    narrow, painted = told
+    thick, narrow, painted = told
     assert np.array_equal(painted, rois.mask)
     assert (narrow <= rois.mask + 1e-6).all()
+    assert (thick <= narrow + 1e-6).all()
+    assert thick.sum() + 1 < narrow.sum()
     assert 0.6 < narrow.sum() / rois.mask.sum() < 0.95

@@ -153,11 +153,8 @@ def test_the_schema_tells_clients_ranges_choices_and_that_there_is_nothing_else(
     assert schema["properties"]["sampler"]["enum"] == ["ddim", "ddpm", "dpm_solver_pp_2m"]
     attributes = schema["$defs"]["Attributes"]
     assert attributes["additionalProperties"] is False
-    readers_words = {"calcification"} | set(ATTRIBUTES) - NOT_ASKED_FOR
+    readers_words = {"calcification"} | set(ATTRIBUTES) - {"calcified", "border_roughness", "concavity"}
     assert set(attributes["properties"]) == readers_words
-
-
-NOT_ASKED_FOR = {"calcified", "border_roughness", "concavity", "slice_mm"}
 
 
 def test_attributes_become_numbers_in_the_order_of_the_table() -> None:
@@ -168,8 +165,7 @@ def test_attributes_become_numbers_in_the_order_of_the_table() -> None:
         texture="part_solid", margin=0.2, spiculation=0.3, lobulation=0.4, calcification="solid",
         mean_hu=-300, heterogeneity_hu=100,
     )  # fmt: skip
-    numbers = [1, 0.5, 0.2, 0.3, 0.4, 1, -0.3, 0.2, 0.8, 0.3, 0.5]
-    np.testing.assert_allclose(chosen.vector(slice_mm=1.25), numbers, atol=1e-6)
+    np.testing.assert_allclose(chosen.vector(), [1, 0.5, 0.2, 0.3, 0.4, 1, -0.3, 0.2, 0.8, 0.3], atol=1e-6)
     assert Attributes(calcification="none").vector()[5] == 0
 
 
@@ -192,30 +188,20 @@ def test_a_nodule_is_solid_unless_it_is_said_otherwise() -> None:
 
 
 def test_healthy_tissue_has_no_attributes_of_a_lesion() -> None:
-    wish = Attributes(lesion="none", mean_hu=40)
-    assert np.array_equal(wish.vector(slice_mm=2), healthy(2), equal_nan=True)
-
-
-@pytest.mark.parametrize(("slice_mm", "number"), [(0.3, 0.2), (0.5, 0.2), (2, 0.8), (2.5, 1), (5, 1)])
-def test_slices_unlike_those_of_the_training_are_taken_for_the_nearest(
-    slice_mm: float, number: float
-) -> None:
-    assert Attributes().vector(slice_mm=slice_mm)[-1] == healthy(slice_mm)[-1] == pytest.approx(number)
-    assert np.isnan(Attributes().vector()[-1])
+    assert np.array_equal(Attributes(lesion="none", mean_hu=40).vector(), healthy(), equal_nan=True)
 
 
 def test_what_is_open_goes_in_as_zero_and_is_marked() -> None:
     values = as_input(np.array([[1, np.nan, 0.0], [np.nan, -0.5, np.nan]], np.float32))
     assert values.tolist() == [[1, 0, 0, 1, 0, 1], [0, -0.5, 0, 0, 1, 0]]
     count = len(ATTRIBUTES)
-    assert as_input(healthy(2.5)).tolist() == [0] * (count - 1) + [1, 1] + [0] * (count - 2) + [1]
+    assert as_input(healthy()).tolist() == [0] * count + [1] + [0] * (count - 1)
 
 
 def test_readers_scores_become_the_same_numbers() -> None:
     row = dict.fromkeys(("Texture_value", "Margin_value", "Spiculation_value", "Lobulation_value"), "2")
-    found = from_readers({**row, "Calcification_value": "6"}, Measured(100, 200, 0.3), 2)
-    numbers = [1, 0.25, 0.25, 0.25, 0.25, 0, 0.1, 0.4, 0.3, np.nan, 0.8]
-    np.testing.assert_allclose(found, numbers, atol=1e-6)
-    calcified = from_readers({"Calcification_value": "3", "Margin_value": ""}, Measured(0, 0), 2)
+    found = from_readers({**row, "Calcification_value": "6"}, Measured(100, 200, 0.3))
+    np.testing.assert_allclose(found, [1, 0.25, 0.25, 0.25, 0.25, 0, 0.1, 0.4, 0.3, np.nan], atol=1e-6)
+    calcified = from_readers({"Calcification_value": "3", "Margin_value": ""}, Measured(0, 0))
     assert calcified[5] == 1
     assert np.isnan(calcified[1:5]).all()

@@ -80,6 +80,17 @@ def test_a_model_with_finer_voxels_sees_the_same_lesion(ct: Volume, mask: Volume
     assert seen[0].editable.sum() == pytest.approx(edited_mm3, rel=0.15)
 
 
+@pytest.mark.parametrize("superior", [0, 2])
+def test_a_model_is_told_how_far_apart_the_slices_are_however_they_are_stored(superior: int) -> None:
+    """The axis of the CT that runs along the patient counts, also where it is stored first."""
+    spacing_mm = [0.8, 0.8, 0.8]
+    spacing_mm[superior] = 2.5
+    reference = make_ct((40, 40, 40), grid(spacing_mm, np.roll(np.eye(3), superior - 2, axis=1)))
+    model = gives_back()
+    made(reference, ball(reference, (20, 20, 20), 6), model)
+    assert model.asked[0].slice_mm == pytest.approx(2.5)
+
+
 def test_an_empty_mask_is_refused(ct: Volume, mask: Volume) -> None:
     with pytest.raises(EmptyMask):
         made(ct, mask.with_array(np.zeros_like(mask.array)))

@@ -83,9 +83,8 @@ def test_noise_on_a_cpu_is_the_generators_own() -> None:
     assert torch.equal(found, torch.randn(image.shape, generator=torch.Generator().manual_seed(3)))
 
 
-def trainer(blocks: int, attributes: int = len(ATTRIBUTES)) -> Trainer:
-    network = replace(NARROW, blocks=blocks, attributes=attributes)
-    config = TrainingConfig(network=network, steps=4, warmup=1)
+def trainer(blocks: int) -> Trainer:
+    config = TrainingConfig(network=replace(NARROW, blocks=blocks), steps=4, warmup=1)
     return Trainer(config, torch.device("cpu"))
 
 
@@ -111,26 +110,6 @@ def test_a_network_that_grew_by_blocks_predicts_what_it_predicted() -> None:
         )
     for found in after:
         torch.testing.assert_close(found, before)
-
-
-def test_a_network_that_grew_by_attributes_predicts_what_it_predicted_and_can_learn_them() -> None:
-    small, large = trainer(1, attributes=len(ATTRIBUTES) - 2), trainer(1)
-    large.start_from(shaken(small.network).state_dict())
-    rng = torch.Generator().manual_seed(0)
-    x, conditions = torch.randn(1, 1, 8, 8, 8, generator=rng), torch.randn(1, 3, 8, 8, 8, generator=rng)
-    level, said = torch.tensor([0.8]), torch.rand(1, 2, len(ATTRIBUTES), generator=rng)
-    rest = (level, (1 - level**2).sqrt(), conditions)
-    before = small.network(x, *rest, said[..., :-2].flatten(1))
-    after = large.network(x, *rest, said.flatten(1))
-    torch.testing.assert_close(after, before)
-    after.square().mean().backward()
-    gradient = large.network.attribute_embedding[0].weight.grad.unflatten(1, (2, -1))
-    assert gradient[..., -2:].abs().max() > 0
-
-
-def test_a_network_does_not_lose_attributes() -> None:
-    with pytest.raises(RuntimeError, match="attribute_embedding"):
-        trainer(1, attributes=3).start_from(trainer(1).network.state_dict())
 
 
 def test_a_network_does_not_grow_where_weights_are_missing_or_too_many() -> None:

@@ -1,4 +1,4 @@
-"""The attributes of a lesion, and of the CT it is in, as numbers a network can be conditioned on.
+"""The attributes of a lesion, as numbers a network can be conditioned on.
 
 One table, used by the request (what a user may ask), the training pack (what the readers said and what the
 image shows) and the model (what goes in). NaN means: left open.
@@ -22,13 +22,8 @@ ATTRIBUTES = (
     "heterogeneity_hu",
     "border_roughness",
     "concavity",
-    "slice_mm",
 )
-"""Order of the vector. All are scaled to about 0..1: up to `calcified` the readers', then measured ones, then
-how far apart the slices of the CT are: thick ones blur a lesion, and its mean HU with it."""
-
-SLICE_MM_TRAINED = (0.5, 2.5)
-"""Between these are the slices of the training CTs; others are taken for the nearest of them."""
+"""Order of the vector. All are scaled to about 0..1; up to `calcified` the readers', then measured ones."""
 
 MEAN_HU_SCALE = 1000.0
 HETEROGENEITY_HU_SCALE = 500.0
@@ -46,13 +41,8 @@ class Measured:
     concavity: float = np.nan
 
 
-def scaled_slice(slice_mm: float | None) -> float:
-    """The entry `slice_mm` of the vector; NaN for None."""
-    return np.nan if slice_mm is None else float(np.clip(slice_mm, *SLICE_MM_TRAINED)) / SLICE_MM_TRAINED[1]
-
-
-def from_readers(row: Mapping[str, str], measured: Measured, slice_mm: float) -> np.ndarray:
-    """(A,) float32 from one row of the LIDC-IDRI readers' scores, what was measured, and the CT's slices.
+def from_readers(row: Mapping[str, str], measured: Measured) -> np.ndarray:
+    """(A,) float32 from one row of the LIDC-IDRI readers' scores and what was measured.
 
     Readers score 1..5: texture from ground glass to solid, margin from poor to sharp, spiculation and
     lobulation from none to marked; calcification has kinds 1..5, and 6 for absent.
@@ -75,15 +65,14 @@ def from_readers(row: Mapping[str, str], measured: Measured, slice_mm: float) ->
         measured.heterogeneity_hu / HETEROGENEITY_HU_SCALE,
         measured.border_roughness,
         measured.concavity,
-        scaled_slice(slice_mm),
     ]
     return np.array(values, dtype=np.float32)
 
 
-def healthy(slice_mm: float) -> np.ndarray:
-    """(A,) float32 of no lesion at all: everything else that could be said of one is left open."""
+def healthy() -> np.ndarray:
+    """(A,) float32 of no lesion at all: everything else is left open."""
     values = np.full(len(ATTRIBUTES), np.nan, np.float32)
-    values[0], values[-1] = 0.0, scaled_slice(slice_mm)
+    values[0] = 0.0
     return values
 
 

@@ -10,13 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
-from lesionbrush.attributes import (
-    ATTRIBUTES,
-    HETEROGENEITY_HU_SCALE,
-    MEAN_HU_SCALE,
-    TEXTURES,
-    scaled_slice,
-)
+from lesionbrush.attributes import ATTRIBUTES, HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.request_base import BaseRequest
 from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest, LungDDPMRequest
@@ -47,19 +41,14 @@ class Attributes(BaseModel):
         None, description="standard deviation of HU in the mask"
     )
 
-    def vector(self, names: Sequence[str] = ATTRIBUTES, slice_mm: float | None = None) -> np.ndarray:
-        """(len(names),) float32, NaN where open; without a lesion all that could be said of one is.
+    def vector(self, names: Sequence[str] = ATTRIBUTES) -> np.ndarray:
+        """(len(names),) float32, NaN where open; without a lesion all others are.
 
         margin and spiculation are given twice, as the readers score them and as the image shows them.
-        slice_mm: how far apart the slices of the CT are.
         """
-        values = self._of_lesion() | {"slice_mm": scaled_slice(slice_mm)}
-        return np.array([np.nan if (v := values[name]) is None else float(v) for name in names], np.float32)
-
-    def _of_lesion(self) -> dict[str, float | bool | None]:
         if self.lesion == "none":
-            return dict.fromkeys(ATTRIBUTES) | {"lesion": 0.0}
-        return {
+            return np.array([0.0 if name == "lesion" else np.nan for name in names], dtype=np.float32)
+        values = {
             "lesion": 1.0,
             "texture": None if self.texture is None else TEXTURES[self.texture],
             "margin": self.margin,
@@ -71,6 +60,7 @@ class Attributes(BaseModel):
             "border_roughness": None if self.margin is None else 1 - self.margin,
             "concavity": self.spiculation,
         }
+        return np.array([np.nan if (v := values[name]) is None else float(v) for name in names], np.float32)
 
 
 def _scaled(value: float | None, scale: float) -> float | None:

@@ -21,17 +21,25 @@ from lesionbrush.diffusion.guidance import SHAPED_ABOVE_RATIO, Moments, match_mo
 from lesionbrush.diffusion.schedules import NoiseSchedule
 from lesionbrush.request import Attributes
 
-CORE_DEPTH_MM, CORE_MM3 = 2.5, 20.0
-"""So deep inside the blurred rim no longer counts; lesions with less of it are left alone."""
+CORE_DEPTH_MM, CORE_DEPTH_SLICES, CORE_MM3 = 2.5, 1.5, 20.0
+"""So deep inside, and so many slices, the blurred rim no longer counts; lesions with less of it are left
+alone."""
 FURTHEST = 1.5
 """Standard deviations from the mean that are drawn, at most."""
-CORE_SHARES, MORE_IF_SMALL, SMALL_DEPTH_MM = (0.27, 0.47), 0.15, 4.0
-"""Of a part-solid lesion's volume, between these its core is drawn; more in shallow ones, or its blurred
-border would leave nothing of it."""
+CORE_SHARES = (0.3, 0.5)
+"""Of a part-solid lesion's volume, between these its core is drawn."""
 UNEVEN, CORE_BLUR_MM = 0.5, 0.5
 ABOVE_CORE_HU = 40.0
 INNER_POWER = 4
 """A core is measured by this power of its coverage: well inside, or its middle would make up for its rim."""
+
+
+class Grid(NamedTuple):
+    """Of the ROI, and how far apart the slices of the CT are; None if unknown."""
+
+    spacing_mm: float
+    slice_mm: float | None = None
+
 
 Item = tuple[int, int]
 """Seed and lesion of each mask of a batch, so that a draw repeats."""
@@ -67,7 +75,7 @@ def held_parts(
     density: Density,
     masks: np.ndarray,
     counted: np.ndarray,
-    spacing_mm: float,
+    grid: Grid,
     items: Sequence[Item],
 ) -> list[Part]:
     """What is to be held, in this order: nothing where the density was asked for, or the texture was not.
@@ -80,11 +88,11 @@ def held_parts(
     if wish.calcification == "solid":
         return [Part(masks, whole, _drawn(density.calcified, items))] if density.calcified else []
     if wish.texture == "solid" and density.core:
-        return [Part(masks, _middles(masks, spacing_mm), _drawn(density.core, items))]
+        return [Part(masks, _middles(masks, grid), _drawn(density.core, items))]
     if wish.texture == "ground_glass" and density.ground_glass:
         return [Part(masks, whole, _drawn(density.ground_glass, items))]
     if wish.texture == "part_solid" and density.core and density.ground_glass:
-        return _part_solid(density.core, density.ground_glass, masks, spacing_mm, items)
+        return _part_solid(density.core, density.ground_glass, masks, grid.spacing_mm, items)
     return []
 
 
@@ -111,8 +119,7 @@ def drawn_core(mask: np.ndarray, spacing_mm: float, rng: np.random.Generator) ->
     noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), max(float(depth.max()), 1) / spacing_mm / 2)
     if not inside.any():
         return np.zeros_like(mask)
-    small = np.clip(2 - depth.max() / SMALL_DEPTH_MM, 0, 1)
-    share = rng.uniform(*CORE_SHARES) + MORE_IF_SMALL * small
+    share = rng.uniform(*CORE_SHARES)
     height = depth / depth.max() + UNEVEN * noise / noise.std()
     solid = inside & (height >= np.quantile(height[inside], 1 - share))
     blurred: np.ndarray = ndimage.gaussian_filter(solid.astype(np.float32), CORE_BLUR_MM / spacing_mm)
@@ -144,14 +151,16 @@ def capped(denoise: Denoiser, region: Tensor, most: Tensor, schedule: NoiseSched
     return changed
 
 
-def _middles(masks: np.ndarray, spacing_mm: float) -> np.ndarray:
-    return np.stack([_middle(mask, spacing_mm) for mask in masks]).astype(np.float32)
+def _middles(masks: np.ndarray, grid: Grid) -> np.ndarray:
+    return np.stack([middle(mask, grid) for mask in masks]).astype(np.float32)
 
 
-def _middle(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    depth_mm = ndimage.distance_transform_edt(mask >= 0.5, sampling=spacing_mm)
-    deep: np.ndarray = (depth_mm > CORE_DEPTH_MM) & (mask > 0.95)
-    return deep & (deep.sum() * spacing_mm**3 >= CORE_MM3)
+def middle(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """(Z, Y, X) bool: what of a lesion its surroundings do not blur; nothing if there is little of it."""
+    depth_mm = ndimage.distance_transform_edt(mask >= 0.5, sampling=grid.spacing_mm)
+    rim_mm = max(CORE_DEPTH_MM, CORE_DEPTH_SLICES * (grid.slice_mm or 0.0))
+    deep: np.ndarray = (depth_mm > rim_mm) & (mask > 0.95)
+    return deep & (deep.sum() * grid.spacing_mm**3 >= CORE_MM3)
 
 
 def _covered(cores: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -24,11 +24,11 @@ from lesionbrush.errors import WeightsError
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
 from lesionbrush.registry import InstalledModel, ModelCard, NetworkShape
-from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.request import SynthesisRequest
 from lesionbrush.roi import ramp
 from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
-from lesionbrush.systems.lesion_density import Density, capped, held_parts, hold
+from lesionbrush.systems.lesion_density import Density, Grid, capped, held_parts, hold
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
 from lesionbrush.systems.lesion_shape import AROUND_DRAWN_MM, Drawn, deepest, drawn, drawn_shape, narrowed
 from lesionbrush.systems.lesion_steps import lesion_timesteps
@@ -118,10 +118,7 @@ class _Job:
         watch: _Watch,
     ) -> None:
         self.model, self.rois, self.request, self.items, self.watch = model, rois, request, items, watch
-        self.attributes, self.open_attributes = (
-            torch.from_numpy(as_input(wish.vector(model.card.attributes, rois.slice_mm)))
-            for wish in (request.attributes, Attributes(lesion=request.attributes.lesion, texture=None))
-        )
+        self.attributes = torch.from_numpy(as_input(request.attributes.vector(model.card.attributes)))
         visited = lesion_timesteps if rois.donor_hu is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
         self.painted = self._painted()
@@ -175,7 +172,8 @@ class _Job:
 
     def _painted(self) -> np.ndarray:
         """(L, Z, Y, X): the masks, so much narrower or wider as the card says that lesions come out right."""
-        rois, by_mm = self.rois, self.model.card.outline_mm
+        rois = self.rois
+        by_mm = self.model.card.outline_slices * (rois.slice_mm or rois.spacing_mm)
         if self.request.attributes.lesion == "none":
             return rois.mask
         return np.stack([narrowed(mask, rois.spacing_mm, by_mm) for mask in rois.mask])
@@ -198,7 +196,10 @@ class _Job:
     def _denoiser(self, conditions: Tensor, part: Sequence[int], lesions: list[int]) -> Denoiser:
         device = conditions.device
         given = self._conditional(conditions, self.attributes.to(device))
-        open_ = self._conditional(conditions, self.open_attributes.to(device))
+        only_lesion = torch.zeros_like(self.attributes)
+        half = len(only_lesion) // 2
+        only_lesion[[0, half]] = self.attributes[[0, half]]
+        open_ = self._conditional(conditions, only_lesion.to(device))
         guided = classifier_free(given, open_, self.request.guidance)
         guided = self._with_moments(self._with_parts(guided, part, device), lesions, device)
         return self._with_outline(guided, part, lesions, device)
@@ -209,7 +210,8 @@ class _Job:
         schedule, unit = self.model.schedule, self.model.window.to_unit
         density = Density(card.core_hu, card.ground_glass_hu, card.calcified_hu)
         counts = self.rois.native_mean.counted[[lesion for _, lesion in items]]
-        for held in held_parts(self.request.attributes, density, masks, counts, self.rois.spacing_mm, items):
+        grid = Grid(self.rois.spacing_mm, self.rois.slice_mm)
+        for held in held_parts(self.request.attributes, density, masks, counts, grid, items):
             region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
             mean = torch.from_numpy(unit(held.mean_hu))
             wish = Moments(region, counted, mean, None, 1.0 if held.even else self._lung())

@@ -5,7 +5,7 @@ Arrays are (z, y, x) on the model's grid. Needs numpy and scipy only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from scipy.ndimage import binary_erosion, gaussian_filter
 from torch import Tensor
 
-from lesionbrush.attributes import ATTRIBUTES, SLICE_MM_TRAINED, as_input
+from lesionbrush.attributes import ATTRIBUTES, as_input, healthy
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.roi import ramp
@@ -31,7 +31,6 @@ USUAL_NOISE = 0.03
 LUNG_HU, DENSER_HU, FREE_SHARE = -700.0, 100.0, 0.85
 WEIGHTS = (0.3, 4.0)
 TEXTURE = ATTRIBUTES.index("texture")
-ALWAYS_SAID = [ATTRIBUTES.index("lesion"), ATTRIBUTES.index("slice_mm")]
 
 
 @dataclass(frozen=True)
@@ -88,19 +87,8 @@ class Pack:
         """(image HU, coverage 0..255) of nodule k."""
         return self._item("nodule", "images", k), self._item("nodule", "masks", k)
 
-    @property
-    def attributes_per_nodule(self) -> int:
-        return int(self._data["nodule_attributes"].shape[1])
-
     def attributes(self, k: int) -> np.ndarray:
         return self._data["nodule_attributes"][k]
-
-    def slice_mm(self, k: int) -> float:
-        """How far apart the slices of nodule k's CT were."""
-        return float(self.attributes(k)[-1]) * SLICE_MM_TRAINED[1]
-
-    def host_attributes(self, k: int) -> np.ndarray:
-        return self._data["host_attributes"][k]
 
     def host(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """(image HU, places of lung (N, 3)) of host k."""
@@ -114,13 +102,8 @@ class Pack:
 
 
 def side_of_split(path: Path, *, validation: bool) -> Pack:
-    """Raises InvalidRequest when one side of the split has no patient, or the pack is of another version."""
+    """Raises InvalidRequest when one side of the split has no patient."""
     pack = Pack(path, validation=validation)
-    if (says := pack.attributes_per_nodule) != len(ATTRIBUTES):
-        raise InvalidRequest(
-            f"{path} says {says} things of each nodule, and this version trains on {len(ATTRIBUTES)}: delete "
-            "it, and it will be made anew"
-        )
     if not len(pack.nodules) or not len(pack.hosts):
         side = "held-out" if validation else "training"
         raise InvalidRequest(
@@ -199,25 +182,22 @@ class Batches:
         weights = self.pack.weights * np.where(suits, 1.0, 0.02 * (need <= high))
         return int(self.rng.choice(self.pack.nodules, p=weights / weights.sum()))
 
-    def _host_patch(self, side: int) -> Sample:
-        """Lung without a lesion."""
+    def _host_patch(self, side: int) -> np.ndarray:
         sizes = np.array([len(self.pack.host(k)[1]) for k in self.pack.hosts], dtype=float)
-        k = int(self.rng.choice(self.pack.hosts, p=sizes / sizes.sum()))
-        image, centres = self.pack.host(k)
+        image, centres = self.pack.host(int(self.rng.choice(self.pack.hosts, p=sizes / sizes.sum())))
         centre = centres[self.rng.integers(len(centres))].astype(int)
         start = np.clip(centre - side // 2, 0, np.array(image.shape) - side)
         patch = _cut(image, start, side, 0).astype(np.float32)
-        hu, empty = _turned(patch, np.zeros_like(patch), self.rng)
-        return Sample(hu, empty, np.ones(hu.shape, bool), self.pack.host_attributes(k))
+        return _turned(patch, patch, self.rng)[0]
 
     def _composed(self, nodule: Sample, side: int) -> Sample:
         """One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no nodule."""
-        return composed(nodule, self._host_patch(side).image_hu, self.rng) if stands_free(nodule) else nodule
+        return composed(nodule, self._host_patch(side), self.rng) if stands_free(nodule) else nodule
 
     def _healthy(self, side: int) -> Sample:
         """Lung under the mask of some lesion: what a removal should bring back."""
         mask = self._nodule(side).mask
-        return replace(self._host_patch(side), mask=mask)
+        return Sample(self._host_patch(side), mask, np.ones(mask.shape, bool), healthy())
 
     def collate(self, samples: list[Sample]) -> Batch:
         columns = zip(*(self._arrays(sample) for sample in samples), strict=True)
@@ -236,10 +216,9 @@ class Batches:
         return image, visible, sample.mask.astype(np.float32), scored, attributes, np.asarray(weight)
 
     def _dropped(self, attributes: np.ndarray) -> np.ndarray:
-        """Leave attributes open at random, so that any subset may be asked for. What a request always
-        says stays (in a blind sample it is open already)."""
+        """Leave attributes open at random, so that any subset may be asked for. Being a lesion stays."""
         drop = self.rng.random(len(attributes)) < self.rng.random()
-        drop[ALWAYS_SAID] = False
+        drop[0] = False  # in a blind sample it is open already
         return np.where(drop, np.nan, attributes).astype(np.float32)
 
 

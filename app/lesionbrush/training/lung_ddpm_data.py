@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from lesionbrush.attributes import healthy
 from lesionbrush.roi import ramp
 from lesionbrush.systems.layout import nodule_layout
 from lesionbrush.training.data import USUAL_NOISE, WEIGHTS, Batches, Sample, noise_level
@@ -31,7 +32,8 @@ class NoduleBatches(Batches):
     def sample(self, side: int) -> Sample:
         kind = self.rng.random()
         if kind < EMPTY_SHARE:
-            return self._host_patch(side)
+            empty = np.zeros((side,) * 3, np.float32)
+            return Sample(self._host_patch(side), empty, np.ones(empty.shape, bool), healthy())
         nodule = self._nodule(side)
         return self._composed(nodule, side) if kind < EMPTY_SHARE + COMPOSED_SHARE else nodule
 

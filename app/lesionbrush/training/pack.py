@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
-from lesionbrush.attributes import Measured, from_readers, healthy
+from lesionbrush.attributes import ATTRIBUTES, Measured, from_readers
 from lesionbrush.io import read_volume
 from lesionbrush.roi import Kernel, Orientation, RoiGrid, keys_cubic, to_roi, triangle
 from lesionbrush.training.measures import CONCAVITY_DECILES, ROUGHNESS_DECILES, Surroundings, rank
@@ -49,7 +49,7 @@ def nodule_cases(data: Path) -> Iterator[Case]:
         coverage = isotropic(turned.view(mask.array) > 0, spacing, triangle)
         if coverage.max() < 0.5:
             continue
-        attributes = from_readers(rows[path.name], measured(hu, coverage >= 0.5), float(spacing[0]))
+        attributes = from_readers(rows[path.name], measured(hu, coverage >= 0.5))
         patient = path.name.split("_R_")[0]
         yield Case(path.name, patient, _int16(hu), (coverage * 255).round().astype(np.uint8), attributes)
 
@@ -80,7 +80,7 @@ def host_cases(data: Path) -> Iterator[Case]:
 def _host(name: str, view: np.ndarray, spacing_mm: np.ndarray) -> Case:
     hu = isotropic(view, spacing_mm)
     empty = np.zeros(hu.shape, np.uint8)
-    return Case(name, name[:14], _int16(hu), empty, healthy(float(spacing_mm[0])))
+    return Case(name, name[:14], _int16(hu), empty, np.full(len(ATTRIBUTES), np.nan, np.float32))
 
 
 def isotropic(view: np.ndarray, spacing_mm: np.ndarray, kernel: Kernel = keys_cubic) -> np.ndarray:

@@ -72,11 +72,7 @@ def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:
     margin_mm = SynthesisRequest().margin_mm
     editable = ramp(mask > 127, 1.0, margin_mm) > 0
     rois = RoiBatch(
-        image[None].astype(np.float32),
-        (mask / np.float32(255))[None],
-        editable[None],
-        known[None],
-        slice_mm=pack.slice_mm(k),
+        image[None].astype(np.float32), (mask / np.float32(255))[None], editable[None], known[None]
     )
     request = SynthesisRequest(steps=STEPS, attributes=Attributes())
     made = model.sample(rois, request, [0], lambda done, total: None).hu[0, 0]

@@ -22,7 +22,6 @@ from lesionbrush.training.data import Batch
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.loop import Loop, LoopConfig, noise_like
 
-ATTRIBUTES_READ = "attribute_embedding.0.weight"
 _BLOCK = re.compile(r"(?:en|de)coder\.\d+\.(\d+)\.")
 
 
@@ -54,17 +53,11 @@ class Trainer(Loop[Batch]):
         return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
-        """Also with the weights of a network of fewer blocks: those it had not start as the identity.
-
-        Likewise of fewer attributes, if those it knew come first: the others count for nothing at first.
-        """
+        """Also with the weights of a network of fewer blocks: those it had not start as the identity."""
         had = {int(block[1]) for block in map(_BLOCK.match, weights) if block}
         own = ((name, _BLOCK.match(name), w) for name, w in self.network.state_dict().items())
         new = {name: w for name, block, w in own if block and had and int(block[1]) > max(had)}
-        read = weights[ATTRIBUTES_READ].unflatten(1, (2, -1))  # (E, 2 A): values, then which are given
-        added = self.config.network.attributes - read.shape[-1]
-        grown = {ATTRIBUTES_READ: nn.functional.pad(read, (0, added)).flatten(1)} if added > 0 else {}
-        super().start_from({**new, **weights, **grown})
+        super().start_from({**new, **weights})
 
     def loss(self, network: nn.Module, batch: Batch, rng: torch.Generator) -> Tensor:
         t = self.draw_levels(len(batch.image), rng)
