@@ -15,6 +15,7 @@ from lesionbrush.systems.lesion_density import (
     FURTHEST,
     Density,
     Grid,
+    Painted,
     Part,
     capped,
     drawn_core,
@@ -37,9 +38,13 @@ def masks(count: int = 2) -> np.ndarray:
     return np.stack([distance <= (8.0 if k % 2 == 0 else 2.5) for k in range(count)]).astype(np.float32)
 
 
+def painted(masks: np.ndarray) -> Painted:
+    return Painted(masks, masks, np.zeros(len(masks)))
+
+
 def parts(texture: str = "solid", count: int = 2) -> list[Part]:
     wish = Attributes.model_validate({"texture": texture})
-    return held_parts(wish, DENSITY, masks(count), masks(count), GRID, ITEMS[:count])
+    return held_parts(wish, DENSITY, masks(count), painted(masks(count)), GRID, ITEMS[:count])
 
 
 def test_the_middle_is_deep_inside_and_a_small_lesion_has_none() -> None:
@@ -59,7 +64,7 @@ def test_thick_slices_blur_more_of_a_lesion() -> None:
 
 def test_what_a_soft_border_blurs_is_not_the_middle() -> None:
     soft = ndimage.gaussian_filter(masks(1)[0], 1.5)[None]
-    (part,) = held_parts(Attributes(), DENSITY, soft, soft, GRID, ITEMS[:1])
+    (part,) = held_parts(Attributes(), DENSITY, soft, painted(soft), GRID, ITEMS[:1])
     assert 0 < part.weights.sum() < parts()[0].weights[0].sum()
     assert soft[part.weights > 0].min() > 0.95
 
@@ -78,19 +83,23 @@ def test_draws_have_the_mean_of_real_ones_repeat_and_are_never_far_off(
 def test_a_calcified_lesion_is_held_as_a_whole_whatever_its_texture() -> None:
     for texture in ("solid", "part_solid"):
         wish = Attributes.model_validate({"texture": texture, "calcification": "solid"})
-        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), masks(len(ITEMS)), GRID, ITEMS)
+        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), painted(masks(len(ITEMS))), GRID, ITEMS)
         assert np.array_equal(part.weights, masks(len(ITEMS)))
         assert part.mean_hu.mean() == pytest.approx(CALCIFIED_HU[0], abs=40)
-        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), masks(), GRID, ITEMS[:2]) == []
+        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), painted(masks()), GRID, ITEMS[:2]) == []
 
 
 @pytest.mark.parametrize("asked", [{"texture": "ground_glass"}, {"calcification": "solid"}])
 def test_the_mean_over_a_whole_lesion_is_that_on_the_ct(asked: dict) -> None:
-    """What a voxel counts on the CT's grid is what it counts here, where the drawn shape covers it."""
+    """Of all that was painted, however much narrower it is made; detail of the CT that stays counts too."""
+    wish, narrow = Attributes.model_validate(asked), 0.8 * masks()
     counted = np.random.default_rng(0).random(masks().shape)
-    (part,) = held_parts(Attributes.model_validate(asked), DENSITY, masks(), counted, GRID, ITEMS[:2])
-    assert np.array_equal(part.weights, counted * masks())
+    (part,) = held_parts(wish, DENSITY, narrow, Painted(masks(), counted, np.zeros(2)), GRID, ITEMS[:2])
+    assert np.array_equal(part.weights, counted)
     assert np.array_equal(part.region, masks())
+    kept = Painted(masks(), counted, np.array([10.0, -20.0]))
+    (other,) = held_parts(wish, DENSITY, narrow, kept, GRID, ITEMS[:2])
+    np.testing.assert_allclose(part.mean_hu - other.mean_hu, [10, -20], atol=1e-3)
 
 
 def test_a_part_solid_lesion_is_a_core_in_ground_glass() -> None:
@@ -136,8 +145,8 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
 )
 def test_only_a_density_left_open_is_held(asked: dict, count: int) -> None:
     wish = Attributes.model_validate(asked)
-    assert len(held_parts(wish, DENSITY, masks(), masks(), GRID, ITEMS[:2])) == count
-    assert held_parts(wish, Density(None, None), masks(), masks(), GRID, ITEMS[:2]) == []
+    assert len(held_parts(wish, DENSITY, masks(), painted(masks()), GRID, ITEMS[:2])) == count
+    assert held_parts(wish, Density(None, None), masks(), painted(masks()), GRID, ITEMS[:2]) == []
 
 
 def test_the_middle_is_held_and_lesions_without_one_are_left_alone() -> None:

@@ -91,6 +91,37 @@ def test_a_model_is_told_how_far_apart_the_slices_are_however_they_are_stored(su
     assert model.asked[0].slice_mm == pytest.approx(2.5)
 
 
+def test_one_seed_draws_anew_for_every_lesion_and_ct_and_the_same_for_the_same(
+    ct: Volume, mask: Volume
+) -> None:
+    model = gives_back()
+    elsewhere = mask.with_array(np.roll(mask.array, 3, axis=0))
+    brighter = ct.with_array(ct.array + np.int16(1))
+    other_label = mask.with_array(5 * mask.array)
+    flipped = [Volume(v.array[::-1], v.affine @ flip_of(v)) for v in (ct, mask)]
+    for reference, lesion in ((ct, mask), (ct, elsewhere), (brighter, mask), (ct, other_label), flipped):
+        made(reference, lesion, model)
+    first, *others, relabelled, turned = (rois.entropy(7, 0) for rois in model.asked)
+    assert len({first, *others}) == 3
+    assert relabelled == turned == first
+    assert model.asked[0].entropy(8, 0) != first
+
+
+def flip_of(volume: Volume) -> np.ndarray:
+    """Voxel index of a volume stored backwards along its first axis to that of the volume."""
+    flip = np.diag([-1.0, 1, 1, 1])
+    flip[0, 3] = volume.array.shape[0] - 1
+    return flip
+
+
+def test_a_lesion_is_drawn_the_same_whatever_else_is_painted(ct: Volume, mask: Volume) -> None:
+    alone, both = gives_back(), gives_back()
+    low, high = (ball(ct, tuple(int(share * n) for n in ct.array.shape), 3) for share in (0.2, 0.8))
+    made(ct, high, alone)
+    made(ct, ct.with_array(np.maximum(low.array, high.array)), both)
+    assert alone.asked[0].entropy(7, 0) in {both.asked[0].entropy(7, k) for k in range(2)}
+
+
 def test_an_empty_mask_is_refused(ct: Volume, mask: Volume) -> None:
     with pytest.raises(EmptyMask):
         made(ct, mask.with_array(np.zeros_like(mask.array)))

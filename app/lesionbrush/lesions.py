@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from scipy import ndimage
@@ -50,7 +51,8 @@ class RoiBatch:
     `inputs`: lungs: coverage 0..1; anatomy_hu; pathology_hu and pathology_mask: the other case's CT and its
     lesion's coverage, moved so that the centres of the two lesions coincide.
     donor_hu: (V, L, Z, Y, X) float32, healthy tissue to start from, one for each seed; NaN where none fits.
-    slice_mm: how far apart the slices of the CT are, None if unknown.
+    slice_mm: how far apart the slices of the CT are, None if unknown. digests: one number per lesion, of its
+    mask and of the CT under it.
     """
 
     reference_hu: np.ndarray
@@ -66,12 +68,21 @@ class RoiBatch:
     pathology_mask: np.ndarray | None = None
     donor_hu: np.ndarray | None = None
     slice_mm: float | None = None
+    digests: tuple[int, ...] | None = None
 
     @property
     def native_mean(self) -> NativeMean:
         """Of lesions that lie on no CT, the mean over their coverage."""
         shares = self.mask / self.mask.sum(axis=(1, 2, 3), keepdims=True)
         return self.native or NativeMean(shares, np.zeros(len(self.mask)))
+
+    def entropy(self, seed: int, lesion: int) -> tuple[int, int]:
+        """What all random numbers of a lesion come from.
+
+        One seed gives the lesions of a hundred CTs a hundred different densities and grains, and a lesion the
+        same ones whatever else is painted.
+        """
+        return seed, lesion if self.digests is None else self.digests[lesion]
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +239,13 @@ class Lesions:
             grids[0].spacing_mm,
             reachable,
             slice_mm=float(self.spacing_mm[0]),
+            digests=tuple(self._digest(box) for box in self.boxes),
         )
+
+    def _digest(self, box: Box) -> int:
+        """The same however the CT is stored."""
+        found = crc32(self.view[box].astype(np.int16).tobytes())
+        return crc32((self.mask[box] > 0).tobytes(), found)
 
     def covered(self, mask: np.ndarray, grids: Sequence[RoiGrid]) -> np.ndarray:
         """(L, Z, Y, X) float32: the share 0..1 of each ROI voxel that a (Z, Y, X) mask covers."""

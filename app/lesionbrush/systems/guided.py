@@ -128,7 +128,7 @@ class _Job:
         lesions = [lesion for _, lesion in chosen]
         image = self._laid_out(model.window.to_unit(self.rois.reference_hu), lesions, device)
         editable = self._laid_out(self.rois.editable, lesions, device)
-        seeded = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
+        seeded = [torch.Generator().manual_seed(mixed_seed(*self.rois.entropy(*item))) for item in chosen]
         generators = model.noise_of(seeded, self.depth.stop - self.depth.start)
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [

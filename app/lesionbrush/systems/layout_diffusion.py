@@ -171,7 +171,7 @@ class _Batch:
 
         image, editable = tensor(self.image)[:, None], tensor(self.rois.editable)[:, None]
         layout, inside = tensor(self.layouts), tensor(self.inside)[:, None]
-        generators = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
+        generators = [torch.Generator().manual_seed(mixed_seed(*self.rois.entropy(*item))) for item in chosen]
         noise = draw_noise(image.shape, generators, device, torch.float32)
 
         def shown(estimate: Tensor) -> np.ndarray:

@@ -42,7 +42,7 @@ class Grid(NamedTuple):
 
 
 Item = tuple[int, int]
-"""Seed and lesion of each mask of a batch, so that a draw repeats."""
+"""Seed and lesion of each mask of a batch, so that a draw repeats; see `RoiBatch.entropy`."""
 
 
 class Part(NamedTuple):
@@ -57,6 +57,21 @@ class Part(NamedTuple):
     mean_hu: np.ndarray
     even: bool = False
     most_hu: np.ndarray | None = None
+
+
+class Painted(NamedTuple):
+    """The lesions as painted, and how their mean HU is counted on the CT's own grid: see `NativeMean`.
+
+    mask: coverage 0..1; counted: like it; kept_hu: (B,).
+    """
+
+    mask: np.ndarray
+    counted: np.ndarray
+    kept_hu: np.ndarray
+
+    def held(self, mean_hu: np.ndarray) -> Part:
+        """The whole lesion, with a mean HU on the CT's own grid."""
+        return Part(self.mask, self.counted, (mean_hu - self.kept_hu).astype(np.float32))
 
 
 class Density(NamedTuple):
@@ -74,23 +89,22 @@ def held_parts(
     wish: Attributes,
     density: Density,
     masks: np.ndarray,
-    counted: np.ndarray,
+    painted: Painted,
     grid: Grid,
     items: Sequence[Item],
 ) -> list[Part]:
     """What is to be held, in this order: nothing where the density was asked for, or the texture was not.
 
-    masks: coverage 0..1. counted: what each voxel counts in the mean over the lesion on the CT's own grid.
+    masks: coverage 0..1 of the lesions as they are made, narrowed or with lobes.
     """
-    whole = counted * masks
     if wish.lesion == "none" or wish.mean_hu is not None:
         return []
     if wish.calcification == "solid":
-        return [Part(masks, whole, _drawn(density.calcified, items))] if density.calcified else []
+        return [painted.held(_drawn(density.calcified, items))] if density.calcified else []
     if wish.texture == "solid" and density.core:
         return [Part(masks, _middles(masks, grid), _drawn(density.core, items))]
     if wish.texture == "ground_glass" and density.ground_glass:
-        return [Part(masks, whole, _drawn(density.ground_glass, items))]
+        return [painted.held(_drawn(density.ground_glass, items))]
     if wish.texture == "part_solid" and density.core and density.ground_glass:
         return _part_solid(density.core, density.ground_glass, masks, grid.spacing_mm, items)
     return []

@@ -28,7 +28,7 @@ from lesionbrush.request import SynthesisRequest
 from lesionbrush.roi import ramp
 from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
-from lesionbrush.systems.lesion_density import Density, Grid, capped, held_parts, hold
+from lesionbrush.systems.lesion_density import Density, Grid, Painted, capped, held_parts, hold
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
 from lesionbrush.systems.lesion_shape import AROUND_DRAWN_MM, Drawn, deepest, drawn, drawn_shape, narrowed
 from lesionbrush.systems.lesion_steps import lesion_timesteps
@@ -135,7 +135,7 @@ class _Job:
         lesions = [lesion for _, lesion in chosen]
         image = self._tensor(self.model.window.to_unit(self.rois.reference_hu), lesions, device)
         editable = self._tensor(self.editable, list(part), device)
-        generators = [torch.Generator().manual_seed(mixed_seed(seed, lesion)) for seed, lesion in chosen]
+        generators = [torch.Generator().manual_seed(mixed_seed(*self.rois.entropy(*item))) for item in chosen]
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
         denoise = self._denoiser(self._conditions(image, editable, part, lesions), part, lesions)
@@ -180,7 +180,7 @@ class _Job:
 
     def _drawn(self, seed: int, lesion: int) -> Drawn:
         """What the network is to fill: the painted mask, with the lobes and spicules that were asked for."""
-        rois, rng = self.rois, np.random.default_rng((seed, lesion))
+        rois, rng = self.rois, np.random.default_rng(self.rois.entropy(seed, lesion))
         shape = drawn_shape(self.request)
         return drawn(self.painted[lesion], self._reachable(lesion), rois.spacing_mm, shape, rng)
 
@@ -209,9 +209,11 @@ class _Job:
         card, items, masks = self.model.card, [self.items[k] for k in part], self.masks[list(part)]
         schedule, unit = self.model.schedule, self.model.window.to_unit
         density = Density(card.core_hu, card.ground_glass_hu, card.calcified_hu)
-        counts = self.rois.native_mean.counted[[lesion for _, lesion in items]]
+        lesions, native = [lesion for _, lesion in items], self.rois.native_mean
+        whole = Painted(self.rois.mask[lesions], native.counted[lesions], native.kept_hu[lesions])
+        entropies = [self.rois.entropy(*item) for item in items]
         grid = Grid(self.rois.spacing_mm, self.rois.slice_mm)
-        for held in held_parts(self.request.attributes, density, masks, counts, grid, items):
+        for held in held_parts(self.request.attributes, density, masks, whole, grid, entropies):
             region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
             mean = torch.from_numpy(unit(held.mean_hu))
             wish = Moments(region, counted, mean, None, 1.0 if held.even else self._lung())
@@ -292,5 +294,5 @@ class _Job:
 
 
 def mixed_seed(seed: int, lesion: int) -> int:
-    """One generator per (seed, lesion): a lesion's noise does not depend on what else is in the batch."""
+    """One generator per lesion: its noise does not depend on what else is in the batch. See `entropy`."""
     return int(np.random.SeedSequence((seed, lesion)).generate_state(1)[0])
