@@ -83,10 +83,10 @@ class ModelCard(BaseModel):
     grain_temperature: float | None = Field(
         None, ge=0, description="the same where little noise is left and only grain is made; null: no other"
     )
-    outline_slices: float = Field(
+    outline_of_blur: float = Field(
         0.0,
-        description="how much wider than painted the mask of a small lesion is made, or narrower, in "
-        "distances between slices of the CT: it is as blurred as they are thick",
+        description="how much wider than painted the mask of a small lesion is made, or narrower, as a share "
+        "of what the slices of the CT are thicker than the model's voxels",
     )
     core_hu: tuple[float, float] | None = Field(
         None, description="mean and standard deviation over solid lesions of the HU in their middle"

@@ -173,7 +173,8 @@ class _Job:
     def _painted(self) -> np.ndarray:
         """(L, Z, Y, X): the masks, so much narrower or wider as the card says that lesions come out right."""
         rois = self.rois
-        by_mm = self.model.card.outline_slices * (rois.slice_mm or rois.spacing_mm)
+        thicker_mm = max((rois.slice_mm or 0.0) - rois.spacing_mm, 0.0)
+        by_mm = self.model.card.outline_of_blur * thicker_mm
         if self.request.attributes.lesion == "none":
             return rois.mask
         return np.stack([narrowed(mask, rois.spacing_mm, by_mm) for mask in rois.mask])
