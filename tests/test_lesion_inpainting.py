@@ -15,7 +15,6 @@ from lesionbrush.request import SynthesisRequest, parse_request
 from lesionbrush.synthesize import NativeMean, RoiBatch
 from lesionbrush.systems.lesion_inpainting import (
     LesionInpainting,
-    mixed_seed,
 )
 from lesionbrush.systems.lesion_steps import (
     LEAST_SIGNAL,
@@ -24,6 +23,7 @@ from lesionbrush.systems.lesion_steps import (
     lesion_timesteps,
     visited_timesteps,
 )
+from lesionbrush.systems.seeding import mixed_seed
 from lesionbrush.systems.tiles import in_tiles
 from torch import Tensor, nn
 

@@ -92,7 +92,7 @@ SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split
 MAKING = (
     "synthesize.py lesions.py donors.py roi.py boxes.py attributes.py request.py request_base.py hu.py",
     "systems/lesion_inpainting.py systems/lesion_shape.py systems/lesion_density.py networks/lesion_unet.py",
-    "systems/lesion_removal.py systems/lesion_steps.py systems/tiles.py",
+    "systems/lesion_removal.py systems/lesion_steps.py systems/tiles.py systems/seeding.py",
     "systems/lung_ddpm_plus.py systems/layout_diffusion.py systems/layout.py networks/lung_ddpm.py",
     "diffusion/samplers.py diffusion/guidance.py diffusion/denoisers.py diffusion/schedules.py",
     "diffusion/anatomy.py diffusion/preconditioning.py",

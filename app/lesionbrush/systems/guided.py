@@ -24,8 +24,8 @@ from lesionbrush.request_mddpm import MDDPMRequest, SharedBands
 from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name
 from lesionbrush.systems.guidance_images import GuidanceImage, guidance_images, remarks_on
-from lesionbrush.systems.lesion_inpainting import mixed_seed
 from lesionbrush.systems.lesion_steps import visited_timesteps
+from lesionbrush.systems.seeding import lesion_generators
 from lesionbrush.systems.watching import Watch
 
 GUIDE_TO_THE_END = -1.0
@@ -128,7 +128,7 @@ class _Job:
         lesions = [lesion for _, lesion in chosen]
         image = self._laid_out(model.window.to_unit(self.rois.reference_hu), lesions, device)
         editable = self._laid_out(self.rois.editable, lesions, device)
-        seeded = [torch.Generator().manual_seed(mixed_seed(*self.rois.entropy(*item))) for item in chosen]
+        seeded = lesion_generators(self.rois, chosen)
         generators = model.noise_of(seeded, self.depth.stop - self.depth.start)
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [

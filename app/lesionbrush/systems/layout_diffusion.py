@@ -28,7 +28,8 @@ from lesionbrush.systems.intensities import (
     intensities,
     to_published_axes,
 )
-from lesionbrush.systems.lesion_inpainting import in_tiles, mixed_seed
+from lesionbrush.systems.seeding import lesion_generators
+from lesionbrush.systems.tiles import in_tiles
 from lesionbrush.systems.watching import Watch
 
 CLIP = (-1.0, 1.0)
@@ -171,7 +172,7 @@ class _Batch:
 
         image, editable = tensor(self.image)[:, None], tensor(self.rois.editable)[:, None]
         layout, inside = tensor(self.layouts), tensor(self.inside)[:, None]
-        generators = [torch.Generator().manual_seed(mixed_seed(*self.rois.entropy(*item))) for item in chosen]
+        generators = lesion_generators(self.rois, chosen)
         noise = draw_noise(image.shape, generators, device, torch.float32)
 
         def shown(estimate: Tensor) -> np.ndarray:

@@ -32,6 +32,7 @@ from lesionbrush.systems.lesion_density import Density, Grid, Painted, capped, h
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
 from lesionbrush.systems.lesion_shape import AROUND_DRAWN_MM, Drawn, deepest, drawn, drawn_shape, narrowed
 from lesionbrush.systems.lesion_steps import lesion_timesteps
+from lesionbrush.systems.seeding import lesion_generators
 from lesionbrush.systems.tiles import in_tiles
 
 LUNG_HU = -850.0
@@ -135,7 +136,7 @@ class _Job:
         lesions = [lesion for _, lesion in chosen]
         image = self._tensor(self.model.window.to_unit(self.rois.reference_hu), lesions, device)
         editable = self._tensor(self.editable, list(part), device)
-        generators = [torch.Generator().manual_seed(mixed_seed(*self.rois.entropy(*item))) for item in chosen]
+        generators = lesion_generators(self.rois, chosen)
         noise = draw_noise(image.shape, generators, device, torch.float32)
         hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
         denoise = self._denoiser(self._conditions(image, editable, part, lesions), part, lesions)
@@ -292,8 +293,3 @@ class _Job:
             return x
 
         return hook
-
-
-def mixed_seed(seed: int, lesion: int) -> int:
-    """One generator per lesion: its noise does not depend on what else is in the batch. See `entropy`."""
-    return int(np.random.SeedSequence((seed, lesion)).generate_state(1)[0])
