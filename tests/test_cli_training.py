@@ -161,6 +161,13 @@ def test_evaluate_writes_figures_and_a_sheet(command: Command, training_data: Pa
     assert (out / "sheet.png").exists()
 
 
+def test_evaluate_refuses_less_than_one_seed(command: Command, training_data: Path, tmp_path: Path) -> None:
+    outcome = command("evaluate", "tiny", "--data", training_data, "--out", tmp_path / "out", "--seeds", 0)
+    assert outcome.code == 2
+    assert "--seeds 0" in outcome.one_line
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluate_needs_held_out_nodules(command: Command, tmp_path: Path) -> None:
     outcome = command("evaluate", "tiny", "--data", tmp_path, "--out", tmp_path)
     assert outcome.code == 2

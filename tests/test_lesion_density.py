@@ -7,28 +7,35 @@ import pytest
 import torch
 from lesionbrush.diffusion import schedules
 from lesionbrush.diffusion.guidance import Moments
-from lesionbrush.request import Attributes
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.lesions import RoiBatch
+from lesionbrush.request import Attributes, parse_request
 from lesionbrush.systems.lesion_density import (
     CORE_DEPTH_MM,
     CORE_DEPTH_SLICES,
     CORE_SHARES,
     FURTHEST,
+    TYPICAL_LUNG_HU,
     Density,
+    Draws,
     Grid,
     Painted,
     Part,
     capped,
+    core_share,
     drawn_core,
     held_parts,
     hold,
+    lung_around,
     middle,
 )
 from scipy import ndimage
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
-CORE_HU, GLASS_HU = (37.0, 30.0), (-600.0, 60.0)
+CORE_HU, GLASS_HU, LUNG_HU = (37.0, 30.0), (250.0, 60.0), -850.0
 CALCIFIED_HU = (90.0, 120.0)
 DENSITY = Density(CORE_HU, GLASS_HU, CALCIFIED_HU)
+ALL, TWO = Draws(ITEMS), Draws(ITEMS[:2])
 GRID = Grid(1.0)
 
 
@@ -39,12 +46,12 @@ def masks(count: int = 2) -> np.ndarray:
 
 
 def painted(masks: np.ndarray) -> Painted:
-    return Painted(masks, masks, np.zeros(len(masks)))
+    return Painted(masks, masks, np.zeros(len(masks)), np.full(len(masks), LUNG_HU, np.float32))
 
 
-def parts(texture: str = "solid", count: int = 2) -> list[Part]:
-    wish = Attributes.model_validate({"texture": texture})
-    return held_parts(wish, DENSITY, masks(count), painted(masks(count)), GRID, ITEMS[:count])
+def parts(texture: str = "solid", count: int = 2, variety: float = 1.0) -> list[Part]:
+    wish, draws = Attributes.model_validate({"texture": texture}), Draws(ITEMS[:count], variety)
+    return held_parts(wish, DENSITY, masks(count), painted(masks(count)), GRID, draws)
 
 
 def test_the_middle_is_deep_inside_and_a_small_lesion_has_none() -> None:
@@ -64,12 +71,14 @@ def test_thick_slices_blur_more_of_a_lesion() -> None:
 
 def test_what_a_soft_border_blurs_is_not_the_middle() -> None:
     soft = ndimage.gaussian_filter(masks(1)[0], 1.5)[None]
-    (part,) = held_parts(Attributes(), DENSITY, soft, painted(soft), GRID, ITEMS[:1])
+    (part,) = held_parts(Attributes(), DENSITY, soft, painted(soft), GRID, Draws(ITEMS[:1]))
     assert 0 < part.weights.sum() < parts()[0].weights[0].sum()
     assert soft[part.weights > 0].min() > 0.95
 
 
-@pytest.mark.parametrize(("texture", "hu"), [("solid", CORE_HU), ("ground_glass", GLASS_HU)])
+@pytest.mark.parametrize(
+    ("texture", "hu"), [("solid", CORE_HU), ("ground_glass", (LUNG_HU + GLASS_HU[0], GLASS_HU[1]))]
+)
 def test_draws_have_the_mean_of_real_ones_repeat_and_are_never_far_off(
     texture: str, hu: tuple[float, float]
 ) -> None:
@@ -80,13 +89,45 @@ def test_draws_have_the_mean_of_real_ones_repeat_and_are_never_far_off(
     assert np.array_equal(part.mean_hu, parts(texture, len(ITEMS))[0].mean_hu)
 
 
+def test_draws_stray_as_far_as_the_variety_says() -> None:
+    full, half, none = (parts("solid", len(ITEMS), v)[0].mean_hu - CORE_HU[0] for v in (1.0, 0.5, 0.0))
+    np.testing.assert_allclose(half, full / 2, atol=1e-4)
+    assert not none.any()
+
+
+def test_ground_glass_stands_out_from_the_lung_it_is_in() -> None:
+    wish, lungs = Attributes(texture="ground_glass"), np.array([-930.0, -780.0])
+    for asked in (wish, Attributes(texture="part_solid")):
+        airy = Painted(masks(), masks(), np.zeros(2), lungs)
+        glass = held_parts(asked, DENSITY, masks(), airy, GRID, Draws(ITEMS[:2], 0.0))[0]
+        np.testing.assert_allclose(glass.mean_hu, lungs + GLASS_HU[0])
+
+
+def in_lung(hu: np.ndarray) -> RoiBatch:
+    return RoiBatch(hu[None], masks(1), masks(1) > 0, np.ones_like(masks(1), dtype=bool))
+
+
+def test_the_lung_around_is_measured_beyond_the_margin_and_without_vessels() -> None:
+    away_mm = ndimage.distance_transform_edt(masks(1)[0] == 0)
+    hu = np.where(away_mm > 8, -300.0, np.where(away_mm > 3, -905.0, 40.0)).astype(np.float32)
+    hu[:, 12:14, :] = 30.0  # a vessel, or the chest wall
+    assert lung_around(in_lung(hu)) == pytest.approx([-905.0])
+
+
+def test_without_lung_around_it_is_taken_as_typical() -> None:
+    hu = np.full((24,) * 3, 40.0, np.float32)
+    assert lung_around(in_lung(hu)) == pytest.approx([TYPICAL_LUNG_HU])
+    outside = RoiBatch(hu[None] - 900, masks(1), masks(1) > 0, np.zeros((1, 24, 24, 24), bool))
+    assert lung_around(outside) == pytest.approx([TYPICAL_LUNG_HU])
+
+
 def test_a_calcified_lesion_is_held_as_a_whole_whatever_its_texture() -> None:
     for texture in ("solid", "part_solid"):
         wish = Attributes.model_validate({"texture": texture, "calcification": "solid"})
-        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), painted(masks(len(ITEMS))), GRID, ITEMS)
+        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), painted(masks(len(ITEMS))), GRID, ALL)
         assert np.array_equal(part.weights, masks(len(ITEMS)))
         assert part.mean_hu.mean() == pytest.approx(CALCIFIED_HU[0], abs=40)
-        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), painted(masks()), GRID, ITEMS[:2]) == []
+        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), painted(masks()), GRID, TWO) == []
 
 
 @pytest.mark.parametrize("asked", [{"texture": "ground_glass"}, {"calcification": "solid"}])
@@ -94,16 +135,18 @@ def test_the_mean_over_a_whole_lesion_is_that_on_the_ct(asked: dict) -> None:
     """Of all that was painted, however much narrower it is made; detail of the CT that stays counts too."""
     wish, narrow = Attributes.model_validate(asked), 0.8 * masks()
     counted = np.random.default_rng(0).random(masks().shape)
-    (part,) = held_parts(wish, DENSITY, narrow, Painted(masks(), counted, np.zeros(2)), GRID, ITEMS[:2])
+    (part,) = held_parts(
+        wish, DENSITY, narrow, Painted(masks(), counted, np.zeros(2), np.zeros(2)), GRID, TWO
+    )
     assert np.array_equal(part.weights, counted)
     assert np.array_equal(part.region, masks())
-    kept = Painted(masks(), counted, np.array([10.0, -20.0]))
-    (other,) = held_parts(wish, DENSITY, narrow, kept, GRID, ITEMS[:2])
+    kept = Painted(masks(), counted, np.array([10.0, -20.0]), np.zeros(2))
+    (other,) = held_parts(wish, DENSITY, narrow, kept, GRID, TWO)
     np.testing.assert_allclose(part.mean_hu - other.mean_hu, [10, -20], atol=1e-3)
 
 
 def test_a_part_solid_lesion_is_a_core_in_ground_glass() -> None:
-    halo, core = parts("part_solid")
+    halo, core, _ = parts("part_solid")
     assert np.allclose(halo.region + core.region, masks())
     share = core.region[0].sum() / masks()[0].sum()
     assert CORE_SHARES[0] - 0.03 < share < CORE_SHARES[1] + 0.03
@@ -114,7 +157,7 @@ def test_a_part_solid_lesion_is_a_core_in_ground_glass() -> None:
 
 def test_the_wish_for_a_core_counts_its_blurred_border() -> None:
     """HU that are its density where it covers, ground glass where not, mixed between, have that mean."""
-    halo, core = parts("part_solid")
+    halo, core, _ = parts("part_solid")
     glass, solid = parts("ground_glass")[0].mean_hu, parts("solid")[0].mean_hu
     mixed = glass[:, None, None, None] + core.region * (solid - glass)[:, None, None, None]
     weights = core.weights / core.weights.sum(axis=(1, 2, 3), keepdims=True)
@@ -122,11 +165,41 @@ def test_the_wish_for_a_core_counts_its_blurred_border() -> None:
     assert np.array_equal(halo.mean_hu, glass)
 
 
+def test_a_part_solid_lesion_as_a_whole_is_as_dense_as_its_parts() -> None:
+    """Also one that is too small for its core to be resolved, or is narrowed."""
+    asked, draws = Attributes(texture="part_solid", solid_share=0.3), Draws(ITEMS[:2], 0.0)
+    whole = held_parts(asked, DENSITY, 0.8 * masks(), painted(masks()), GRID, draws)[2]
+    assert np.array_equal(whole.region, masks())
+    assert whole.mean_hu == pytest.approx([0.7 * (LUNG_HU + GLASS_HU[0]) + 0.3 * CORE_HU[0]] * 2)
+
+
 def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
-    first, again, other = (drawn_core(masks()[0], 1.0, np.random.default_rng(s)) for s in (1, 1, 2))
+    first, again, other = (drawn_core(masks()[0], 1.0, 0.4, np.random.default_rng(s)) for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert not drawn_core(np.zeros((8, 8, 8), np.float32), 1.0, np.random.default_rng(0)).any()
+    assert not drawn_core(np.zeros((8, 8, 8), np.float32), 1.0, 0.4, np.random.default_rng(0)).any()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.27, 0.8])
+def test_a_core_takes_the_share_that_was_asked_for(share: float) -> None:
+    wish = Attributes(texture="part_solid", solid_share=share)
+    core = held_parts(wish, DENSITY, masks(), painted(masks()), GRID, TWO)[1].region
+    assert (core[0] > 0.5).sum() / masks()[0].sum() == pytest.approx(share, abs=0.06)
+
+
+def test_shares_left_open_are_those_of_real_ones_and_alike_without_variety() -> None:
+    wish = Attributes(texture="part_solid")
+    shares = np.array([core_share(wish, ALL, k) for k in range(len(ITEMS))])
+    assert CORE_SHARES[0] < shares.min() < CORE_SHARES[0] + 0.05
+    assert CORE_SHARES[1] - 0.05 < shares.max() < CORE_SHARES[1]
+    typical = [core_share(wish, Draws(ITEMS, 0.0), k) for k in range(len(ITEMS))]
+    assert typical == pytest.approx([sum(CORE_SHARES) / 2] * len(ITEMS))
+
+
+@pytest.mark.parametrize("texture", ["solid", "ground_glass", None])
+def test_a_share_of_a_core_belongs_to_part_solid_lesions(texture: str | None) -> None:
+    with pytest.raises(InvalidRequest, match=r"solid_share.*part_solid"):
+        parse_request({"attributes": {"texture": texture, "solid_share": 0.3}})
 
 
 @pytest.mark.parametrize(
@@ -135,7 +208,7 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
         ({}, 1),
         ({"calcification": "none"}, 1),
         ({"texture": "ground_glass"}, 1),
-        ({"texture": "part_solid"}, 2),
+        ({"texture": "part_solid"}, 3),
         ({"calcification": "solid"}, 1),
         ({"calcification": "solid", "mean_hu": 200}, 0),
         ({"texture": None}, 0),
@@ -145,8 +218,8 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
 )
 def test_only_a_density_left_open_is_held(asked: dict, count: int) -> None:
     wish = Attributes.model_validate(asked)
-    assert len(held_parts(wish, DENSITY, masks(), painted(masks()), GRID, ITEMS[:2])) == count
-    assert held_parts(wish, Density(None, None), masks(), painted(masks()), GRID, ITEMS[:2]) == []
+    assert len(held_parts(wish, DENSITY, masks(), painted(masks()), GRID, TWO)) == count
+    assert held_parts(wish, Density(None, None), masks(), painted(masks()), GRID, TWO) == []
 
 
 def test_the_middle_is_held_and_lesions_without_one_are_left_alone() -> None:

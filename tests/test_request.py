@@ -22,6 +22,7 @@ ATTRIBUTE_RANGES = {
     "margin": (0, 1),
     "spiculation": (0, 1),
     "lobulation": (0, 1),
+    "solid_share": (0.05, 0.9),
     "mean_hu": (-950, 1000),
     "heterogeneity_hu": (0, 500),
 }
@@ -59,7 +60,8 @@ def test_beyond_a_range_is_refused_with_name_and_value(name: str) -> None:
 def test_the_ranges_of_attributes(name: str) -> None:
     low, high = ATTRIBUTE_RANGES[name]
     for end in (low, high):
-        assert getattr(parse_request({"attributes": {name: end}}).attributes, name) == end
+        asked = {"texture": "part_solid", name: end}
+        assert getattr(parse_request({"attributes": asked}).attributes, name) == end
     for wrong in (low - 1, high + 1):
         text = refusal({"attributes": {name: wrong}})
         assert f"attributes.{name}" in text
@@ -153,8 +155,12 @@ def test_the_schema_tells_clients_ranges_choices_and_that_there_is_nothing_else(
     assert schema["properties"]["sampler"]["enum"] == ["ddim", "ddpm", "dpm_solver_pp_2m"]
     attributes = schema["$defs"]["Attributes"]
     assert attributes["additionalProperties"] is False
-    readers_words = {"calcification"} | set(ATTRIBUTES) - {"calcified", "border_roughness", "concavity"}
-    assert set(attributes["properties"]) == readers_words
+    users_words = {"calcification", "solid_share"} | set(ATTRIBUTES) - {
+        "calcified",
+        "border_roughness",
+        "concavity",
+    }
+    assert set(attributes["properties"]) == users_words
 
 
 def test_attributes_become_numbers_in_the_order_of_the_table() -> None:

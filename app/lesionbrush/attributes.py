@@ -28,6 +28,9 @@ ATTRIBUTES = (
 MEAN_HU_SCALE = 1000.0
 HETEROGENEITY_HU_SCALE = 500.0
 TEXTURES = {"ground_glass": 0.0, "part_solid": 0.5, "solid": 1.0}
+SOLID_SHARES = {0.5: 0.24, 0.75: 0.38}
+"""By texture, the share of a part-solid lesion's volume that a solid core takes: with these the 56 training
+nodules that the readers scored 3 and 4 of 5 are on average as dense as they were."""
 READER_ABSENT_CALCIFICATION = 6
 
 
@@ -67,6 +70,13 @@ def from_readers(row: Mapping[str, str], measured: Measured) -> np.ndarray:
         measured.concavity,
     ]
     return np.array(values, dtype=np.float32)
+
+
+def part_solid_texture(solid_share: float | None) -> float:
+    """The texture that readers give a part-solid lesion with such a core, or with some core."""
+    if solid_share is None:
+        return TEXTURES["part_solid"]
+    return float(np.interp(solid_share, list(SOLID_SHARES.values()), list(SOLID_SHARES)))
 
 
 def healthy() -> np.ndarray:

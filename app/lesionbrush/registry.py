@@ -91,8 +91,8 @@ class ModelCard(BaseModel):
     core_hu: tuple[float, float] | None = Field(
         None, description="mean and standard deviation over solid lesions of the HU in their middle"
     )
-    ground_glass_hu: tuple[float, float] | None = Field(
-        None, description="the same over ground-glass lesions of the HU in all of them"
+    ground_glass_above_lung_hu: tuple[float, float] | None = Field(
+        None, description="the same over ground-glass lesions of the HU in all of them, less the lung around"
     )
     calcified_hu: tuple[float, float] | None = Field(
         None, description="the same over calcified lesions of the HU in all of them"

@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from lesionbrush.attributes import ATTRIBUTES, HETEROGENEITY_HU_SCALE, MEAN_HU_SCALE, TEXTURES
+from lesionbrush.attributes import (
+    ATTRIBUTES,
+    HETEROGENEITY_HU_SCALE,
+    MEAN_HU_SCALE,
+    TEXTURES,
+    part_solid_texture,
+)
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.request_base import BaseRequest
 from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest, LungDDPMRequest
@@ -30,6 +36,9 @@ class Attributes(BaseModel):
     texture: Literal["ground_glass", "part_solid", "solid"] | None = Field(
         "solid", description="null leaves it to the model"
     )
+    solid_share: Annotated[float, Field(ge=0.05, le=0.9)] | None = Field(
+        None, description="share of the volume of a part-solid lesion that its solid core takes"
+    )
     margin: Degree | None = Field(None, description="0 poorly defined, 1 sharp")
     spiculation: Degree | None = Field(None, description="0 none, 1 marked")
     lobulation: Degree | None = Field(None, description="0 none, 1 marked")
@@ -41,6 +50,14 @@ class Attributes(BaseModel):
         None, description="standard deviation of HU in the mask"
     )
 
+    @model_validator(mode="after")
+    def _core_in_ground_glass(self) -> Attributes:
+        if self.solid_share is not None and self.texture != "part_solid":
+            raise ValueError(
+                f"solid_share {self.solid_share:g} is of lesions with texture part_solid, not {self.texture}"
+            )
+        return self
+
     def vector(self, names: Sequence[str] = ATTRIBUTES) -> np.ndarray:
         """(len(names),) float32, NaN where open; without a lesion all others are.
 
@@ -50,7 +67,7 @@ class Attributes(BaseModel):
             return np.array([0.0 if name == "lesion" else np.nan for name in names], dtype=np.float32)
         values = {
             "lesion": 1.0,
-            "texture": None if self.texture is None else TEXTURES[self.texture],
+            "texture": self._texture(),
             "margin": self.margin,
             "spiculation": self.spiculation,
             "lobulation": self.lobulation,
@@ -61,6 +78,11 @@ class Attributes(BaseModel):
             "concavity": self.spiculation,
         }
         return np.array([np.nan if (v := values[name]) is None else float(v) for name in names], np.float32)
+
+    def _texture(self) -> float | None:
+        if self.texture == "part_solid":
+            return part_solid_texture(self.solid_share)
+        return None if self.texture is None else TEXTURES[self.texture]
 
 
 def _scaled(value: float | None, scale: float) -> float | None:
@@ -81,6 +103,11 @@ class SynthesisRequest(BaseRequest):
         True,
         description="draw the margin, lobulation and spiculation asked for into the mask; false: keep its "
         "outline, which has them already, and only tell the model",
+    )
+    variety: Degree = Field(
+        0.5,
+        description="how far densities that were left open stray from typical ones: 1 as far as in real "
+        "lesions, 0 not at all",
     )
     shape_mm: float = Field(
         5.0,

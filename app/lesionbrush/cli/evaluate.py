@@ -27,6 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--cases", type=int, default=0, metavar="N", help="use only N nodules")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="for `MODEL`: seeds 0 to N - 1")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="for `lesions` (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="for `lesions`: 16 nodules, less of everything")
     parser.add_argument("--parts", metavar="A,B", help="for `lesions`: only these parts")
@@ -36,6 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     if options.cases < 0:
         raise InvalidRequest(f"--cases {options.cases}: give a number of nodules, or leave it out for all")
+    if options.seeds < 1:
+        raise InvalidRequest(f"--seeds {options.seeds}: give a number of seeds, 1 or more")
     return lesions(options) if options.what == LESIONS else card_figures(options)
 
 
@@ -86,6 +89,7 @@ def card_figures(options: Namespace) -> int:
         options.data,
         options.out,
         options.cases,
+        options.seeds,
     )
     for name, value in asdict(figures).items():
         print(f"{name}: {value:g}")

@@ -24,6 +24,8 @@ TEXTURE_GOAL, RANK_GOAL = at_least(0.90), at_least(0.60)
 HU_FEATURES = 6 + 3 * len(SHELLS_MM)
 """Histogram and radial profile: what texture is recovered from."""
 
+DENSE_HU = -300.0
+
 Measure = Callable[[Patch], float]
 
 
@@ -65,17 +67,24 @@ def _spread_hu(patch: Patch) -> float:
     return HuInMask.of(patch.hu, patch.inside).spread
 
 
+def _dense_share(patch: Patch) -> float:
+    """Of the voxels in the mask, those nearer to soft tissue than to ground glass."""
+    return float((patch.hu[patch.inside] > DENSE_HU).mean())
+
+
 def sweeps(count: int) -> tuple[Sweep, ...]:
     """All sweeps, with `count` values of each degree."""
     degrees = tuple(float(v) for v in np.linspace(0, 1, count).round(3))
     means = tuple(float(v) for v in np.linspace(-650, 100, count).round())
     spreads = tuple(float(v) for v in np.linspace(60, 260, count).round())
+    shares = tuple(float(v) for v in np.linspace(0.1, 0.7, count).round(2))
     open_texture = Attributes(texture=None)
     return (
         Sweep("margin", degrees, _named("edge_slope", "border_roughness"), "Margin"),
         Sweep("spiculation", degrees, _named("spikes", "concavity"), "Spiculation"),
         Sweep("lobulation", degrees, _named("lobes"), "Lobulation"),
         Sweep("calcification", ("none", "solid"), _named("calcium_share"), "Calcification"),
+        Sweep("solid_share", shares, _named("dense_share"), None, Attributes(texture="part_solid")),
         Sweep("mean_hu", means, _named("mean_hu"), None, open_texture),
         Sweep("heterogeneity_hu", spreads, _named("heterogeneity_hu"), None, Attributes()),
     )
@@ -88,6 +97,7 @@ MEASURES: dict[str, tuple[Measure, int]] = {
     "concavity": (_concavity, 1),
     "lobes": (lambda patch: Surface(patch).lobes(), 1),
     "calcium_share": (lambda patch: calcium_share(patch.hu, patch.inside), 1),
+    "dense_share": (_dense_share, 1),
     "mean_hu": (_mean_hu, 1),
     "heterogeneity_hu": (_spread_hu, 1),
 }

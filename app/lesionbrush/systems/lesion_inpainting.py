@@ -28,7 +28,7 @@ from lesionbrush.request import SynthesisRequest
 from lesionbrush.roi import ramp
 from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
-from lesionbrush.systems.lesion_density import Density, Grid, Painted, capped, held_parts, hold
+from lesionbrush.systems.lesion_density import Density, Draws, Grid, Painted, capped, held_parts, hold
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
 from lesionbrush.systems.lesion_shape import AROUND_DRAWN_MM, Drawn, deepest, drawn, drawn_shape, narrowed
 from lesionbrush.systems.lesion_steps import lesion_timesteps
@@ -210,12 +210,11 @@ class _Job:
         """Its parts are as dense as those of real lesions of this texture, where nothing else was asked."""
         card, items, masks = self.model.card, [self.items[k] for k in part], self.masks[list(part)]
         schedule, unit = self.model.schedule, self.model.window.to_unit
-        density = Density(card.core_hu, card.ground_glass_hu, card.calcified_hu)
-        lesions, native = [lesion for _, lesion in items], self.rois.native_mean
-        whole = Painted(self.rois.mask[lesions], native.counted[lesions], native.kept_hu[lesions])
-        entropies = [self.rois.entropy(*item) for item in items]
+        density = Density(card.core_hu, card.ground_glass_above_lung_hu, card.calcified_hu)
+        whole = Painted.of(self.rois, [lesion for _, lesion in items])
+        draws = Draws([self.rois.entropy(*item) for item in items], self.request.variety)
         grid = Grid(self.rois.spacing_mm, self.rois.slice_mm)
-        for held in held_parts(self.request.attributes, density, masks, whole, grid, entropies):
+        for held in held_parts(self.request.attributes, density, masks, whole, grid, draws):
             region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
             mean = torch.from_numpy(unit(held.mean_hu))
             wish = Moments(region, counted, mean, None, 1.0 if held.even else self._lung())

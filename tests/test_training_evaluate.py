@@ -1,0 +1,56 @@
+"""What a card's figures say of a model whose lesions are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_kit import save_nodules
+from lesionbrush.attributes import ATTRIBUTES
+from lesionbrush.request import SynthesisRequest
+from lesionbrush.training.evaluate import evaluate, readers_attributes
+from lesionbrush.training.split import is_validation
+from lesionbrush.volume import Volume
+
+OFF_HU = (10.0, 30.0, 100.0)
+"""By how much the lesions of seeds 0, 1 and 2 miss the real mean."""
+
+
+@pytest.fixture
+def nodules(tmp_path: Path) -> Path:
+    held_out = [p for k in range(1, 60) if is_validation(p := f"LIDC-IDRI-{k:04d}")][:3]
+    save_nodules(tmp_path, held_out, np.random.default_rng(0))
+    return tmp_path
+
+
+def missing_by_seed(ct: Volume, mask: Volume, request: SynthesisRequest) -> np.ndarray:
+    """The real nodule, denser by what the seed says; with the mean asked for, as it is."""
+    off = 0.0 if request.attributes.mean_hu is not None else OFF_HU[request.seed]
+    return ct.array + np.float32(off) * (mask.array > 0)
+
+
+@pytest.mark.parametrize(("seeds", "error"), [(1, 10.0), (3, 30.0)])
+def test_the_error_with_readers_is_the_median_over_nodules_and_seeds(
+    nodules: Path, tmp_path: Path, seeds: int, error: float
+) -> None:
+    figures = evaluate(missing_by_seed, nodules, tmp_path / "out", seeds=seeds)
+    assert (figures.cases, figures.seeds) == (3, seeds)
+    assert figures.mean_hu_error_with_readers_hu == pytest.approx(error, abs=0.01)
+    assert figures.mean_hu_error_mask_only_hu == pytest.approx(OFF_HU[0], abs=0.01)
+    assert figures.mean_hu_error_with_measured_hu == 0
+    cases = json.loads((tmp_path / "out" / "figures.json").read_text())["cases"]
+    assert [len(case["other_seeds_mean_hu"]) for case in cases] == [seeds - 1] * 3
+
+
+@pytest.mark.parametrize("texture", [1, 2, 3, 4, 5])
+def test_the_readers_five_grades_of_texture(nodules: Path, texture: int) -> None:
+    with (nodules / "lidc_nodules" / "attributes.csv").open(newline="") as file:
+        row = {**next(csv.DictReader(file)), "Texture_value": str(texture)}
+    asked = readers_attributes(row)
+    names = {1: "ground_glass", 2: "ground_glass", 3: "part_solid", 4: "part_solid", 5: "solid"}
+    assert asked.texture == names[texture]
+    assert asked.solid_share == {3: 0.24, 4: 0.38}.get(texture)
+    assert asked.vector()[ATTRIBUTES.index("texture")] == {1: 0, 2: 0, 3: 0.5, 4: 0.75, 5: 1}[texture]
