@@ -114,6 +114,14 @@ def test_the_lung_around_is_measured_beyond_the_margin_and_without_vessels() -> 
     assert lung_around(in_lung(hu)) == pytest.approx([-905.0])
 
 
+def test_the_lung_around_a_lesion_smaller_than_a_voxel() -> None:
+    hu, dot = np.full((24,) * 3, -905.0, np.float32), np.zeros((1, 24, 24, 24), np.float32)
+    dot[0, 12, 12, 12] = 0.3
+    hu[:2, :2, :2] = -600  # far away
+    found = lung_around(RoiBatch(hu[None], dot, dot > 0, np.ones(dot.shape, bool)))
+    assert found == pytest.approx([-905.0])
+
+
 def test_without_lung_around_it_is_taken_as_typical() -> None:
     hu = np.full((24,) * 3, 40.0, np.float32)
     assert lung_around(in_lung(hu)) == pytest.approx([TYPICAL_LUNG_HU])

@@ -195,7 +195,7 @@ def lung_around(rois: RoiBatch) -> np.ndarray:
 
 
 def _near(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    away_mm = ndimage.distance_transform_edt(mask < 0.5, sampling=spacing_mm)
+    away_mm = ndimage.distance_transform_edt(mask < 0.5 * mask.max(), sampling=spacing_mm)
     near: np.ndarray = (away_mm > LUNG_FROM_MM) & (away_mm <= LUNG_TO_MM)
     return near
 
