@@ -42,8 +42,10 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseFigures:
-    """HU in the mask and the seam, of the real nodule and of the three synthetic ones; other_seeds_mean_hu: of
-    those with the readers' scores and seeds 1, 2, ..."""
+    """HU in the mask and the seam, of the real nodule and of the three synthetic ones.
+
+    other_seeds_mean_hu: of those with the readers' scores and seeds 1, 2, ...
+    """
 
     name: str
     other_seeds_mean_hu: list[float]
