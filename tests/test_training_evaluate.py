@@ -18,6 +18,8 @@ from lesionbrush.volume import Volume
 OFF_HU = (10.0, 30.0, 100.0)
 """By how much the lesions of seeds 0, 1 and 2 miss the real mean."""
 
+TYPICAL_OFF_HU = -7.0
+
 
 @pytest.fixture
 def nodules(tmp_path: Path) -> Path:
@@ -29,6 +31,8 @@ def nodules(tmp_path: Path) -> Path:
 def missing_by_seed(ct: Volume, mask: Volume, request: SynthesisRequest) -> np.ndarray:
     """The real nodule, denser by what the seed says; with the mean asked for, as it is."""
     off = 0.0 if request.attributes.mean_hu is not None else OFF_HU[request.seed]
+    if request.variety == 0:
+        off = TYPICAL_OFF_HU
     return ct.array + np.float32(off) * (mask.array > 0)
 
 
@@ -40,6 +44,7 @@ def test_the_error_with_readers_is_the_median_over_nodules_and_seeds(
     assert (figures.cases, figures.seeds) == (3, seeds)
     assert figures.mean_hu_error_with_readers_hu == pytest.approx(error, abs=0.01)
     assert figures.mean_hu_error_mask_only_hu == pytest.approx(OFF_HU[0], abs=0.01)
+    assert figures.mean_hu_error_typical_hu == pytest.approx(-TYPICAL_OFF_HU, abs=0.01)
     assert figures.mean_hu_error_with_measured_hu == 0
     cases = json.loads((tmp_path / "out" / "figures.json").read_text())["cases"]
     assert [len(case["other_seeds_mean_hu"]) for case in cases] == [seeds - 1] * 3

@@ -2,7 +2,8 @@
 
 Each held-out nodule is taken out of its own CT crop and made anew under the same mask, three times: from the
 mask alone, with what the readers said of it, and with its measured mean and spread of HU as well. What the
-readers said leaves much to the draw, so that it can be made with several seeds.
+readers said leaves much to the draw: it can be made with several seeds, and is made once more without a draw
+of densities (variety 0), as the typical lesion of these scores.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ class Case:
 class CaseFigures:
     """HU in the mask and the seam, of the real nodule and of the three synthetic ones.
 
-    other_seeds_mean_hu: of those with the readers' scores and seeds 1, 2, ...
+    other_seeds_mean_hu: of those with the readers' scores and seeds 1, 2, ...; typical_mean_hu: of the one
+    with these scores and variety 0.
     """
 
     name: str
     other_seeds_mean_hu: list[float]
+    typical_mean_hu: float
     real_mean_hu: float
     mask_only_mean_hu: float
     with_readers_mean_hu: float
@@ -69,6 +72,7 @@ class Figures:
     cases: int
     seeds: int
     mean_hu_error_mask_only_hu: float
+    mean_hu_error_typical_hu: float
     mean_hu_error_with_readers_hu: float
     mean_hu_error_with_measured_hu: float
     seam_mask_only: float
@@ -87,8 +91,9 @@ def evaluate(make: Make, data: Path, out: Path, cases: int = 0, seeds: int = 1) 
     for case in tqdm([load_case(data, row) for row in chosen], desc="evaluate", unit="nodule"):
         asked = (Attributes(), case.attributes, measured_too(case))
         made = [_made(case, attributes, make) for attributes in asked]
-        others = [_made(case, case.attributes, make, seed) for seed in range(1, seeds)]
-        rows.append(_figures_of(case, made, others))
+        others = [_made(case, case.attributes, make, seed=seed) for seed in range(1, seeds)]
+        typical = _made(case, case.attributes, make, variety=0.0)
+        rows.append(_figures_of(case, made, others, typical))
         panels.append(_panels(case, made[-1]))
     figures = _summary(rows)
     report = {"figures": asdict(figures), "cases": [asdict(row) for row in rows]}
@@ -133,8 +138,9 @@ def readers_attributes(row: dict[str, str]) -> Attributes:
     )
 
 
-def _made(case: Case, attributes: Attributes, make: Make, seed: int = 0) -> np.ndarray:
-    return make(case.crop, case.mask, SynthesisRequest(attributes=attributes, seed=seed, draw_shape=False))
+def _made(case: Case, attributes: Attributes, make: Make, **wishes: float) -> np.ndarray:
+    request = {"attributes": attributes, "draw_shape": False, **wishes}
+    return make(case.crop, case.mask, SynthesisRequest.model_validate(request))
 
 
 def measured_too(case: Case) -> Attributes:
@@ -144,13 +150,16 @@ def measured_too(case: Case) -> Attributes:
     return case.attributes.model_copy(update={"mean_hu": mean_hu, "heterogeneity_hu": spread_hu})
 
 
-def _figures_of(case: Case, made: list[np.ndarray], others: list[np.ndarray]) -> CaseFigures:
+def _figures_of(
+    case: Case, made: list[np.ndarray], others: list[np.ndarray], typical: np.ndarray
+) -> CaseFigures:
     inside = case.mask.array > 0
     margin = SynthesisRequest().margin_mm
     volumes = (case.crop.array, *made)
     means = [float(hu[inside].mean()) for hu in volumes]
     seams = [seam_ratio(hu, inside, case.crop.spacing_mm, margin) for hu in volumes]
-    return CaseFigures(case.name, [float(hu[inside].mean()) for hu in others], *means, *seams)
+    by_seed = [float(hu[inside].mean()) for hu in others]
+    return CaseFigures(case.name, by_seed, float(typical[inside].mean()), *means, *seams)
 
 
 def _summary(rows: list[CaseFigures]) -> Figures:
@@ -162,6 +171,7 @@ def _summary(rows: list[CaseFigures]) -> Figures:
 
     values = [
         error("mask_only_mean_hu"),
+        error("typical_mean_hu"),
         float(np.median([error for row in rows for error in row.readers_errors_hu()])),
         error("with_measured_mean_hu"),
         median("mask_only_seam"),
