@@ -22,7 +22,7 @@ from lesionbrush.systems.lesion_density import (
     Painted,
     Part,
     capped,
-    core_share,
+    core_shares,
     drawn_core,
     held_parts,
     hold,
@@ -197,10 +197,10 @@ def test_a_core_takes_the_share_that_was_asked_for(share: float) -> None:
 
 def test_shares_left_open_are_those_of_real_ones_and_alike_without_variety() -> None:
     wish = Attributes(texture="part_solid")
-    shares = np.array([core_share(wish, ALL, k) for k in range(len(ITEMS))])
+    shares = core_shares(wish, ALL)
     assert CORE_SHARES[0] < shares.min() < CORE_SHARES[0] + 0.05
     assert CORE_SHARES[1] - 0.05 < shares.max() < CORE_SHARES[1]
-    typical = [core_share(wish, Draws(ITEMS, 0.0), k) for k in range(len(ITEMS))]
+    typical = core_shares(wish, Draws(ITEMS, 0.0))
     assert typical == pytest.approx([sum(CORE_SHARES) / 2] * len(ITEMS))
 
 

@@ -129,45 +129,33 @@ def held_parts(
     if wish.texture == "ground_glass" and glass:
         return [painted.held(painted.lung_hu + draws.hu(glass))]
     if wish.texture == "part_solid" and core and glass:
-        return _part_solid(
-            wish, masks, painted, grid, (painted.lung_hu + draws.hu(glass), draws.hu(core)), draws
-        )
+        around, solid, shares = painted.lung_hu + draws.hu(glass), draws.hu(core), core_shares(wish, draws)
+        parts = _part_solid(masks, drawn_cores(masks, grid.spacing_mm, shares, draws), around, solid)
+        return [*parts, painted.held(around + shares * (solid - around))]  # small ones hardly resolve the two
     return []
 
 
-def _part_solid(
-    wish: Attributes,
-    masks: np.ndarray,
-    painted: Painted,
-    grid: Grid,
-    glass_and_solid: tuple[np.ndarray, np.ndarray],
-    draws: Draws,
-) -> list[Part]:
-    """Ground glass, cores in it, and both together: in small lesions the first two are hardly resolved."""
-    glass, solid = glass_and_solid
-    shares = np.array([core_share(wish, draws, k) for k in range(len(masks))], dtype=np.float32)
-    cores = np.stack(
-        [
-            drawn_core(mask, grid.spacing_mm, float(share), draws.generator(k, 2))
-            for k, (mask, share) in enumerate(zip(masks, shares, strict=True))
-        ]
-    )
+def _part_solid(masks: np.ndarray, cores: np.ndarray, glass: np.ndarray, solid: np.ndarray) -> list[Part]:
+    """Ground glass, and the cores in it; glass, solid: (B,) HU."""
     around = np.clip(masks - cores, 0, 1)
     inner = cores**INNER_POWER
     dense = glass + (solid - glass) * _covered(cores, inner)
-    return [
-        Part(around, around, glass),
-        Part(cores, inner, dense, True, solid + ABOVE_CORE_HU),
-        painted.held(glass + shares * (solid - glass)),
-    ]
+    return [Part(around, around, glass), Part(cores, inner, dense, True, solid + ABOVE_CORE_HU)]
 
 
-def core_share(wish: Attributes, draws: Draws, k: int) -> float:
-    """Of the volume of lesion k: what was asked for, or drawn."""
+def core_shares(wish: Attributes, draws: Draws) -> np.ndarray:
+    """(B,) of the lesions' volumes: what was asked for, or drawn."""
+    (low, high), count = CORE_SHARES, len(draws.items)
     if wish.solid_share is not None:
-        return wish.solid_share
-    low, high = CORE_SHARES
-    return (low + high) / 2 + draws.variety * (high - low) * (draws.generator(k, 3).random() - 0.5)
+        return np.full(count, wish.solid_share, np.float32)
+    drawn = np.array([draws.generator(k, 3).random() for k in range(count)], np.float32)
+    return (low + high) / 2 + draws.variety * (high - low) * (drawn - 0.5)
+
+
+def drawn_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: Draws) -> np.ndarray:
+    """`drawn_core` of every lesion."""
+    pairs = enumerate(zip(masks, shares, strict=True))
+    return np.stack([drawn_core(m, spacing_mm, float(s), draws.generator(k, 2)) for k, (m, s) in pairs])
 
 
 def drawn_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random.Generator) -> np.ndarray:
