@@ -7,27 +7,21 @@ import pytest
 import torch
 from lesionbrush.diffusion import schedules
 from lesionbrush.diffusion.guidance import Moments
-from lesionbrush.errors import InvalidRequest
-from lesionbrush.lesions import RoiBatch
-from lesionbrush.request import Attributes, parse_request
+from lesionbrush.request import Attributes
+from lesionbrush.systems.lesion_cores import CORE_SHARES, FURTHEST, Draws
 from lesionbrush.systems.lesion_density import (
     CORE_DEPTH_MM,
     CORE_DEPTH_SLICES,
-    CORE_SHARES,
-    FURTHEST,
-    TYPICAL_LUNG_HU,
+    GLASS_STRAYS_HU,
+    Densities,
     Density,
-    Draws,
     Grid,
     Painted,
     Part,
     capped,
-    core_shares,
-    drawn_core,
-    held_parts,
     hold,
-    lung_around,
     middle,
+    raised,
 )
 from scipy import ndimage
 
@@ -46,7 +40,13 @@ def masks(count: int = 2) -> np.ndarray:
 
 
 def painted(masks: np.ndarray) -> Painted:
-    return Painted(masks, masks, np.zeros(len(masks)), np.full(len(masks), LUNG_HU, np.float32))
+    return Painted(masks, masks, masks, np.zeros(len(masks)), np.full(len(masks), LUNG_HU, np.float32))
+
+
+def held_parts(
+    wish: Attributes, density: Density, masks: np.ndarray, painted: Painted, grid: Grid, draws: Draws
+) -> list[Part]:
+    return Densities(wish, density, masks, painted, grid, draws).parts()
 
 
 def parts(texture: str = "solid", count: int = 2, variety: float = 1.0) -> list[Part]:
@@ -98,35 +98,9 @@ def test_draws_stray_as_far_as_the_variety_says() -> None:
 def test_ground_glass_stands_out_from_the_lung_it_is_in() -> None:
     wish, lungs = Attributes(texture="ground_glass"), np.array([-930.0, -780.0])
     for asked in (wish, Attributes(texture="part_solid")):
-        airy = Painted(masks(), masks(), np.zeros(2), lungs)
-        glass = held_parts(asked, DENSITY, masks(), airy, GRID, Draws(ITEMS[:2], 0.0))[0]
-        np.testing.assert_allclose(glass.mean_hu, lungs + GLASS_HU[0])
-
-
-def in_lung(hu: np.ndarray) -> RoiBatch:
-    return RoiBatch(hu[None], masks(1), masks(1) > 0, np.ones_like(masks(1), dtype=bool))
-
-
-def test_the_lung_around_is_measured_beyond_the_margin_and_without_vessels() -> None:
-    away_mm = ndimage.distance_transform_edt(masks(1)[0] == 0)
-    hu = np.where(away_mm > 8, -300.0, np.where(away_mm > 3, -905.0, 40.0)).astype(np.float32)
-    hu[:, 12:14, :] = 30.0  # a vessel, or the chest wall
-    assert lung_around(in_lung(hu)) == pytest.approx([-905.0])
-
-
-def test_the_lung_around_a_lesion_smaller_than_a_voxel() -> None:
-    hu, dot = np.full((24,) * 3, -905.0, np.float32), np.zeros((1, 24, 24, 24), np.float32)
-    dot[0, 12, 12, 12] = 0.3
-    hu[:2, :2, :2] = -600  # far away
-    found = lung_around(RoiBatch(hu[None], dot, dot > 0, np.ones(dot.shape, bool)))
-    assert found == pytest.approx([-905.0])
-
-
-def test_without_lung_around_it_is_taken_as_typical() -> None:
-    hu = np.full((24,) * 3, 40.0, np.float32)
-    assert lung_around(in_lung(hu)) == pytest.approx([TYPICAL_LUNG_HU])
-    outside = RoiBatch(hu[None] - 900, masks(1), masks(1) > 0, np.zeros((1, 24, 24, 24), bool))
-    assert lung_around(outside) == pytest.approx([TYPICAL_LUNG_HU])
+        airy = Painted(masks(), masks(), masks(), np.zeros(2), lungs)
+        found = Densities(asked, DENSITY, masks(), airy, GRID, Draws(ITEMS[:2], 0.0))
+        assert found.glass_hu == pytest.approx(lungs + GLASS_HU[0])
 
 
 def test_a_calcified_lesion_is_held_as_a_whole_whatever_its_texture() -> None:
@@ -144,11 +118,11 @@ def test_the_mean_over_a_whole_lesion_is_that_on_the_ct(asked: dict) -> None:
     wish, narrow = Attributes.model_validate(asked), 0.8 * masks()
     counted = np.random.default_rng(0).random(masks().shape)
     (part,) = held_parts(
-        wish, DENSITY, narrow, Painted(masks(), counted, np.zeros(2), np.zeros(2)), GRID, TWO
+        wish, DENSITY, narrow, Painted(masks(), narrow, counted, np.zeros(2), np.zeros(2)), GRID, TWO
     )
     assert np.array_equal(part.weights, counted)
     assert np.array_equal(part.region, masks())
-    kept = Painted(masks(), counted, np.array([10.0, -20.0]), np.zeros(2))
+    kept = Painted(masks(), narrow, counted, np.array([10.0, -20.0]), np.zeros(2))
     (other,) = held_parts(wish, DENSITY, narrow, kept, GRID, TWO)
     np.testing.assert_allclose(part.mean_hu - other.mean_hu, [10, -20], atol=1e-3)
 
@@ -163,29 +137,79 @@ def test_a_part_solid_lesion_is_a_core_in_ground_glass() -> None:
     assert (halo.mean_hu < core.mean_hu).all()
 
 
-def test_the_wish_for_a_core_counts_its_blurred_border() -> None:
+def test_the_wishes_for_a_core_and_for_glass_count_the_blurred_border() -> None:
     """HU that are its density where it covers, ground glass where not, mixed between, have that mean."""
     halo, core, _ = parts("part_solid")
     glass, solid = parts("ground_glass")[0].mean_hu, parts("solid")[0].mean_hu
     mixed = glass[:, None, None, None] + core.region * (solid - glass)[:, None, None, None]
     weights = core.weights / core.weights.sum(axis=(1, 2, 3), keepdims=True)
     assert (weights * mixed).sum(axis=(1, 2, 3)) == pytest.approx(core.mean_hu, abs=0.5)
-    assert np.array_equal(halo.mean_hu, glass)
+    around = halo.weights / halo.weights.sum(axis=(1, 2, 3), keepdims=True)
+    assert (around * mixed).sum(axis=(1, 2, 3)) == pytest.approx(halo.mean_hu, abs=0.5)
 
 
-def test_a_part_solid_lesion_as_a_whole_is_as_dense_as_its_parts() -> None:
+def test_a_part_solid_lesion_as_a_whole_is_no_denser_than_its_parts() -> None:
     """Also one that is too small for its core to be resolved, or is narrowed."""
     asked, draws = Attributes(texture="part_solid", solid_share=0.3), Draws(ITEMS[:2], 0.0)
-    whole = held_parts(asked, DENSITY, 0.8 * masks(), painted(masks()), GRID, draws)[2]
+    narrow = 0.8 * masks()
+    whole = held_parts(asked, DENSITY, narrow, painted(masks())._replace(outline=narrow), GRID, draws)[2]
     assert np.array_equal(whole.region, masks())
+    assert whole.at_most
     assert whole.mean_hu == pytest.approx([0.7 * (LUNG_HU + GLASS_HU[0]) + 0.3 * CORE_HU[0]] * 2)
 
 
-def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
-    first, again, other = (drawn_core(masks()[0], 1.0, 0.4, np.random.default_rng(s)) for s in (1, 1, 2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, other)
-    assert not drawn_core(np.zeros((8, 8, 8), np.float32), 1.0, 0.4, np.random.default_rng(0)).any()
+def test_a_soft_border_takes_from_the_mean_what_it_takes_from_the_lesion() -> None:
+    """Held to the mean of a sharp one, its middle would have to be denser."""
+    soft = ndimage.gaussian_filter(masks(), (0, 1.5, 1.5, 1.5))
+    sharp, softened = (
+        held_parts(Attributes(texture="ground_glass"), DENSITY, made, painted(masks()), GRID, TWO)[0]
+        for made in (masks(), soft)
+    )
+    left = (soft * masks()).sum(axis=(1, 2, 3)) / masks().sum(axis=(1, 2, 3))
+    assert softened.mean_hu - LUNG_HU == pytest.approx(left * (sharp.mean_hu - LUNG_HU), rel=1e-4)
+
+
+def test_counting_beside_vessels_unless_they_are_most_of_a_lesion() -> None:
+    vessels = np.zeros(masks().shape, bool)
+    vessels[0, 11:13, 11:13], vessels[1] = True, True
+    beside = painted(masks()).beside(vessels)
+    assert not beside.counted[0][vessels[0]].any()
+    assert beside.counted[0].sum() == pytest.approx(masks()[0].sum(), rel=1e-5)
+    assert np.array_equal(beside.counted[1], masks()[1])
+
+
+def test_ground_glass_is_moved_as_a_whole_and_strays_only_so_far() -> None:
+    found = Densities(Attributes(texture="ground_glass"), DENSITY, masks(), painted(masks()), GRID, TWO)
+    haze = found.even_glass
+    assert haze is not None
+    assert found.parts()[0].even
+    assert haze.most_hu - haze.least_hu == pytest.approx([2 * GLASS_STRAYS_HU] * 2)
+    assert (haze.inner <= (masks() > 0)).all()
+    assert ndimage.distance_transform_edt(masks()[0])[haze.inner[0]].min() > 1
+
+
+def test_glass_is_kept_even_where_no_core_blurs_it() -> None:
+    found = Densities(Attributes(texture="part_solid"), DENSITY, masks(), painted(masks()), GRID, TWO)
+    cores, haze = found.cores, found.even_glass
+    assert cores is not None
+    assert haze is not None
+    assert not ndimage.binary_dilation(cores[0] > 0.05)[found.glass[0] > 0].any()
+    assert not (haze.inner & (found.glass == 0)).any()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"texture": "solid"},
+        {"texture": "part_solid", "mean_hu": -300},
+        {"heterogeneity_hu": 200},
+        {"lesion": "none"},
+        {"calcification": "solid"},
+    ],
+)
+def test_nothing_else_is_kept_as_even(asked: dict) -> None:
+    wish = Attributes.model_validate({"texture": "ground_glass", **asked})
+    assert Densities(wish, DENSITY, masks(), painted(masks()), GRID, TWO).even_glass is None
 
 
 @pytest.mark.parametrize("share", [0.1, 0.27, 0.8])
@@ -193,21 +217,6 @@ def test_a_core_takes_the_share_that_was_asked_for(share: float) -> None:
     wish = Attributes(texture="part_solid", solid_share=share)
     core = held_parts(wish, DENSITY, masks(), painted(masks()), GRID, TWO)[1].region
     assert (core[0] > 0.5).sum() / masks()[0].sum() == pytest.approx(share, abs=0.06)
-
-
-def test_shares_left_open_are_those_of_real_ones_and_alike_without_variety() -> None:
-    wish = Attributes(texture="part_solid")
-    shares = core_shares(wish, ALL)
-    assert CORE_SHARES[0] < shares.min() < CORE_SHARES[0] + 0.05
-    assert CORE_SHARES[1] - 0.05 < shares.max() < CORE_SHARES[1]
-    typical = core_shares(wish, Draws(ITEMS, 0.0))
-    assert typical == pytest.approx([sum(CORE_SHARES) / 2] * len(ITEMS))
-
-
-@pytest.mark.parametrize("texture", ["solid", "ground_glass", None])
-def test_a_share_of_a_core_belongs_to_part_solid_lesions(texture: str | None) -> None:
-    with pytest.raises(InvalidRequest, match=r"solid_share.*part_solid"):
-        parse_request({"attributes": {"texture": texture, "solid_share": 0.3}})
 
 
 @pytest.mark.parametrize(
@@ -240,6 +249,15 @@ def test_the_middle_is_held_and_lesions_without_one_are_left_alone() -> None:
     assert torch.equal(found[1], estimate[1])
 
 
+def test_a_mean_to_keep_below_is_only_lowered() -> None:
+    region = torch.from_numpy(masks())[:, None]
+    wish = Moments(region, region, torch.tensor([-0.6, -0.2]), None, -0.85)
+    estimate = torch.where(region > 0, -0.4, -0.85)
+    found = hold(lambda x, t: estimate, wish, schedules.cosine(1000), at_most=True)(estimate, 500)
+    assert float(found[0][region[0] > 0].mean()) == pytest.approx(-0.6, abs=1e-4)
+    assert torch.equal(found[1], estimate[1])
+
+
 def test_nothing_in_a_core_exceeds_the_most_until_only_grain_is_left() -> None:
     region = torch.from_numpy(masks())[:, None]
     estimate, most = torch.full_like(region, 0.5), torch.tensor([0.1, 0.7])
@@ -247,4 +265,13 @@ def test_nothing_in_a_core_exceeds_the_most_until_only_grain_is_left() -> None:
     assert float(found(estimate, 500)[0][region[0] > 0].max()) == pytest.approx(0.1)
     assert torch.equal(found(estimate, 500)[1], estimate[1])
     assert torch.equal(found(estimate, 500)[0][region[0] == 0], estimate[0][region[0] == 0])
+    assert torch.equal(found(estimate, 3), estimate)
+
+
+def test_nothing_is_below_the_least_until_only_grain_is_left() -> None:
+    region = torch.from_numpy(masks())[:, None]
+    estimate, least = torch.full_like(region, -0.5), torch.tensor([-0.1, -0.7])
+    found = raised(lambda x, t: estimate, region, least, schedules.cosine(1000))
+    assert float(found(estimate, 500)[0][region[0] > 0].min()) == pytest.approx(-0.1)
+    assert torch.equal(found(estimate, 500)[1], estimate[1])
     assert torch.equal(found(estimate, 3), estimate)

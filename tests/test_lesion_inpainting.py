@@ -18,9 +18,7 @@ from lesionbrush.systems.lesion_inpainting import (
 )
 from lesionbrush.systems.lesion_steps import (
     LEAST_SIGNAL,
-    NEXT_SIGNAL,
     first_timestep,
-    lesion_timesteps,
     visited_timesteps,
 )
 from lesionbrush.systems.seeding import mixed_seed
@@ -231,23 +229,6 @@ def test_a_model_is_left_ready_for_the_next_request(rois: RoiBatch) -> None:
     assert isinstance(hu, np.ndarray)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_the_second_step_is_where_a_lesion_begins_to_show(name: str) -> None:
-    schedule = SCHEDULES[name]()
-    first, second, *rest = lesion_timesteps(schedule, 12).tolist()
-    assert first == first_timestep(schedule)
-    assert schedule.alpha(second) >= NEXT_SIGNAL > schedule.alpha(second + 1)
-    assert second > rest[0] > rest[-1] == 0
-    assert len(rest) == 10
-
-
-def test_one_step_and_every_step_are_as_for_other_models() -> None:
-    schedule = SCHEDULES["cosine"]()
-    levels = first_timestep(schedule) + 1
-    for steps in (1, levels):
-        assert torch.equal(lesion_timesteps(schedule, steps), visited_timesteps(schedule, steps))
-
-
 def test_lobes_and_spicules_are_drawn_into_the_mask_and_differ_by_seed(rois: RoiBatch) -> None:
     model, wish = witness(), {"attributes": {"lobulation": 1, "spiculation": 1}}
     request = parse_request({"steps": 3, "guidance_strength": 1, **wish})
@@ -286,10 +267,10 @@ def test_grain_may_have_a_temperature_of_its_own(
 
 @pytest.mark.parametrize(
     ("lesion", "slice_mm", "low", "high"),
-    [("present", 3, 0.4, 0.7), ("present", 2, 0.7, 0.95), ("present", 0.7, 1, 1), ("none", 3, 1, 1)],
+    [("present", 3, 0.4, 0.7), ("present", 2, 0.7, 0.95), ("present", None, 1, 1), ("none", 3, 1, 1)],
 )
 def test_the_card_may_narrow_the_mask_in_thick_slices_but_not_of_a_removal(
-    rois: RoiBatch, lesion: str, slice_mm: float, low: float, high: float
+    rois: RoiBatch, lesion: str, slice_mm: float | None, low: float, high: float
 ) -> None:
     card = tiny_card().model_copy(update={"outline_of_blur": -0.25})
     model = LesionInpainting(card, Witness(0.0), torch.device("cpu"))
@@ -297,3 +278,18 @@ def test_the_card_may_narrow_the_mask_in_thick_slices_but_not_of_a_removal(
     told = model.network.told[0][3][:, 2].numpy()
     assert (told <= rois.mask + 1e-6).all()
     assert low <= told.sum() / rois.mask.sum() <= high
+
+
+def test_a_lesion_is_as_large_as_what_of_it_lies_in_the_ct(rois: RoiBatch) -> None:
+    """Its mask goes on beyond the first and last slice; a long one would count as large."""
+    card = tiny_card().model_copy(update={"outline_of_blur": -0.25})
+    mask, inside = np.zeros((1, 16, 16, 16), np.float32), np.zeros((1, 16, 16, 16), bool)
+    mask[0, :, 5:9, 5:9] = 1
+    inside[0, 7:9] = True
+    told = []
+    for known in (inside, np.ones_like(inside)):
+        model = LesionInpainting(card, Witness(0.0), torch.device("cpu"))
+        one = RoiBatch(rois.reference_hu[:1], mask, mask > 0, known, spacing_mm=2.0, slice_mm=3.0)
+        sampled(one, model)
+        told.append(model.network.told[0][3][:, 2].numpy().sum())
+    assert told[0] < told[1]

@@ -13,8 +13,10 @@ from lesionbrush.systems.lesion_shape import (
     TIP_RADIUS_MM,
     Body,
     Drawn,
+    Rim,
     Shape,
     _cone,
+    ball_radius_mm,
     deepest,
     drawn,
     drawn_shape,
@@ -201,3 +203,24 @@ def test_a_moved_ball_is_a_ball_of_that_much_more_radius(outwards_mm: float) -> 
 def test_not_moved_is_the_very_same_mask() -> None:
     coverage = ball()
     assert moved(coverage, 1.0, 0.0) is coverage
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "radius_mm", "outwards_mm"),
+    [
+        (1.0, 3.0, 0.0),  # small, in thin slices: as painted
+        (1.0, 8.0, 0.1),  # its rim is sharper than a network makes it
+        (0.6, 8.0, 0.1),
+        (1.5, 8.0, 0.05 - 0.5 * 0.2 * 0.4),
+        (2.5, 4.0, -1.5 * 0.2),  # the blur of thick slices is much of it
+        (2.5, 7.5, -1.5 * 0.2 * 0.5),
+        (2.5, 12.0, 0.0),
+    ],
+)
+def test_the_rim_is_moved_by_size_and_slices(slice_mm: float, radius_mm: float, outwards_mm: float) -> None:
+    assert Rim(slice_mm, -0.2, 0.1).outwards_mm(radius_mm) == pytest.approx(outwards_mm)
+
+
+def test_the_radius_of_a_ball_of_this_volume() -> None:
+    assert ball_radius_mm(ball(6.0), 1.0) == pytest.approx(6.0, rel=0.01)
+    assert ball_radius_mm(ball(6.0, 0.5), 0.5) == pytest.approx(6.0, rel=0.01)

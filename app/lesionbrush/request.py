@@ -109,6 +109,11 @@ class SynthesisRequest(BaseRequest):
         description="how far densities that were left open stray from typical ones: 1 as far as in real "
         "lesions, 0 not at all",
     )
+    keep_vessels: bool = Field(
+        True,
+        description="vessels and airways under the mask are seen through ground glass; false: what is under "
+        "the mask is not looked at, as where a lesion is made anew in its own place",
+    )
     shape_mm: float = Field(
         5.0,
         ge=0,

@@ -73,7 +73,9 @@ def sampling(bench: Bench) -> Section:
 def _setting(bench: Bench, chosen: Sequence[Nodule], sampler: Sampler, steps: int) -> Setting:
     made, seconds = [], []
     for nodule in chosen:
-        request = SynthesisRequest(attributes=nodule.measured, sampler=sampler, steps=steps, draw_shape=False)
+        request = SynthesisRequest(
+            attributes=nodule.measured, sampler=sampler, steps=steps, draw_shape=False, keep_vessels=False
+        )
         found = bench.maker.make(nodule.case.crop, nodule.case.mask, request)
         made.append(found.arrays[0])
         seconds.append(found.seconds)

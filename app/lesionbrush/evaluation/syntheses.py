@@ -49,10 +49,14 @@ class Maker:
     ) -> np.ndarray:
         """HU of the crop with the nodule made anew; a real nodule's outline has its lobes already.
 
+        What is under the mask is the real nodule, so that ground glass must not be given its vessels.
+
         A system that takes no attributes is asked for what it makes of the mask.
         """
         if (system := self.model.card.system) == DEFAULT_SYSTEM:
-            request: BaseRequest = SynthesisRequest(attributes=attributes, seed=seed, draw_shape=draw_shape)
+            request: BaseRequest = SynthesisRequest(
+                attributes=attributes, seed=seed, draw_shape=draw_shape, keep_vessels=False
+            )
         else:
             request = request_type(system)(seed=seed)
         return self.make(nodule.case.crop, nodule.case.mask, request).arrays[0]
@@ -91,8 +95,9 @@ SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split
 
 MAKING = (
     "synthesize.py lesions.py donors.py roi.py boxes.py attributes.py request.py request_base.py hu.py",
-    "systems/lesion_inpainting.py systems/lesion_shape.py systems/lesion_density.py networks/lesion_unet.py",
-    "systems/lesion_removal.py systems/lesion_steps.py systems/tiles.py systems/seeding.py",
+    "systems/lesion_inpainting.py systems/lesion_holding.py systems/lesion_density.py",
+    "systems/lesion_vessels.py systems/lesion_removal.py systems/lesion_steps.py systems/tiles.py",
+    "systems/lesion_cores.py systems/lesion_shape.py systems/seeding.py networks/lesion_unet.py",
     "systems/lung_ddpm_plus.py systems/layout_diffusion.py systems/layout.py networks/lung_ddpm.py",
     "diffusion/samplers.py diffusion/guidance.py diffusion/denoisers.py diffusion/schedules.py",
     "diffusion/anatomy.py diffusion/preconditioning.py",

@@ -37,7 +37,11 @@ def diversity(bench: Bench) -> Section:
     chosen, apart, to_real, likeness, real_likeness = bench.spread(bench.plan.diversity_cases), [], [], [], []
     for nodule in tqdm(chosen, desc="seeds", unit="mask"):
         request = SynthesisRequest(
-            attributes=nodule.readers, variants=bench.plan.diversity_seeds, seed=100, draw_shape=False
+            attributes=nodule.readers,
+            variants=bench.plan.diversity_seeds,
+            seed=100,
+            draw_shape=False,
+            keep_vessels=False,
         )
         made = [nodule.patch(a) for a in bench.maker.make(nodule.case.crop, nodule.case.mask, request).arrays]
         pairs = [(a, b) for k, a in enumerate(made) for b in made[:k]]

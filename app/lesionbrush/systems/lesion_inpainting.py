@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lesionbrush.attributes import as_input
 from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
-from lesionbrush.diffusion.guidance import Moments, Outline, keep_known, match_moments, match_outline
+from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS, ddpm, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import WeightsError
@@ -28,14 +28,21 @@ from lesionbrush.request import SynthesisRequest
 from lesionbrush.roi import ramp
 from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
 from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
-from lesionbrush.systems.lesion_density import Density, Draws, Grid, Painted, capped, held_parts, hold
+from lesionbrush.systems.lesion_holding import Holding
 from lesionbrush.systems.lesion_removal import Steps, join_timesteps, joined, started
-from lesionbrush.systems.lesion_shape import AROUND_DRAWN_MM, Drawn, deepest, drawn, drawn_shape, narrowed
+from lesionbrush.systems.lesion_shape import (
+    AROUND_DRAWN_MM,
+    Drawn,
+    Rim,
+    ball_radius_mm,
+    drawn,
+    drawn_shape,
+    moved,
+)
 from lesionbrush.systems.lesion_steps import lesion_timesteps
 from lesionbrush.systems.seeding import lesion_generators
 from lesionbrush.systems.tiles import in_tiles
 
-LUNG_HU = -850.0
 GRAIN_BELOW_RATIO = 0.05
 """Less noise than this (sigma/alpha), and what is left to be made is grain."""
 
@@ -96,7 +103,7 @@ class LesionInpainting:
         run = OutOfMemoryFallback(self.network, self.device).run(range(len(job.items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
         unit = run.results.reshape(shape).cpu().numpy()
-        dense = job.dense.reshape(shape) if job.dense.any() else None
+        dense = job.drawn.dense.reshape(shape) if job.drawn.dense.any() else None
         return Sampled(self.window.from_unit(unit), device_name(run.device), run.remarks, dense)
 
 
@@ -122,12 +129,13 @@ class _Job:
         self.attributes = torch.from_numpy(as_input(request.attributes.vector(model.card.attributes)))
         visited = lesion_timesteps if rois.donor_hu is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
-        self.painted = self._painted()
-        outlines = [self._drawn(seed, lesion) for seed, lesion in items]
-        self.masks = np.stack([outline.mask for outline in outlines])
-        self.dense = np.stack([outline.dense for outline in outlines])
+        self.outlines = self._outlines()
+        self.drawn = Drawn.stacked([self._drawn(seed, lesion) for seed, lesion in items])
         self.editable = np.stack(
-            [self._editable(lesion, outline) for (_, lesion), outline in zip(items, outlines, strict=True)]
+            [
+                self._editable(lesion, dense)
+                for (_, lesion), dense in zip(items, self.drawn.dense, strict=True)
+            ]
         )
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
@@ -168,31 +176,32 @@ class _Job:
     def _conditions(self, image: Tensor, editable: Tensor, part: Sequence[int], lesions: list[int]) -> Tensor:
         """(B, 3, Z, Y, X): visible context (0 where unknown), visibility, lesion mask."""
         visible = self._tensor(self.rois.inside, lesions, image.device) * (1 - editable)
-        mask = self._tensor(self.masks, list(part), image.device)
+        mask = self._tensor(self.drawn.mask, list(part), image.device)
         return torch.cat((image * visible, visible, mask), dim=1)
 
-    def _painted(self) -> np.ndarray:
+    def _outlines(self) -> np.ndarray:
         """(L, Z, Y, X): the masks, so much narrower or wider as the card says that lesions come out right."""
-        rois = self.rois
-        thicker_mm = max((rois.slice_mm or 0.0) - rois.spacing_mm, 0.0)
-        by_mm = self.model.card.outline_of_blur * thicker_mm
-        if self.request.attributes.lesion == "none":
+        rois, card = self.rois, self.model.card
+        if self.request.attributes.lesion == "none" or rois.slice_mm is None:
             return rois.mask
-        return np.stack([narrowed(mask, rois.spacing_mm, by_mm) for mask in rois.mask])
+        rim = Rim(rois.slice_mm, card.outline_of_blur, card.outline_if_sharp_mm)
+        radii_mm = [ball_radius_mm(known, rois.spacing_mm) for known in rois.mask * rois.inside]
+        pairs = zip(rois.mask, radii_mm, strict=True)
+        return np.stack([moved(mask, rois.spacing_mm, rim.outwards_mm(mm)) for mask, mm in pairs])
 
     def _drawn(self, seed: int, lesion: int) -> Drawn:
         """What the network is to fill: the painted mask, with the lobes and spicules that were asked for."""
         rois, rng = self.rois, np.random.default_rng(self.rois.entropy(seed, lesion))
         shape = drawn_shape(self.request)
-        return drawn(self.painted[lesion], self._reachable(lesion), rois.spacing_mm, shape, rng)
+        return drawn(self.outlines[lesion], self._reachable(lesion), rois.spacing_mm, shape, rng)
 
     def _reachable(self, lesion: int) -> np.ndarray:
         rois = self.rois
         return rois.editable[lesion] if rois.reachable is None else rois.reachable[lesion]
 
-    def _editable(self, lesion: int, outline: Drawn) -> np.ndarray:
+    def _editable(self, lesion: int, dense: np.ndarray) -> np.ndarray:
         """Bool: the margin, and around what was drawn beyond it."""
-        near = ramp(outline.dense > 0, self.rois.spacing_mm, AROUND_DRAWN_MM) > 0
+        near = ramp(dense > 0, self.rois.spacing_mm, AROUND_DRAWN_MM) > 0
         return self.rois.editable[lesion] | (near & self._reachable(lesion))
 
     def _denoiser(self, conditions: Tensor, part: Sequence[int], lesions: list[int]) -> Denoiser:
@@ -203,55 +212,21 @@ class _Job:
         only_lesion[[0, half]] = self.attributes[[0, half]]
         open_ = self._conditional(conditions, only_lesion.to(device))
         guided = classifier_free(given, open_, self.request.guidance)
-        guided = self._with_moments(self._with_parts(guided, part, device), lesions, device)
-        return self._with_outline(guided, part, lesions, device)
+        return self._holding(part, device).on(guided)
 
-    def _with_parts(self, denoise: Denoiser, part: Sequence[int], device: torch.device) -> Denoiser:
-        """Its parts are as dense as those of real lesions of this texture, where nothing else was asked."""
-        card, items, masks = self.model.card, [self.items[k] for k in part], self.masks[list(part)]
-        schedule, unit = self.model.schedule, self.model.window.to_unit
-        density = Density(card.core_hu, card.ground_glass_above_lung_hu, card.calcified_hu)
-        whole = Painted.of(self.rois, [lesion for _, lesion in items])
-        draws = Draws([self.rois.entropy(*item) for item in items], self.request.variety)
-        grid = Grid(self.rois.spacing_mm, self.rois.slice_mm)
-        for held in held_parts(self.request.attributes, density, masks, whole, grid, draws):
-            region, counted = (self._tensor(a, [*range(len(part))], device) for a in held[:2])
-            mean = torch.from_numpy(unit(held.mean_hu))
-            wish = Moments(region, counted, mean, None, 1.0 if held.even else self._lung())
-            denoise = hold(denoise, wish, schedule)
-            if held.most_hu is not None:
-                denoise = capped(denoise, region, torch.from_numpy(unit(held.most_hu)), schedule)
-        return denoise
-
-    def _with_moments(self, denoise: Denoiser, lesions: list[int], device: torch.device) -> Denoiser:
-        """The mean and spread of HU that were asked for are met, not only hinted at."""
-        wish, rois, window = self.request.attributes, self.rois, self.model.window
-        if wish.lesion == "none":
-            return denoise
-        native, unit, mean = rois.native_mean, window.to_unit, None
-        if wish.mean_hu is not None:
-            mean = torch.from_numpy(unit(wish.mean_hu - native.kept_hu[lesions]))
-        spread = None
-        if wish.heterogeneity_hu is not None:
-            spread = 2 * wish.heterogeneity_hu / (window.hi_hu - window.lo_hu)
-        region, counted = (self._tensor(array, lesions, device) for array in (rois.mask, native.counted))
-        moments = Moments(region, counted, mean, spread, self._lung())
-        return match_moments(denoise, moments, self.model.schedule)
-
-    def _with_outline(
-        self, denoise: Denoiser, part: Sequence[int], lesions: list[int], device: torch.device
-    ) -> Denoiser:
-        """What was drawn into the mask is held in the image as well, or the network would smooth it away."""
-        masks, painted = self.masks[list(part)], self.painted[lesions]
-        if np.array_equal(masks, painted):
-            return denoise
-        arrays = (deepest(masks * painted), masks, self.dense[list(part)], (painted - masks).clip(min=0))
-        body, covered, dense, carved = (self._tensor(a, [*range(len(part))], device) for a in arrays)
-        outline = Outline(body, covered, dense, carved, self._lung())
-        return match_outline(denoise, outline, self.model.schedule)
-
-    def _lung(self) -> float:
-        return float(self.model.window.to_unit(np.array(LUNG_HU)))
+    def _holding(self, part: Sequence[int], device: torch.device) -> Holding:
+        model, chosen = self.model, list(part)
+        return Holding(
+            model.card,
+            self.request,
+            self.rois,
+            [self.items[k] for k in chosen],
+            self.outlines,
+            self.drawn.of(chosen),
+            self.editable[chosen],
+            model.schedule,
+            device,
+        )
 
     def _conditional(self, conditions: Tensor, attributes: Tensor) -> Denoiser:
         model, schedule = self.model, self.model.schedule

@@ -6,8 +6,9 @@ are (z, y, x) on the ROI, places and lengths in mm along these axes; nothing gro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -22,7 +23,7 @@ LEAST_LOBES, MOST_LOBES = 4, 9
 ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.2, 0.3, 3.0
 TILT = 0.3
 AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 80
-SMALL_RADIUS_MM = 4.0
+SMALL_RADIUS_MM, LARGE_FROM_MM = 5.0, 3.5
 SOFT_MM, SHARP_MARGIN = 1.3, 0.75
 """Standard deviation of the blur of the worst margin, and the degree from which on none is blurred."""
 PATCH_MM, LEAST_SOFT = 3.0, 0.4
@@ -75,8 +76,7 @@ class Body:
 
     @property
     def radius_mm(self) -> float:
-        """Of the ball of this volume."""
-        return float((3 * self.coverage.sum() / (4 * np.pi)) ** (1 / 3) * self.spacing_mm)
+        return ball_radius_mm(self.coverage, self.spacing_mm)
 
     def covered(self, distance_mm: np.ndarray) -> np.ndarray:
         """Share of each voxel that lies below a signed distance of 0, were the surface flat there."""
@@ -85,11 +85,25 @@ class Body:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """(Z, Y, X) float32, 0..1. mask: coverage of the new outline; dense: where it is to be as dense as the
-    lesion: all of a spicule, from its root deep inside, and what lobes add."""
+    """(Z, Y, X) float32, 0..1, or (B, Z, Y, X) of several.
+
+    mask: coverage of the new outline; dense: where it is to be as dense as the lesion: all of a spicule, from
+    its root deep inside, and what lobes add; strands: the spicules of these.
+    """
 
     mask: np.ndarray
     dense: np.ndarray
+    strands: np.ndarray
+
+    @classmethod
+    def stacked(cls, items: Sequence[Drawn]) -> Drawn:
+        return cls(
+            *(np.stack([getattr(item, name) for item in items]) for name in ("mask", "dense", "strands"))
+        )
+
+    def of(self, items: Sequence[int]) -> Drawn:
+        chosen = list(items)
+        return Drawn(self.mask[chosen], self.dense[chosen], self.strands[chosen])
 
 
 def drawn(
@@ -101,7 +115,7 @@ def drawn(
     volume, unless the edit region ends too soon for them; spicules add to it.
     """
     if shape == Shape() or not coverage.any():
-        return Drawn(coverage, np.zeros_like(coverage))
+        return Drawn(coverage, np.zeros_like(coverage), np.zeros_like(coverage))
     body = Body.of(coverage, editable, spacing_mm)
     kept = np.clip(body.room_mm / spacing_mm, 0, 1)
     mask, strands = body.coverage, np.zeros_like(body.coverage)
@@ -114,7 +128,12 @@ def drawn(
     grown = np.maximum(body.coverage, np.minimum(mask, kept))
     mask = np.maximum(np.where(mask > body.coverage, grown, mask), strands)
     dense = np.maximum(strands, np.clip(mask - body.coverage, 0, 1))
-    return Drawn(mask.astype(np.float32), dense.astype(np.float32))
+    return Drawn(*(array.astype(np.float32) for array in (mask, dense, strands)))
+
+
+def ball_radius_mm(coverage: np.ndarray, spacing_mm: float) -> float:
+    """Of the ball of this volume."""
+    return float((3 * coverage.sum() / (4 * np.pi)) ** (1 / 3) * spacing_mm)
 
 
 def deepest(coverage: np.ndarray) -> np.ndarray:
@@ -132,13 +151,24 @@ def moved(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.nda
     return np.clip(coverage + change, 0, 1).astype(np.float32)
 
 
-def narrowed(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.ndarray:
-    """As `moved`, in full for lesions up to `SMALL_RADIUS_MM`, and less and less up to twice that radius.
+class Rim(NamedTuple):
+    """Where a lesion ends in a CT, beside its painted outline.
 
-    A painted outline lies in the blurred rim, which is much of a small lesion: a network fills it too well.
+    The outline lies in the blurred rim, which is much of a small lesion, in thick slices above all: a network
+    fills it too well. The rims of larger ones in thin slices are sharper than it makes them.
+    of_blur: per mm that slices are thicker than 1 mm; if_sharp_mm: in slices of 1 mm, less up to 2 mm.
     """
-    radius_mm = float((3 * coverage.sum() / (4 * np.pi)) ** (1 / 3) * spacing_mm)
-    return moved(coverage, spacing_mm, outwards_mm * float(np.clip(2 - radius_mm / SMALL_RADIUS_MM, 0, 1)))
+
+    slice_mm: float
+    of_blur: float
+    if_sharp_mm: float
+
+    def outwards_mm(self, radius_mm: float) -> float:
+        """How far the outline is moved, of a lesion of this size."""
+        small = np.clip(2 - radius_mm / SMALL_RADIUS_MM, 0, 1)
+        large = np.clip((radius_mm - LARGE_FROM_MM) / (SMALL_RADIUS_MM - LARGE_FROM_MM), 0, 1)
+        thicker_mm, thinner_mm = max(self.slice_mm - 1, 0), np.clip(2 - self.slice_mm, 0, 1)
+        return float(self.of_blur * thicker_mm * small + self.if_sharp_mm * thinner_mm * large)
 
 
 def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndarray:

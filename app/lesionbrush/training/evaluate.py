@@ -139,7 +139,8 @@ def readers_attributes(row: dict[str, str]) -> Attributes:
 
 
 def _made(case: Case, attributes: Attributes, make: Make, **wishes: float) -> np.ndarray:
-    request = {"attributes": attributes, "draw_shape": False, **wishes}
+    in_place = {"draw_shape": False, "keep_vessels": False}  # under the mask is the real nodule
+    request = {"attributes": attributes, **in_place, **wishes}
     return make(case.crop, case.mask, SynthesisRequest.model_validate(request))
 
 

@@ -1,0 +1,64 @@
+"""What is drawn of a lesion's inside: densities, and the solid cores of part-solid lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from lesionbrush.request import Attributes
+
+FURTHEST = 1.5
+"""Standard deviations from the mean that are drawn, at most."""
+CORE_SHARES = (0.08, 0.58)
+"""Of a part-solid lesion's volume, between these its core is drawn: 56 of them differ so much in density."""
+UNEVEN, CORE_BLUR_MM = 0.5, 0.5
+
+
+class Draws(NamedTuple):
+    """items: seed and lesion of each mask of a batch, so that a draw repeats, see `RoiBatch.entropy`;
+    variety: how far draws may stray, 1 as real lesions do, 0 not at all.
+    """
+
+    items: Sequence[tuple[int, int]]
+    variety: float = 1.0
+
+    def hu(self, mean_and_spread: tuple[float, float]) -> np.ndarray:
+        """(B,) float32."""
+        mean, spread = mean_and_spread
+        draws = [self.generator(k, 1).normal() for k in range(len(self.items))]
+        drawn: np.ndarray = mean + self.variety * spread * np.clip(draws, -FURTHEST, FURTHEST)
+        return drawn.astype(np.float32)
+
+    def generator(self, k: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((*self.items[k], purpose))
+
+
+def core_shares(wish: Attributes, draws: Draws) -> np.ndarray:
+    """(B,) of the lesions' volumes: what was asked for, or drawn."""
+    (low, high), count = CORE_SHARES, len(draws.items)
+    if wish.solid_share is not None:
+        return np.full(count, wish.solid_share, np.float32)
+    drawn = np.array([draws.generator(k, 3).random() for k in range(count)], np.float32)
+    return (low + high) / 2 + draws.variety * (high - low) * (drawn - 0.5)
+
+
+def drawn_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: Draws) -> np.ndarray:
+    """`drawn_core` of every lesion."""
+    pairs = enumerate(zip(masks, shares, strict=True))
+    return np.stack([drawn_core(m, spacing_mm, float(s), draws.generator(k, 2)) for k, (m, s) in pairs])
+
+
+def drawn_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random.Generator) -> np.ndarray:
+    """(Z, Y, X) coverage of a solid core: deep in the mask rather than at its border, and uneven."""
+    inside = mask >= 0.5
+    if not inside.any():
+        return np.zeros_like(mask)
+    depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), max(float(depth.max()), 1) / spacing_mm / 2)
+    height = depth / depth.max() + UNEVEN * noise / noise.std()
+    solid = inside & (height >= np.quantile(height[inside], 1 - share))
+    blurred: np.ndarray = ndimage.gaussian_filter(solid.astype(np.float32), CORE_BLUR_MM / spacing_mm)
+    return np.minimum(blurred, mask)
