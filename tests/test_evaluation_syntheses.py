@@ -51,7 +51,10 @@ def test_what_a_card_says_of_sampling_makes_another_synthesis_and_its_texts_do_n
 @pytest.mark.parametrize(
     ("system", "request_"),
     [
-        ("lesion_inpainting", SynthesisRequest(attributes=GROUND_GLASS, seed=3, draw_shape=False)),
+        (
+            "lesion_inpainting",
+            SynthesisRequest(attributes=GROUND_GLASS, seed=3, draw_shape=False, keep_vessels=False),
+        ),
         ("lung_ddpm_plus", LungDDPMPlusRequest(seed=3)),
     ],
 )

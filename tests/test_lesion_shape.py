@@ -208,12 +208,12 @@ def test_not_moved_is_the_very_same_mask() -> None:
 @pytest.mark.parametrize(
     ("slice_mm", "radius_mm", "outwards_mm"),
     [
-        (1.0, 3.0, 0.0),  # small, in thin slices: as painted
-        (1.0, 8.0, 0.1),  # its rim is sharper than a network makes it
-        (0.6, 8.0, 0.1),
-        (1.5, 8.0, 0.05 - 0.5 * 0.2 * 0.4),
-        (2.5, 4.0, -1.5 * 0.2),  # the blur of thick slices is much of it
-        (2.5, 7.5, -1.5 * 0.2 * 0.5),
+        (0.5, 3.0, 0.0),  # small, in thin slices: as painted
+        (1.0, 12.0, 0.1),  # its rim is sharper than a network makes it
+        (0.6, 12.0, 0.1),
+        (1.5, 7.5, 0.5 * 0.5 * 0.1 - 0.5 * 1.0 * 0.2),
+        (2.5, 4.0, -2.0 * 0.2),  # the blur of thick slices is much of it
+        (2.5, 7.5, -2.0 * 0.2 * 0.5),
         (2.5, 12.0, 0.0),
     ],
 )

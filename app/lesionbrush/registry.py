@@ -86,7 +86,7 @@ class ModelCard(BaseModel):
     outline_of_blur: float = Field(
         0.0,
         description="how much wider than painted the mask of a small lesion is made, or narrower, as a share "
-        "of what the slices of the CT are thicker than 1 mm",
+        "of what the slices of the CT are thicker than 0.5 mm",
     )
     outline_if_sharp_mm: float = Field(
         0.0, description="how much wider the mask of a larger lesion is made in slices of 1 mm and less"

@@ -18,7 +18,7 @@ from lesionbrush.attributes import (
     part_solid_texture,
 )
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.request_base import BaseRequest
+from lesionbrush.request_base import MOST_STEPS, BaseRequest
 from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest, LungDDPMRequest
 from lesionbrush.request_mddpm import MDDPMRequest
 
@@ -93,7 +93,8 @@ class SynthesisRequest(BaseRequest):
     """One request to the lesion inpainting system: how to sample, and what to make."""
 
     system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
-    sampler: Sampler = "ddpm"
+    steps: int = Field(8, ge=1, le=MOST_STEPS, description="denoising steps: more is slower and finer")
+    sampler: Sampler = "dpm_solver_pp_2m"
     guidance_strength: Annotated[float, Field(ge=0, le=10)] | None = Field(
         None,
         description="how much attributes count; 1, and null: as trained; other than 0 and 1 takes twice the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -109,6 +110,15 @@ def _grid(bench: Bench) -> Picture:
 
 
 SPECIAL_RADIUS_MM = 6.0
+HAZY: tuple[Literal["ground_glass", "part_solid"], ...] = ("ground_glass", "part_solid")
+
+
+class _Case(NamedTuple):
+    host: Host
+    name: str
+    place: np.ndarray
+    radius_mm: float
+    attributes: Attributes = Attributes()
 
 
 def _special(bench: Bench) -> list[Picture]:
@@ -118,22 +128,26 @@ def _special(bench: Bench) -> list[Picture]:
         return []
     finest = min(hosts, key=lambda host: host.ct.spacing_mm[2])
     held_out = next((host for host in hosts if host.nodules), hosts[0])
-    cases: list[tuple[Host, str, np.ndarray, float]] = []
-    for name, place in held_out.sites(SPECIAL_RADIUS_MM):
-        cases.append((held_out, name, place, SPECIAL_RADIUS_MM))
+    sites = held_out.sites(SPECIAL_RADIUS_MM)
+    cases = [_Case(held_out, name, place, SPECIAL_RADIUS_MM) for name, place in sites]
     for radius_mm in (2.0, 17.5):
-        cases += [(finest, f"{2 * radius_mm:g} mm", p, radius_mm) for p in _open(finest, radius_mm)]
+        cases += [_Case(finest, f"{2 * radius_mm:g} mm", p, radius_mm) for p in _at(finest, radius_mm)]
     thick = finest.thick(5.0)
-    cases += [(finest, "1 mm slices", p, 7.0) for p in _open(finest, 7.0)]
-    cases += [(thick, "5 mm slices", p, 7.0) for p in _open(thick, 7.0)]
+    cases += [_Case(finest, "1 mm slices", p, 7.0) for p in _at(finest, 7.0)]
+    cases += [_Case(thick, "5 mm slices", p, 7.0) for p in _at(thick, 7.0)]
+    cases += [
+        _Case(finest, texture, p, 10.0, Attributes(texture=texture))
+        for texture in HAZY
+        for p in _at(finest, 10.0, "vessel")
+    ]
     out = []
-    for k, (host, name, place, radius_mm) in enumerate(tqdm(cases, desc="special cases", unit="lesion")):
-        mask = host.blob(place, radius_mm, seed=k)
-        made = bench.maker.make(host.ct, mask, SynthesisRequest())
-        image = montage(host.ct, mask, host.ct.with_array(made.arrays[0]), field_mm=64.0, panel_px=230)
-        out.append(bench.picture(image, f"special_{k:02d}.png", f"{name}: {host.name}"))
+    for k, case in enumerate(tqdm(cases, desc="special cases", unit="lesion")):
+        ct, mask = case.host.ct, case.host.blob(case.place, case.radius_mm, seed=k)
+        made = bench.maker.make(ct, mask, SynthesisRequest(attributes=case.attributes))
+        image = montage(ct, mask, ct.with_array(made.arrays[0]), field_mm=64.0, panel_px=230)
+        out.append(bench.picture(image, f"special_{k:02d}.png", f"{case.name}: {case.host.name}"))
     return out
 
 
-def _open(host: Host, radius_mm: float) -> list[np.ndarray]:
-    return [place for name, place in host.sites(radius_mm) if name == "open lung"]
+def _at(host: Host, radius_mm: float, what: str = "open lung") -> list[np.ndarray]:
+    return [place for name, place in host.sites(radius_mm) if name == what]

@@ -23,7 +23,8 @@ LEAST_LOBES, MOST_LOBES = 4, 9
 ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.2, 0.3, 3.0
 TILT = 0.3
 AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 80
-SMALL_RADIUS_MM, LARGE_FROM_MM = 5.0, 3.5
+SMALL_RADIUS_MM = 5.0
+"""From twice that on, a lesion is large."""
 SOFT_MM, SHARP_MARGIN = 1.3, 0.75
 """Standard deviation of the blur of the worst margin, and the degree from which on none is blurred."""
 PATCH_MM, LEAST_SOFT = 3.0, 0.4
@@ -156,7 +157,7 @@ class Rim(NamedTuple):
 
     The outline lies in the blurred rim, which is much of a small lesion, in thick slices above all: a network
     fills it too well. The rims of larger ones in thin slices are sharper than it makes them.
-    of_blur: per mm that slices are thicker than 1 mm; if_sharp_mm: in slices of 1 mm, less up to 2 mm.
+    of_blur: per mm that slices are thicker than 0.5 mm; if_sharp_mm: in slices of 1 mm, less up to 2 mm.
     """
 
     slice_mm: float
@@ -166,9 +167,8 @@ class Rim(NamedTuple):
     def outwards_mm(self, radius_mm: float) -> float:
         """How far the outline is moved, of a lesion of this size."""
         small = np.clip(2 - radius_mm / SMALL_RADIUS_MM, 0, 1)
-        large = np.clip((radius_mm - LARGE_FROM_MM) / (SMALL_RADIUS_MM - LARGE_FROM_MM), 0, 1)
-        thicker_mm, thinner_mm = max(self.slice_mm - 1, 0), np.clip(2 - self.slice_mm, 0, 1)
-        return float(self.of_blur * thicker_mm * small + self.if_sharp_mm * thinner_mm * large)
+        thicker_mm, thinner_mm = max(self.slice_mm - 0.5, 0), np.clip(2 - self.slice_mm, 0, 1)
+        return float(self.of_blur * thicker_mm * small + self.if_sharp_mm * thinner_mm * (1 - small))
 
 
 def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndarray:
