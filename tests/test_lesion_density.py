@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from lesionbrush.diffusion import schedules
-from lesionbrush.diffusion.guidance import Moments
+from lesionbrush.registry import SmallSolid
 from lesionbrush.request import Attributes
 from lesionbrush.systems.lesion_cores import CORE_SHARES, FURTHEST, Draws
 from lesionbrush.systems.lesion_density import (
@@ -16,13 +14,9 @@ from lesionbrush.systems.lesion_density import (
     Densities,
     Density,
     Grid,
-    Painted,
-    Part,
-    capped,
-    hold,
     middle,
-    raised,
 )
+from lesionbrush.systems.lesion_painted import Painted, Part
 from scipy import ndimage
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
@@ -40,7 +34,8 @@ def masks(count: int = 2) -> np.ndarray:
 
 
 def painted(masks: np.ndarray) -> Painted:
-    return Painted(masks, masks, masks, np.zeros(len(masks)), np.full(len(masks), LUNG_HU, np.float32))
+    lung_hu = np.full(len(masks), LUNG_HU, np.float32)
+    return Painted(masks, masks, masks, masks, np.zeros(len(masks)), lung_hu, lung_hu)
 
 
 def held_parts(
@@ -67,6 +62,38 @@ def test_thick_slices_blur_more_of_a_lesion() -> None:
     assert np.array_equal(middle(ball, Grid(1.0, 3.0)), depth_mm > 3.0 * CORE_DEPTH_SLICES)
     assert np.array_equal(middle(ball, Grid(1.0, 0.6)), depth_mm > CORE_DEPTH_MM)
     assert not middle(ball, Grid(1.0, 5.0)).any()  # what is left of it is too small to be measured
+
+
+def small_solid(variety: float, around_hu: float = LUNG_HU, slice_mm: float = 1.5) -> list[Part]:
+    law = SmallSolid(
+        base_hu=60, per_inverse_diameter=-1000, per_slice_mm=-40, per_hu_around=0.25, spread_hu=80
+    )
+    lesions = painted(masks())._replace(around_hu=np.full(2, around_hu, np.float32))
+    draws = Draws(ITEMS[:2], variety)
+    return held_parts(
+        Attributes(), Density(CORE_HU, None, small_solid=law), masks(), lesions, Grid(1.0, slice_mm), draws
+    )
+
+
+def test_a_small_solid_lesion_strays_from_what_is_typical_of_its_size_as_draws_may() -> None:
+    middle, whole = small_solid(0.5)
+    assert not whole.weights[0].any()  # has a middle
+    assert whole.weights[1].any()
+    assert not middle.weights[1].any()
+    diameter_mm = (6 * masks()[1].sum() / np.pi) ** (1 / 3)
+    assert whole.mean_hu[1] == pytest.approx(60 - 1000 / diameter_mm - 40 * 1.5 + 0.25 * LUNG_HU, abs=0.1)
+    assert whole.stray_hu == (40, 40)
+    assert small_solid(0.0)[1].stray_hu == (0, 0)
+    assert small_solid(0.5, around_hu=-400)[1].mean_hu[1] > whole.mean_hu[1]
+    assert small_solid(0.5, slice_mm=3)[1].mean_hu[1] < whole.mean_hu[1]
+
+
+def test_nothing_is_typical_where_the_slices_are_unknown() -> None:
+    law = SmallSolid(base_hu=0, per_inverse_diameter=0, per_slice_mm=0, per_hu_around=0, spread_hu=0)
+    found = held_parts(
+        Attributes(), Density(CORE_HU, None, small_solid=law), masks(), painted(masks()), GRID, TWO
+    )
+    assert len(found) == 1
 
 
 def test_what_a_soft_border_blurs_is_not_the_middle() -> None:
@@ -98,7 +125,7 @@ def test_draws_stray_as_far_as_the_variety_says() -> None:
 def test_ground_glass_stands_out_from_the_lung_it_is_in() -> None:
     wish, lungs = Attributes(texture="ground_glass"), np.array([-930.0, -780.0])
     for asked in (wish, Attributes(texture="part_solid")):
-        airy = Painted(masks(), masks(), masks(), np.zeros(2), lungs)
+        airy = painted(masks())._replace(lung_hu=lungs)
         found = Densities(asked, DENSITY, masks(), airy, GRID, Draws(ITEMS[:2], 0.0))
         assert found.glass_hu == pytest.approx(lungs + GLASS_HU[0])
 
@@ -117,12 +144,11 @@ def test_the_mean_over_a_whole_lesion_is_that_on_the_ct(asked: dict) -> None:
     """Of all that was painted, however much narrower it is made; detail of the CT that stays counts too."""
     wish, narrow = Attributes.model_validate(asked), 0.8 * masks()
     counted = np.random.default_rng(0).random(masks().shape)
-    (part,) = held_parts(
-        wish, DENSITY, narrow, Painted(masks(), narrow, counted, np.zeros(2), np.zeros(2)), GRID, TWO
-    )
+    bare = painted(masks())._replace(outline=narrow, counted=counted)
+    (part,) = held_parts(wish, DENSITY, narrow, bare, GRID, TWO)
     assert np.array_equal(part.weights, counted)
     assert np.array_equal(part.region, masks())
-    kept = Painted(masks(), narrow, counted, np.array([10.0, -20.0]), np.zeros(2))
+    kept = bare._replace(kept_hu=np.array([10.0, -20.0]))
     (other,) = held_parts(wish, DENSITY, narrow, kept, GRID, TWO)
     np.testing.assert_allclose(part.mean_hu - other.mean_hu, [10, -20], atol=1e-3)
 
@@ -154,7 +180,7 @@ def test_a_part_solid_lesion_as_a_whole_is_no_denser_than_its_parts() -> None:
     narrow = 0.8 * masks()
     whole = held_parts(asked, DENSITY, narrow, painted(masks())._replace(outline=narrow), GRID, draws)[2]
     assert np.array_equal(whole.region, masks())
-    assert whole.at_most
+    assert whole.stray_hu == (np.inf, 0)  # what is darker stays
     assert whole.mean_hu == pytest.approx([0.7 * (LUNG_HU + GLASS_HU[0]) + 0.3 * CORE_HU[0]] * 2)
 
 
@@ -237,41 +263,3 @@ def test_only_a_density_left_open_is_held(asked: dict, count: int) -> None:
     wish = Attributes.model_validate(asked)
     assert len(held_parts(wish, DENSITY, masks(), painted(masks()), GRID, TWO)) == count
     assert held_parts(wish, Density(None, None), masks(), painted(masks()), GRID, TWO) == []
-
-
-def test_the_middle_is_held_and_lesions_without_one_are_left_alone() -> None:
-    region = torch.from_numpy(masks())[:, None]
-    counted = torch.from_numpy(parts()[0].weights)[:, None]
-    estimate = torch.where(region > 0, -0.1, -0.85)
-    wish = Moments(region, counted, torch.tensor([0.04, 0.04]), None, -0.85)
-    found = hold(lambda x, t: estimate, wish, schedules.cosine(1000))(estimate, 500)
-    assert float(found[0][counted[0] > 0].mean()) == pytest.approx(0.04, abs=1e-4)
-    assert torch.equal(found[1], estimate[1])
-
-
-def test_a_mean_to_keep_below_is_only_lowered() -> None:
-    region = torch.from_numpy(masks())[:, None]
-    wish = Moments(region, region, torch.tensor([-0.6, -0.2]), None, -0.85)
-    estimate = torch.where(region > 0, -0.4, -0.85)
-    found = hold(lambda x, t: estimate, wish, schedules.cosine(1000), at_most=True)(estimate, 500)
-    assert float(found[0][region[0] > 0].mean()) == pytest.approx(-0.6, abs=1e-4)
-    assert torch.equal(found[1], estimate[1])
-
-
-def test_nothing_in_a_core_exceeds_the_most_until_only_grain_is_left() -> None:
-    region = torch.from_numpy(masks())[:, None]
-    estimate, most = torch.full_like(region, 0.5), torch.tensor([0.1, 0.7])
-    found = capped(lambda x, t: estimate, region, most, schedules.cosine(1000))
-    assert float(found(estimate, 500)[0][region[0] > 0].max()) == pytest.approx(0.1)
-    assert torch.equal(found(estimate, 500)[1], estimate[1])
-    assert torch.equal(found(estimate, 500)[0][region[0] == 0], estimate[0][region[0] == 0])
-    assert torch.equal(found(estimate, 3), estimate)
-
-
-def test_nothing_is_below_the_least_until_only_grain_is_left() -> None:
-    region = torch.from_numpy(masks())[:, None]
-    estimate, least = torch.full_like(region, -0.5), torch.tensor([-0.1, -0.7])
-    found = raised(lambda x, t: estimate, region, least, schedules.cosine(1000))
-    assert float(found(estimate, 500)[0][region[0] > 0].min()) == pytest.approx(-0.1)
-    assert torch.equal(found(estimate, 500)[1], estimate[1])
-    assert torch.equal(found(estimate, 3), estimate)

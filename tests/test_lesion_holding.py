@@ -9,7 +9,7 @@ from core_fixtures import tiny_card
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.lesions import RoiBatch
 from lesionbrush.request import SynthesisRequest, parse_request
-from lesionbrush.systems.lesion_density import ABOVE_CORE_HU, GLASS_STRAYS_HU
+from lesionbrush.systems.lesion_density import GLASS_STRAYS_HU
 from lesionbrush.systems.lesion_holding import Holding
 from lesionbrush.systems.lesion_shape import drawn, drawn_shape
 from scipy import ndimage
@@ -108,7 +108,7 @@ def test_a_core_is_soft_tissue_whatever_the_outline(wish: dict) -> None:
     for t in (900, 700, 500, 300, 100):  # a network that takes over whatever it is given
         cloud_of[0] = denoise(x, t)
     found = cloud_of[0][0, 0].numpy() * 1000
-    assert found.max() < CORE_HU + ABOVE_CORE_HU + 1
+    assert found.max() < CORE_HU + 1
     cores, glass = request._densities.cores, request._densities.glass
     assert cores is not None
     assert found[cores[0] > 0.95].mean() > -150

@@ -53,6 +53,22 @@ class DiffusionUNetShape(BaseModel):
     variance: Literal["fixed_small", "learned_range"] = "fixed_small"
 
 
+class SmallSolid(BaseModel):
+    """The mean HU of solid lesions as they were painted: much of them is rim, blurred into what is around.
+
+    base_hu + per_inverse_diameter / diameter_mm + per_slice_mm * slice_mm + per_hu_around * around_hu, with
+    the diameter of a ball of their volume, and the tissue 3 to 8 mm away.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_hu: float
+    per_inverse_diameter: float = Field(description="HU times mm")
+    per_slice_mm: float = Field(description="HU")
+    per_hu_around: float
+    spread_hu: float = Field(ge=0, description="standard deviation of real lesions around this mean")
+
+
 class ModelCard(BaseModel):
     """What a model is, what it may be used for, and what its weights need."""
 
@@ -99,6 +115,9 @@ class ModelCard(BaseModel):
     )
     calcified_hu: tuple[float, float] | None = Field(
         None, description="the same over calcified lesions of the HU in all of them"
+    )
+    small_solid: SmallSolid | None = Field(
+        None, description="mean HU of solid lesions that are too small to have a middle"
     )
     network: NetworkShape | DiffusionUNetShape
     attributes: tuple[str, ...] = ()

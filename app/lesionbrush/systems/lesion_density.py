@@ -8,7 +8,7 @@ window, and makes no core. The mean HU of each part is drawn from what real ones
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -20,23 +20,20 @@ from torch import Tensor
 from lesionbrush.diffusion.denoisers import Denoiser
 from lesionbrush.diffusion.guidance import SHAPED_ABOVE_RATIO, Moments, match_moments
 from lesionbrush.diffusion.schedules import NoiseSchedule
-from lesionbrush.lesions import RoiBatch
+from lesionbrush.registry import SmallSolid
 from lesionbrush.request import Attributes
 from lesionbrush.systems.lesion_cores import Draws, core_shares, drawn_cores
+from lesionbrush.systems.lesion_painted import Painted, Part
+from lesionbrush.systems.lesion_shape import ball_radius_mm
 
 CORE_DEPTH_MM, CORE_DEPTH_SLICES, CORE_MM3 = 2.5, 1.5, 20.0
 """So deep inside, and so many slices, the blurred rim no longer counts; lesions with less of it are left
 alone."""
-ABOVE_CORE_HU = 0.0
-LEAST_BESIDE = 0.5
 NEIGHBOURS, CORE_EDGE = (1, 3, 3, 3), 0.05
 GLASS_STRAYS_HU = 80.0
 """In the middle of the 11 largest ground-glass lesions of LIDC-IDRI, after 1 mm of blur, 5 % of the voxels
 are 110 HU or more above their mean (median), and a sample strays further than the estimates that are kept to
 this. The network alone makes rings and holes in glass."""
-LUNG_FROM_MM, LUNG_TO_MM, LUNG_BELOW_HU, LUNG_VOXELS = 3.0, 8.0, -500.0, 50
-TYPICAL_LUNG_HU = -852.0
-"""Around 62 ground-glass lesions of LIDC-IDRI, the standard deviation is 38 HU."""
 INNER_POWER = 4
 """A core is measured by this power of its coverage: well inside, or its middle would make up for its rim."""
 
@@ -48,21 +45,6 @@ class Grid(NamedTuple):
     slice_mm: float | None = None
 
 
-class Part(NamedTuple):
-    """region: where HU change; weights: where they are measured, all 0 for none; mean_hu: (B,).
-
-    even: all of the region is moved alike, and not the more the denser it is; most_hu: (B,), or None, what
-    none of it exceeds, grain apart; at_most: a mean below mean_hu is left as it is.
-    """
-
-    region: np.ndarray
-    weights: np.ndarray
-    mean_hu: np.ndarray
-    even: bool = False
-    most_hu: np.ndarray | None = None
-    at_most: bool = False
-
-
 class Haze(NamedTuple):
     """Nothing in `region` is denser than `most_hu` (B,), nothing in `inner` less dense than `least_hu`."""
 
@@ -72,55 +54,17 @@ class Haze(NamedTuple):
     most_hu: np.ndarray
 
 
-class Painted(NamedTuple):
-    """The lesions as painted, and how their mean HU is counted on the CT's own grid: see `NativeMean`.
-
-    mask: coverage 0..1; outline: the same, narrowed or widened; counted: like it; kept_hu: (B,);
-    lung_hu: (B,) of the lung around, see `lung_around`.
-    """
-
-    mask: np.ndarray
-    outline: np.ndarray
-    counted: np.ndarray
-    kept_hu: np.ndarray
-    lung_hu: np.ndarray
-
-    @classmethod
-    def of(cls, rois: RoiBatch, outlines: np.ndarray, lesions: list[int]) -> Painted:
-        """outlines: (L, Z, Y, X) of all the ROIs; lesions: which of them."""
-        native = rois.native_mean
-        arrays = (rois.mask, outlines, native.counted, native.kept_hu, lung_around(rois))
-        return cls(*(array[lesions] for array in arrays))
-
-    def beside(self, vessels: np.ndarray) -> Painted:
-        """Counted beside vessels (B, Z, Y, X) bool, unless these are most of a lesion."""
-        open_ = np.where(vessels, 0, self.counted)
-        share = open_.sum(axis=(1, 2, 3)) / np.maximum(self.counted.sum(axis=(1, 2, 3)), 1e-6)
-        share = share[:, None, None, None]
-        counted = np.where(share > LEAST_BESIDE, open_ / np.maximum(share, 1e-6), self.counted)
-        return self._replace(counted=counted.astype(np.float32))
-
-    def left(self, masks: np.ndarray) -> np.ndarray:
-        """(B,) the share of the coverage, as it counts, that these masks have of it."""
-        had, has = ((self.counted * mask).sum(axis=(1, 2, 3)) for mask in (self.outline, masks))
-        share: np.ndarray = np.clip(has / np.maximum(had, 1e-6), 0, 1)
-        return share
-
-    def held(self, mean_hu: np.ndarray, *, even: bool = False) -> Part:
-        """The whole lesion, with a mean HU on the CT's own grid."""
-        return Part(self.mask, self.counted, (mean_hu - self.kept_hu).astype(np.float32), even)
-
-
 class Density(NamedTuple):
     """Mean and standard deviation over real lesions, HU; None: nothing is held.
 
     core: of the middle of solid ones; ground_glass: of what is not solid, above the lung around it;
-    calcified: of those, as a whole.
+    calcified: of those, as a whole; small_solid: of solid ones without a middle.
     """
 
     core: tuple[float, float] | None
     ground_glass: tuple[float, float] | None
     calcified: tuple[float, float] | None = None
+    small_solid: SmallSolid | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,14 +89,26 @@ class Densities:
         if wish.calcification == "solid":
             return [self.painted.held(self.draws.hu(known.calcified))] if known.calcified else []
         if wish.texture == "solid" and known.core:
-            return [Part(self.masks, _middles(self.masks, self.grid), self.draws.hu(known.core))]
+            return self._solid(known.core)
         if self.glass_hu is None:
             return []
-        return (
-            [self._whole(self.glass_hu)]
-            if wish.texture == "ground_glass"
-            else self._part_solid(self.glass_hu)
+        return [self._whole(self.glass_hu)] if self.cores is None else self._part_solid(self.glass_hu)
+
+    def _solid(self, core: tuple[float, float]) -> list[Part]:
+        """The middle; or else the whole, no further from what is typical than draws may be."""
+        middles, law = _middles(self.masks, self.grid), self.density.small_solid
+        held = Part(self.masks, middles, self.draws.hu(core))
+        if law is None or self.grid.slice_mm is None:
+            return [held]
+        diameters_mm = 2 * np.array(
+            [ball_radius_mm(mask, self.grid.spacing_mm) for mask in self.painted.known]
         )
+        small = (middles.sum(axis=(1, 2, 3)) == 0)[:, None, None, None]
+        rim_hu = law.per_inverse_diameter / np.maximum(diameters_mm, 1.0)
+        blur_hu = law.per_slice_mm * self.grid.slice_mm + law.per_hu_around * self.painted.around_hu
+        whole = self._whole(law.base_hu + rim_hu + blur_hu)
+        stray_hu = self.draws.variety * law.spread_hu
+        return [held, whole._replace(weights=whole.weights * small, stray_hu=(stray_hu, stray_hu))]
 
     @cached_property
     def glass_hu(self) -> np.ndarray | None:
@@ -186,7 +142,7 @@ class Densities:
             return None
         return drawn_cores(self.masks, self.grid.spacing_mm, core_shares(self.wish, self.draws), self.draws)
 
-    @property
+    @cached_property
     def glass(self) -> np.ndarray:
         """(B, Z, Y, X) coverage of what is neither a core nor blurred by one."""
         if self.cores is None:
@@ -203,8 +159,8 @@ class Densities:
         hazy, dense = (glass + (solid - glass) * _covered(cores, weights) for weights in (around, inner))
         return [
             Part(around, around, hazy),
-            Part(cores, inner, dense, even=True, most_hu=solid + ABOVE_CORE_HU),
-            self._whole(glass + shares * (solid - glass))._replace(at_most=True),
+            Part(cores, inner, dense, even=True, most_hu=solid),
+            self._whole(glass + shares * (solid - glass))._replace(stray_hu=(np.inf, 0.0)),
         ]
 
     def _whole(self, mean_hu: np.ndarray) -> Part:
@@ -214,41 +170,22 @@ class Densities:
         return self.painted.held(mean_hu, even=self.wish.texture == "ground_glass")
 
 
-def lung_around(rois: RoiBatch) -> np.ndarray:
-    """(L,) float32: mean HU of the lung near each mask, beyond what a synthesis changes by default.
-
-    Ground glass is denser than it by the same amount in airy and in dense lungs: in 62 lesions the slope of
-    one over the other is 0.99. Where there is too little lung, what is typical.
-    """
-    triples = zip(rois.reference_hu, rois.mask, rois.inside, strict=True)
-    lungs = [hu[there & _near(mask, rois.spacing_mm) & (hu < LUNG_BELOW_HU)] for hu, mask, there in triples]
-    return np.array([_mean_or_typical(lung) for lung in lungs], dtype=np.float32)
-
-
-def _near(mask: np.ndarray, spacing_mm: float) -> np.ndarray:
-    away_mm = ndimage.distance_transform_edt(mask < 0.5 * mask.max(), sampling=spacing_mm)
-    near: np.ndarray = (away_mm > LUNG_FROM_MM) & (away_mm <= LUNG_TO_MM)
-    return near
-
-
-def _mean_or_typical(lung_hu: np.ndarray) -> float:
-    return float(lung_hu.mean()) if lung_hu.size >= LUNG_VOXELS else TYPICAL_LUNG_HU
-
-
-def hold(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule, *, at_most: bool = False) -> Denoiser:
+def hold(
+    denoise: Denoiser, wish: Moments, schedule: NoiseSchedule, stray: tuple[float, float] = (0.0, 0.0)
+) -> Denoiser:
     """`match_moments` for the items of a batch that have any weight in `wish.counted`.
 
-    at_most: and that are denser than the mean wished for.
+    stray: how far below and above the mean that is wished for one may lie that is left as it is.
     """
     total, shape = wish.counted.flatten(1).sum(dim=1), (-1, *[1] * (wish.counted.ndim - 1))
 
     def changed(x: Tensor, t: int) -> Tensor:
-        estimate, chosen = denoise(x, t), total > 0
-        if at_most and wish.mean is not None:
-            sums = (wish.counted * estimate).flatten(1).sum(dim=1)
-            chosen = chosen & (sums > wish.mean.to(sums) * total)
-        matched = match_moments(lambda x, t: estimate, wish, schedule)(x, t)
-        return torch.where(chosen.reshape(shape), matched, estimate)
+        estimate = denoise(x, t)
+        found = (wish.counted * estimate).flatten(1).sum(dim=1) / total.clamp(min=1e-6)
+        mean = found if wish.mean is None else wish.mean.to(found)
+        near = replace(wish, mean=found.clamp(mean - stray[0], mean + stray[1]))
+        matched = match_moments(lambda x, t: estimate, near, schedule)(x, t)
+        return torch.where((total > 0).reshape(shape), matched, estimate)
 
     return changed
 

@@ -21,7 +21,8 @@ from lesionbrush.lesions import RoiBatch
 from lesionbrush.registry import ModelCard
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.systems.lesion_cores import Draws
-from lesionbrush.systems.lesion_density import Densities, Density, Grid, Painted, Part, capped, hold, raised
+from lesionbrush.systems.lesion_density import Densities, Density, Grid, capped, hold, raised
+from lesionbrush.systems.lesion_painted import Painted, Part
 from lesionbrush.systems.lesion_shape import Drawn, deepest
 from lesionbrush.systems.lesion_vessels import Seen, see_through, seen_through
 
@@ -46,7 +47,7 @@ class Holding:
     device: torch.device
 
     def on(self, denoise: Denoiser) -> Denoiser:
-        """Nothing but the lesion's presence is held where healthy tissue is asked for."""
+        """The same denoiser, held. Healthy tissue is held to nothing."""
         if self.request.attributes.lesion == "none":
             return denoise
         for part in self._densities.parts():
@@ -78,11 +79,11 @@ class Holding:
     @cached_property
     def _bare(self) -> Densities:
         card, rois, drawn = self.card, self.rois, self.drawn
-        outlines = self.outlines[self._lesions]
-        bodies = np.where(drawn.strands > 0, np.minimum(drawn.mask, outlines), drawn.mask)
+        smooth = np.minimum(drawn.mask, self.outlines[self._lesions])
+        bodies = np.where(drawn.strands > 0, smooth, drawn.mask)
         return Densities(
             self.request.attributes,
-            Density(card.core_hu, card.ground_glass_above_lung_hu, card.calcified_hu),
+            Density(card.core_hu, card.ground_glass_above_lung_hu, card.calcified_hu, card.small_solid),
             bodies,
             Painted.of(rois, self.outlines, self._lesions),
             Grid(rois.spacing_mm, rois.slice_mm),
@@ -92,19 +93,19 @@ class Holding:
     def _with_part(self, denoise: Denoiser, part: Part) -> Denoiser:
         region, counted = self._tensor(part.region), self._tensor(part.weights)
         wish = Moments(region, counted, self._unit(part.mean_hu), None, self._below(part.even))
-        denoise = hold(denoise, wish, self.schedule, at_most=part.at_most)
+        denoise = hold(denoise, wish, self.schedule, stray=self._span(part.stray_hu))
         if part.most_hu is None:
             return denoise
         return capped(denoise, region, self._unit(part.most_hu), self.schedule)
 
     def _with_moments(self, denoise: Denoiser) -> Denoiser:
         """The mean and spread of HU that were asked for are met, not only hinted at."""
-        wish, native, window = self.request.attributes, self.rois.native_mean, self._window
+        wish, native = self.request.attributes, self.rois.native_mean
         mean, spread = None, None
         if wish.mean_hu is not None:
             mean = self._unit(wish.mean_hu - native.kept_hu[self._lesions])
         if wish.heterogeneity_hu is not None:
-            spread = 2 * wish.heterogeneity_hu / (window.hi_hu - window.lo_hu)
+            spread, _ = self._span((wish.heterogeneity_hu, 0.0))
         region, counted = (self._tensor(array[self._lesions]) for array in (self.rois.mask, native.counted))
         below = self._below(wish.texture == "ground_glass")
         return match_moments(denoise, Moments(region, counted, mean, spread, below), self.schedule)
@@ -146,6 +147,11 @@ class Holding:
     @property
     def _lung(self) -> float:
         return float(self._window.to_unit(np.array(LUNG_HU)))
+
+    def _span(self, hu: tuple[float, float]) -> tuple[float, float]:
+        window = self._window
+        below, above = (2 * size / (window.hi_hu - window.lo_hu) for size in hu)
+        return below, above
 
     def _unit(self, hu: np.ndarray) -> Tensor:
         return torch.from_numpy(self._window.to_unit(hu))

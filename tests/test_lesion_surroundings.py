@@ -1,11 +1,11 @@
-"""The lung around a lesion: what ground glass stands out from."""
+"""What is around a lesion: ground glass stands out from its lung, and small ones are blurred into it."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from lesionbrush.lesions import RoiBatch
-from lesionbrush.systems.lesion_density import TYPICAL_LUNG_HU, lung_around
+from lesionbrush.systems.lesion_painted import TYPICAL_LUNG_HU, surroundings
 from scipy import ndimage
 
 
@@ -22,19 +22,19 @@ def test_the_lung_around_is_measured_beyond_the_margin_and_without_vessels() -> 
     away_mm = ndimage.distance_transform_edt(ball()[0] == 0)
     hu = np.where(away_mm > 8, -300.0, np.where(away_mm > 3, -905.0, 40.0)).astype(np.float32)
     hu[:, 12:14, :] = 30.0  # a vessel, or the chest wall
-    assert lung_around(in_lung(hu)) == pytest.approx([-905.0])
+    assert surroundings(in_lung(hu)).lung_hu == pytest.approx([-905.0])
 
 
 def test_the_lung_around_a_lesion_smaller_than_a_voxel() -> None:
     hu, dot = np.full((24,) * 3, -905.0, np.float32), np.zeros((1, 24, 24, 24), np.float32)
     dot[0, 12, 12, 12] = 0.3
     hu[:2, :2, :2] = -600  # far away
-    found = lung_around(RoiBatch(hu[None], dot, dot > 0, np.ones(dot.shape, bool)))
+    found = surroundings(RoiBatch(hu[None], dot, dot > 0, np.ones(dot.shape, bool))).lung_hu
     assert found == pytest.approx([-905.0])
 
 
 def test_without_lung_around_it_is_taken_as_typical() -> None:
     hu = np.full((24,) * 3, 40.0, np.float32)
-    assert lung_around(in_lung(hu)) == pytest.approx([TYPICAL_LUNG_HU])
+    assert surroundings(in_lung(hu)).lung_hu == pytest.approx([TYPICAL_LUNG_HU])
     outside = RoiBatch(hu[None] - 900, ball(), ball() > 0, np.zeros((1, 24, 24, 24), bool))
-    assert lung_around(outside) == pytest.approx([TYPICAL_LUNG_HU])
+    assert surroundings(outside).lung_hu == pytest.approx([TYPICAL_LUNG_HU])
