@@ -211,3 +211,9 @@ def test_readers_scores_become_the_same_numbers() -> None:
     calcified = from_readers({"Calcification_value": "3", "Margin_value": ""}, Measured(0, 0))
     assert calcified[5] == 1
     assert np.isnan(calcified[1:5]).all()
+
+
+def test_the_sampler_left_open_is_the_one_that_suits_the_task() -> None:
+    assert SynthesisRequest().sampler_used == "dpm_solver_pp_2m"
+    assert parse_request({"attributes": {"lesion": "none"}}).sampler_used == "ddpm"
+    assert parse_request({"attributes": {"lesion": "none"}, "sampler": "ddim"}).sampler_used == "ddim"

@@ -94,7 +94,9 @@ class SynthesisRequest(BaseRequest):
 
     system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
     steps: int = Field(8, ge=1, le=MOST_STEPS, description="denoising steps: more is slower and finer")
-    sampler: Sampler = "dpm_solver_pp_2m"
+    sampler: Sampler | None = Field(
+        None, description="null: dpm_solver_pp_2m, and for healthy tissue ddpm, which is calmer"
+    )
     guidance_strength: Annotated[float, Field(ge=0, le=10)] | None = Field(
         None,
         description="how much attributes count; 1, and null: as trained; other than 0 and 1 takes twice the "
@@ -139,6 +141,10 @@ class SynthesisRequest(BaseRequest):
         strength = max(wish.spiculation or 0.0, wish.lobulation or 0.0)
         draws = self.draw_shape and wish.lesion == "present"
         return self.margin_mm + (self.shape_mm * strength if draws else 0.0)
+
+    @property
+    def sampler_used(self) -> Sampler:
+        return self.sampler or ("ddpm" if self.attributes.lesion == "none" else "dpm_solver_pp_2m")
 
     @property
     def guidance(self) -> float:

@@ -160,7 +160,7 @@ def test_consent_names_the_other_volumes(bench: Bench) -> None:
 
 def test_the_form_is_that_of_the_model(bench: Bench) -> None:
     assert ("attributes", "texture") in bench.panel.synthesize.view.controls
-    assert control(bench, "steps").get() == 12
+    assert control(bench, "steps").get() == 8
     choose(bench, "lung_ddpm")
     kind = request_type("lung_ddpm")
     names = {".".join(path) for path in bench.panel.synthesize.view.controls}

@@ -163,7 +163,7 @@ def test_progress_preview_and_seconds_left(bench: Bench) -> None:
     assert not bench.ui.progressBar.isVisibleTo(bench.top)
     assert not bench.ui.previewLabel.isVisibleTo(bench.top)
     assert "Last time: " in bench.ui.cardLabel.text
-    assert "s for 1 × 12 steps" in bench.ui.cardLabel.text
+    assert "s for 1 × 8 steps" in bench.ui.cardLabel.text
 
 
 def test_the_news_of_a_job_as_words() -> None:

@@ -164,8 +164,8 @@ class _Job:
         return started(donors, noise, self.model.schedule, self.timesteps)
 
     def _sampler(self) -> Callable[..., Tensor]:
-        if self.request.sampler != "ddpm":
-            return SAMPLERS[self.request.sampler]
+        if (name := self.request.sampler_used) != "ddpm":
+            return SAMPLERS[name]
         card = self.model.card
         grain = card.temperature if card.grain_temperature is None else card.grain_temperature
         return partial(ddpm, temperature=lambda q: grain if q < GRAIN_BELOW_RATIO else card.temperature)
