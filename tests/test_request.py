@@ -152,7 +152,9 @@ def test_the_schema_tells_clients_ranges_choices_and_that_there_is_nothing_else(
         found = found.get("anyOf", [found])[0]
         top = found["exclusiveMaximum"] - 1 if "exclusiveMaximum" in found else found["maximum"]
         assert (found["minimum"], top) == (low, high)
-    assert schema["properties"]["sampler"]["enum"] == ["ddim", "ddpm", "dpm_solver_pp_2m"]
+    choices, none = schema["properties"]["sampler"]["anyOf"]
+    assert choices["enum"] == ["ddim", "ddpm", "dpm_solver_pp_2m"]
+    assert none == {"type": "null"}
     attributes = schema["$defs"]["Attributes"]
     assert attributes["additionalProperties"] is False
     users_words = {"calcification", "solid_share"} | set(ATTRIBUTES) - {
