@@ -25,7 +25,7 @@ class Draws(NamedTuple):
     items: Sequence[tuple[int, int]]
     variety: float = 1.0
 
-    def hu(self, mean_and_spread: tuple[float, float]) -> np.ndarray:
+    def hu(self, mean_and_spread: tuple[float | np.ndarray, float]) -> np.ndarray:
         """(B,) float32."""
         mean, spread = mean_and_spread
         draws = [self.generator(k, 1).normal() for k in range(len(self.items))]

@@ -95,7 +95,7 @@ class Densities:
         return [self._whole(self.glass_hu)] if self.cores is None else self._part_solid(self.glass_hu)
 
     def _solid(self, core: tuple[float, float]) -> list[Part]:
-        """The middle; or else the whole, no further from what is typical than draws may be."""
+        """The middle; where there is none, the whole."""
         middles, law = _middles(self.masks, self.grid), self.density.small_solid
         held = Part(self.masks, middles, self.draws.hu(core))
         if law is None or self.grid.slice_mm is None:
@@ -106,9 +106,8 @@ class Densities:
         small = (middles.sum(axis=(1, 2, 3)) == 0)[:, None, None, None]
         rim_hu = law.per_inverse_diameter / np.maximum(diameters_mm, 1.0)
         blur_hu = law.per_slice_mm * self.grid.slice_mm + law.per_hu_around * self.painted.around_hu
-        whole = self._whole(law.base_hu + rim_hu + blur_hu)
-        stray_hu = self.draws.variety * law.spread_hu
-        return [held, whole._replace(weights=whole.weights * small, stray_hu=(stray_hu, stray_hu))]
+        whole = self._whole(self.draws.hu((law.base_hu + rim_hu + blur_hu, law.spread_hu)))
+        return [held, whole._replace(weights=whole.weights * small)]
 
     @cached_property
     def glass_hu(self) -> np.ndarray | None:
@@ -160,7 +159,7 @@ class Densities:
         return [
             Part(around, around, hazy),
             Part(cores, inner, dense, even=True, most_hu=solid),
-            self._whole(glass + shares * (solid - glass))._replace(stray_hu=(np.inf, 0.0)),
+            self._whole(glass + shares * (solid - glass))._replace(at_most=True),
         ]
 
     def _whole(self, mean_hu: np.ndarray) -> Part:
@@ -170,12 +169,10 @@ class Densities:
         return self.painted.held(mean_hu, even=self.wish.texture == "ground_glass")
 
 
-def hold(
-    denoise: Denoiser, wish: Moments, schedule: NoiseSchedule, stray: tuple[float, float] = (0.0, 0.0)
-) -> Denoiser:
+def hold(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule, *, at_most: bool = False) -> Denoiser:
     """`match_moments` for the items of a batch that have any weight in `wish.counted`.
 
-    stray: how far below and above the mean that is wished for one may lie that is left as it is.
+    at_most: a mean below that is left as it is.
     """
     total, shape = wish.counted.flatten(1).sum(dim=1), (-1, *[1] * (wish.counted.ndim - 1))
 
@@ -183,8 +180,8 @@ def hold(
         estimate = denoise(x, t)
         found = (wish.counted * estimate).flatten(1).sum(dim=1) / total.clamp(min=1e-6)
         mean = found if wish.mean is None else wish.mean.to(found)
-        near = replace(wish, mean=found.clamp(mean - stray[0], mean + stray[1]))
-        matched = match_moments(lambda x, t: estimate, near, schedule)(x, t)
+        kept = replace(wish, mean=found.minimum(mean) if at_most else mean)
+        matched = match_moments(lambda x, t: estimate, kept, schedule)(x, t)
         return torch.where((total > 0).reshape(shape), matched, estimate)
 
     return changed

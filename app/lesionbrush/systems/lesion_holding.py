@@ -93,19 +93,19 @@ class Holding:
     def _with_part(self, denoise: Denoiser, part: Part) -> Denoiser:
         region, counted = self._tensor(part.region), self._tensor(part.weights)
         wish = Moments(region, counted, self._unit(part.mean_hu), None, self._below(part.even))
-        denoise = hold(denoise, wish, self.schedule, stray=self._span(part.stray_hu))
+        denoise = hold(denoise, wish, self.schedule, at_most=part.at_most)
         if part.most_hu is None:
             return denoise
         return capped(denoise, region, self._unit(part.most_hu), self.schedule)
 
     def _with_moments(self, denoise: Denoiser) -> Denoiser:
         """The mean and spread of HU that were asked for are met, not only hinted at."""
-        wish, native = self.request.attributes, self.rois.native_mean
+        wish, native, window = self.request.attributes, self.rois.native_mean, self._window
         mean, spread = None, None
         if wish.mean_hu is not None:
             mean = self._unit(wish.mean_hu - native.kept_hu[self._lesions])
         if wish.heterogeneity_hu is not None:
-            spread, _ = self._span((wish.heterogeneity_hu, 0.0))
+            spread = 2 * wish.heterogeneity_hu / (window.hi_hu - window.lo_hu)
         region, counted = (self._tensor(array[self._lesions]) for array in (self.rois.mask, native.counted))
         below = self._below(wish.texture == "ground_glass")
         return match_moments(denoise, Moments(region, counted, mean, spread, below), self.schedule)
@@ -147,11 +147,6 @@ class Holding:
     @property
     def _lung(self) -> float:
         return float(self._window.to_unit(np.array(LUNG_HU)))
-
-    def _span(self, hu: tuple[float, float]) -> tuple[float, float]:
-        window = self._window
-        below, above = (2 * size / (window.hi_hu - window.lo_hu) for size in hu)
-        return below, above
 
     def _unit(self, hu: np.ndarray) -> Tensor:
         return torch.from_numpy(self._window.to_unit(hu))

@@ -23,8 +23,7 @@ class Part(NamedTuple):
     """region: where HU change; weights: where they are measured, all 0 for none; mean_hu: (B,).
 
     even: all of the region is moved alike, and not the more the denser it is; most_hu: (B,), or None, what
-    none of it exceeds, grain apart; stray_hu: a mean that is less than so far below, or above, is left as it
-    is.
+    none of it exceeds, grain apart; at_most: a mean below mean_hu is left as it is.
     """
 
     region: np.ndarray
@@ -32,7 +31,7 @@ class Part(NamedTuple):
     mean_hu: np.ndarray
     even: bool = False
     most_hu: np.ndarray | None = None
-    stray_hu: tuple[float, float] = (0.0, 0.0)
+    at_most: bool = False
 
 
 class Painted(NamedTuple):

@@ -1,6 +1,6 @@
 """Vessels and airways that are seen through ground glass.
 
-Ground glass is hazy, and "bronchial and vascular margins" stay visible in it (Hansell et al. 2008,
+Ground glass is haze that hides neither vessels nor bronchi (glossary of terms, Hansell et al. 2008,
 doi:10.1148/radiol.2462070712): it takes the place of air, so lung gains all of its density and a vessel next
 to none. A network that is not shown what lies under the mask makes an even cloud. Arrays are (Z, Y, X) on the
 ROI, or (B, Z, Y, X) of several.
