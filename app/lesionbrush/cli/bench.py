@@ -135,7 +135,7 @@ def _measure_scaling(core: InProcess, repeats: int, report: Report) -> None:
 def _subject(report: Report) -> str:
     request = report.request
     size = " x ".join(map(str, report.shape))
-    sampler = f" of {request.sampler}" if isinstance(request, SynthesisRequest) else ""
+    sampler = f" of {request.sampler_used}" if isinstance(request, SynthesisRequest) else ""
     steps = f"{request.steps} steps{sampler}"
     return f"{report.model}, {steps}, {size} int16 voxels, medians of {report.repeats}"
 
