@@ -44,6 +44,9 @@ def test_a_sidecar_can_be_read_without_this_package(tmp_path: Path, provenance: 
     assert "Not for diagnosis" in record["notice"]
     assert (record["variant"], record["seed"], record["request"]["seed"]) == (1, 42, 41)
     assert record["request"]["attributes"]["margin"] == 1
+    assert (
+        record["request"]["sampler"] == "dpm_solver_pp_2m"
+    )  # what was used, though the request left it open
     assert {"lesionbrush", "python", "torch", "numpy", "monai"} <= set(record["versions"])
     assert set(record["seconds"]) == {"prepare", "sample", "compose"}
 

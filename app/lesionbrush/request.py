@@ -142,6 +142,9 @@ class SynthesisRequest(BaseRequest):
         draws = self.draw_shape and wish.lesion == "present"
         return self.margin_mm + (self.shape_mm * strength if draws else 0.0)
 
+    def settled(self) -> SynthesisRequest:
+        return self.model_copy(update={"sampler": self.sampler_used})
+
     @property
     def sampler_used(self) -> Sampler:
         return self.sampler or ("ddpm" if self.attributes.lesion == "none" else "dpm_solver_pp_2m")

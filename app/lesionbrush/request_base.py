@@ -23,6 +23,10 @@ class BaseRequest(BaseModel):
         "volume", description="the whole CT, or only the box that changed"
     )
 
+    def settled(self) -> BaseRequest:
+        """The same, with what was left to the system filled in: what a record is to say."""
+        return self
+
     @property
     def reach_mm(self) -> float:
         """How far from the mask a voxel may change: the margin, or more where a system draws more."""

@@ -181,7 +181,7 @@ class Recorder:
             weights_sha256=self.card.weights_sha256,
             weights_license=self.card.weights_license,
             attribution=self.card.attribution,
-            request=self.request,
+            request=self.request.settled(),
             variant=variant,
             seed=seed,
             reference_sha256=self.reference.voxel_sha256,
