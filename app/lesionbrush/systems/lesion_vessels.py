@@ -9,11 +9,14 @@ ROI, or (B, Z, Y, X) of several.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.stats import median_abs_deviation
+from skimage.morphology import ball, remove_small_objects
 from torch import Tensor
 
 from lesionbrush.diffusion.denoisers import Denoiser
@@ -57,22 +60,11 @@ def seen_through(
 
 def _narrow(calm: np.ndarray, spacing_mm: float) -> np.ndarray:
     """Bool: where something narrow is higher than what is around it."""
-    height = ndimage.white_tophat(calm, footprint=_ball(WIDEST_MM / 2, spacing_mm))
-    usual = np.median(height)
-    sigma = float(np.median(np.abs(height - usual))) / 0.6745
-    found = height > usual + max(LEAST_CONTRAST_HU, NOISE_SIGMAS * sigma)
-    labels, count = ndimage.label(found, structure=np.ones((3, 3, 3)))
-    sizes_mm3 = np.bincount(labels.ravel(), minlength=count + 1) * spacing_mm**3
-    large: np.ndarray = found & (sizes_mm3[labels] >= LEAST_MM3)
+    height = ndimage.white_tophat(calm, footprint=ball(int(WIDEST_MM / 2 / spacing_mm)))
+    sigma_hu = float(median_abs_deviation(height, axis=None, scale="normal"))
+    found = height > np.median(height) + max(LEAST_CONTRAST_HU, NOISE_SIGMAS * sigma_hu)
+    large: np.ndarray = remove_small_objects(found, ceil(LEAST_MM3 / spacing_mm**3), connectivity=3)
     return large
-
-
-def _ball(radius_mm: float, spacing_mm: float) -> np.ndarray:
-    reach = int(radius_mm / spacing_mm)
-    axis = np.arange(-reach, reach + 1) * spacing_mm
-    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij", sparse=True)
-    ball: np.ndarray = z**2 + y**2 + x**2 <= radius_mm**2
-    return ball
 
 
 def see_through(denoise: Denoiser, seen: Seen, window: HUWindow, schedule: NoiseSchedule) -> Denoiser:
