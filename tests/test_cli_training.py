@@ -161,6 +161,16 @@ def test_evaluate_writes_figures_and_a_sheet(command: Command, training_data: Pa
     assert (out / "sheet.png").exists()
 
 
+def test_a_regression_that_cannot_be_fitted_is_refused_before_anything_is_made(
+    command: Command, training_data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    outcome = command("evaluate", "tiny", "--data", training_data, "--out", out, "--regression")
+    assert outcome.code == 2
+    assert "needs 8 or more" in outcome.err
+    assert not (out / "figures.json").exists()
+
+
 def test_evaluate_refuses_less_than_one_seed(command: Command, training_data: Path, tmp_path: Path) -> None:
     outcome = command("evaluate", "tiny", "--data", training_data, "--out", tmp_path / "out", "--seeds", 0)
     assert outcome.code == 2

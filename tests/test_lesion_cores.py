@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lesionbrush.attributes import SHARE_RANGE, typical_solid_share
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.request import Attributes, parse_request
-from lesionbrush.systems.lesion_cores import CORE_SHARES, Draws, core_shares, drawn_core
+from lesionbrush.systems.lesion_cores import SHARE_STRAYS, Draws, core_shares, drawn_core
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
 
@@ -23,13 +24,29 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
     assert not drawn_core(np.zeros((8, 8, 8), np.float32), 1.0, 0.4, np.random.default_rng(0)).any()
 
 
-def test_shares_left_open_are_those_of_real_ones_and_alike_without_variety() -> None:
-    wish = Attributes(texture="part_solid")
-    shares = core_shares(wish, Draws(ITEMS))
-    assert CORE_SHARES[0] < shares.min() < CORE_SHARES[0] + 0.05
-    assert CORE_SHARES[1] - 0.05 < shares.max() < CORE_SHARES[1]
-    typical = core_shares(wish, Draws(ITEMS, 0.0))
-    assert typical == pytest.approx([sum(CORE_SHARES) / 2] * len(ITEMS))
+def test_shares_left_open_are_drawn_around_what_is_typical_and_alike_without_variety() -> None:
+    wish, diameters_mm = Attributes(texture="part_solid"), np.full(len(ITEMS), 12.0)
+    typical = typical_solid_share(diameters_mm)
+    strays = core_shares(wish, diameters_mm, Draws(ITEMS)) - typical
+    assert -SHARE_STRAYS < strays.min() < 0.05 - SHARE_STRAYS
+    assert SHARE_STRAYS - 0.05 < strays.max() < SHARE_STRAYS
+    assert core_shares(wish, diameters_mm, Draws(ITEMS, 0.0)) == pytest.approx(typical)
+
+
+def test_small_lesions_have_smaller_cores_unless_a_share_was_asked_for() -> None:
+    diameters_mm, draws = np.array([5.0, 10.0, 30.0]), Draws(ITEMS[:3], 0.0)
+    shares = core_shares(Attributes(texture="part_solid"), diameters_mm, draws)
+    assert shares == pytest.approx([0.21, 0.375, 0.485])
+    asked = core_shares(Attributes(texture="part_solid", solid_share=0.3), diameters_mm, draws)
+    assert asked == pytest.approx([0.3] * 3)
+
+
+def test_a_drawn_share_is_one_that_could_be_asked_for() -> None:
+    tiny, huge = (np.full(len(ITEMS), mm) for mm in (0.0, 100.0))
+    for diameters_mm in (tiny, huge):
+        shares = core_shares(Attributes(texture="part_solid"), diameters_mm, Draws(ITEMS, 2.0))
+        assert shares.min() >= np.float32(SHARE_RANGE[0])
+        assert shares.max() <= np.float32(SHARE_RANGE[1])
 
 
 @pytest.mark.parametrize("texture", ["solid", "ground_glass", None])

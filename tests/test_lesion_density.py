@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lesionbrush.attributes import typical_solid_share
 from lesionbrush.registry import SmallSolid
 from lesionbrush.request import Attributes
-from lesionbrush.systems.lesion_cores import CORE_SHARES, FURTHEST, Draws
+from lesionbrush.systems.lesion_cores import FURTHEST, SHARE_STRAYS, Draws
 from lesionbrush.systems.lesion_density import (
     CORE_DEPTH_MM,
     CORE_DEPTH_SLICES,
@@ -158,7 +159,8 @@ def test_a_part_solid_lesion_is_a_core_in_ground_glass() -> None:
     halo, core, _ = parts("part_solid")
     assert np.allclose(halo.region + core.region, masks())
     share = core.region[0].sum() / masks()[0].sum()
-    assert CORE_SHARES[0] - 0.03 < share < CORE_SHARES[1] + 0.03
+    typical = float(typical_solid_share(np.array(16.0)))
+    assert typical - SHARE_STRAYS - 0.03 < share < typical + SHARE_STRAYS + 0.03
     depth_mm = ndimage.distance_transform_edt(masks()[0])
     assert depth_mm[core.region[0] > 0.5].mean() > depth_mm[halo.region[0] > 0.5].mean()
     assert (halo.mean_hu < core.mean_hu).all()

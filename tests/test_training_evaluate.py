@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation_kit import save_nodules
-from lesionbrush.attributes import ATTRIBUTES
+from lesionbrush.attributes import ATTRIBUTES, TYPICAL_DIAMETER_MM
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.training.evaluate import evaluate, readers_attributes
+from lesionbrush.training.evaluate import evaluate, held_out, load_case, readers_attributes
 from lesionbrush.training.split import is_validation
 from lesionbrush.volume import Volume
 
@@ -54,8 +54,18 @@ def test_the_error_with_readers_is_the_median_over_nodules_and_seeds(
 def test_the_readers_five_grades_of_texture(nodules: Path, texture: int) -> None:
     with (nodules / "lidc_nodules" / "attributes.csv").open(newline="") as file:
         row = {**next(csv.DictReader(file)), "Texture_value": str(texture)}
-    asked = readers_attributes(row)
+    small, typical = (readers_attributes(row, diameter_mm) for diameter_mm in (5.0, TYPICAL_DIAMETER_MM))
     names = {1: "ground_glass", 2: "ground_glass", 3: "part_solid", 4: "part_solid", 5: "solid"}
-    assert asked.texture == names[texture]
-    assert asked.solid_share == {3: 0.24, 4: 0.38}.get(texture)
-    assert asked.vector()[ATTRIBUTES.index("texture")] == {1: 0, 2: 0, 3: 0.5, 4: 0.75, 5: 1}[texture]
+    assert (small.texture, typical.texture) == (names[texture],) * 2
+    assert typical.solid_share == (
+        {3: pytest.approx(0.21, abs=0.01), 4: pytest.approx(0.37, abs=0.01)}.get(texture)
+    )
+    assert small.solid_share is None or small.solid_share < typical.solid_share - 0.1
+    grades = {1: 0, 2: 0, 3: 0.5, 4: 0.75, 5: 1}
+    assert typical.vector()[ATTRIBUTES.index("texture")] == pytest.approx(grades[texture])
+
+
+def test_the_diameter_of_a_case_is_that_of_its_mask(nodules: Path) -> None:
+    row = next(row for row in held_out(nodules) if row["Texture_value"] == "3")
+    share = load_case(nodules, row).attributes.solid_share
+    assert share == pytest.approx(readers_attributes(row, 2 * 5.0).solid_share, abs=0.01)

@@ -28,9 +28,12 @@ ATTRIBUTES = (
 MEAN_HU_SCALE = 1000.0
 HETEROGENEITY_HU_SCALE = 500.0
 TEXTURES = {"ground_glass": 0.0, "part_solid": 0.5, "solid": 1.0}
-SOLID_SHARES = {0.5: 0.24, 0.75: 0.38}
-"""By texture, the share of a part-solid lesion's volume that a solid core takes: with these the 56 training
-nodules that the readers scored 3 and 4 of 5 are on average as dense as they were."""
+SOLID_SHARES = {0.5: 0.42, 0.75: 0.58}
+LEFT_OPEN, LOST_MM, TYPICAL_DIAMETER_MM = 0.54, 1.65, 8.0
+"""By texture, or where that is left open, the share of a part-solid lesion's volume that its solid core would
+take, were it very large; a lesion of d mm has LOST_MM / d less. With these the 56 training nodules that the
+readers scored 3 and 4 of 5 are on average as dense as they were, small ones and large ones."""
+SHARE_RANGE = (0.05, 0.9)
 READER_ABSENT_CALCIFICATION = 6
 
 
@@ -72,11 +75,19 @@ def from_readers(row: Mapping[str, str], measured: Measured) -> np.ndarray:
     return np.array(values, dtype=np.float32)
 
 
+def typical_solid_share(diameters_mm: np.ndarray, texture: float = np.nan) -> np.ndarray:
+    """Of part-solid lesions that readers give this texture, of 0.5 or 0.75; NaN: of any."""
+    share = SOLID_SHARES.get(texture, LEFT_OPEN) - LOST_MM / np.maximum(diameters_mm, 1.0)
+    return np.clip(share, *SHARE_RANGE)
+
+
 def part_solid_texture(solid_share: float | None) -> float:
-    """The texture that readers give a part-solid lesion with such a core, or with some core."""
+    """The texture that readers give a part-solid lesion of typical size, with such a core or with some."""
     if solid_share is None:
         return TEXTURES["part_solid"]
-    return float(np.interp(solid_share, list(SOLID_SHARES.values()), list(SOLID_SHARES)))
+    diameter_mm = np.array(TYPICAL_DIAMETER_MM)
+    shares = [float(typical_solid_share(diameter_mm, texture)) for texture in SOLID_SHARES]
+    return float(np.interp(solid_share, shares, list(SOLID_SHARES)))
 
 
 def healthy() -> np.ndarray:

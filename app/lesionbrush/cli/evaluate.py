@@ -28,6 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--cases", type=int, default=0, metavar="N", help="use only N nodules")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="for `MODEL`: seeds 0 to N - 1")
+    parser.add_argument(
+        "--regression", action="store_true", help="for `MODEL`: what a regression would miss by"
+    )
     parser.add_argument("--model", default=DEFAULT_MODEL, help="for `lesions` (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="for `lesions`: 16 nodules, less of everything")
     parser.add_argument("--parts", metavar="A,B", help="for `lesions`: only these parts")
@@ -73,6 +76,7 @@ def lesions(options: Namespace) -> int:
 
 def card_figures(options: Namespace) -> int:
     """What the card holds; what a report in the same folder has made already is not made again."""
+    from lesionbrush.evaluation.regression import regression_figures
     from lesionbrush.evaluation.syntheses import Maker
     from lesionbrush.systems import load_model
     from lesionbrush.systems.mddpm import MDDPM
@@ -84,18 +88,20 @@ def card_figures(options: Namespace) -> int:
     if isinstance(model, MDDPM):
         return slices(model, installed, options)
     maker = Maker(model, options.out / "cache")
-    figures = evaluate(
+    bar = asdict(regression_figures(options.data)) if options.regression else {}
+    found = evaluate(
         lambda ct, mask, request: maker.make(ct, mask, request).arrays[0],
         options.data,
         options.out,
         options.cases,
         options.seeds,
     )
-    for name, value in asdict(figures).items():
+    figures = asdict(found) | bar
+    for name, value in figures.items():
         print(f"{name}: {value:g}")
     print(f"{options.out / 'figures.json'}, {options.out / 'sheet.png'}")
     if options.update_card:
-        update_card(installed.folder, figures=asdict(figures))
+        update_card(installed.folder, figures=figures)
     return 0
 
 

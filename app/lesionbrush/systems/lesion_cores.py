@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
+from lesionbrush.attributes import SHARE_RANGE, typical_solid_share
 from lesionbrush.request import Attributes
 
 FURTHEST = 1.5
 """Standard deviations from the mean that are drawn, at most."""
-CORE_SHARES = (0.08, 0.58)
-"""Of a part-solid lesion's volume, between these its core is drawn: 56 of them differ so much in density."""
+SHARE_STRAYS = 0.25
+"""So far from what is typical of a part-solid lesion's size the share of its core is drawn, at most: 56 of
+them differ so much in density."""
 UNEVEN, CORE_BLUR_MM = 0.5, 0.5
 
 
@@ -36,13 +38,14 @@ class Draws(NamedTuple):
         return np.random.default_rng((*self.items[k], purpose))
 
 
-def core_shares(wish: Attributes, draws: Draws) -> np.ndarray:
+def core_shares(wish: Attributes, diameters_mm: np.ndarray, draws: Draws) -> np.ndarray:
     """(B,) of the lesions' volumes: what was asked for, or drawn."""
-    (low, high), count = CORE_SHARES, len(draws.items)
+    count = len(draws.items)
     if wish.solid_share is not None:
         return np.full(count, wish.solid_share, np.float32)
     drawn = np.array([draws.generator(k, 3).random() for k in range(count)], np.float32)
-    return (low + high) / 2 + draws.variety * (high - low) * (drawn - 0.5)
+    shares = typical_solid_share(diameters_mm) + draws.variety * SHARE_STRAYS * (2 * drawn - 1)
+    return np.clip(shares, *SHARE_RANGE).astype(np.float32)
 
 
 def drawn_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: Draws) -> np.ndarray:

@@ -100,11 +100,8 @@ class Densities:
         held = Part(self.masks, middles, self.draws.hu(core))
         if law is None or self.grid.slice_mm is None:
             return [held]
-        diameters_mm = 2 * np.array(
-            [ball_radius_mm(mask, self.grid.spacing_mm) for mask in self.painted.known]
-        )
         small = (middles.sum(axis=(1, 2, 3)) == 0)[:, None, None, None]
-        rim_hu = law.per_inverse_diameter / np.maximum(diameters_mm, 1.0)
+        rim_hu = law.per_inverse_diameter / np.maximum(self.diameters_mm, 1.0)
         blur_hu = law.per_slice_mm * self.grid.slice_mm + law.per_hu_around * self.painted.around_hu
         whole = self._whole(self.draws.hu((law.base_hu + rim_hu + blur_hu, law.spread_hu)))
         return [held, whole._replace(weights=whole.weights * small)]
@@ -139,7 +136,18 @@ class Densities:
             return None
         if self.glass_hu is None or known.core is None:
             return None
-        return drawn_cores(self.masks, self.grid.spacing_mm, core_shares(self.wish, self.draws), self.draws)
+        return drawn_cores(self.masks, self.grid.spacing_mm, self.core_shares, self.draws)
+
+    @cached_property
+    def core_shares(self) -> np.ndarray:
+        """(B,) of the volumes of part-solid lesions."""
+        return core_shares(self.wish, self.diameters_mm, self.draws)
+
+    @cached_property
+    def diameters_mm(self) -> np.ndarray:
+        """(B,) of balls of the same volumes."""
+        radii_mm = [ball_radius_mm(mask, self.grid.spacing_mm) for mask in self.painted.known]
+        return 2 * np.array(radii_mm, np.float32)
 
     @cached_property
     def glass(self) -> np.ndarray:
@@ -153,7 +161,7 @@ class Densities:
         cores, core = self.cores, self.density.core
         if cores is None or core is None:
             return []
-        solid, shares = self.draws.hu(core), core_shares(self.wish, self.draws)
+        solid, shares = self.draws.hu(core), self.core_shares
         around, inner = np.clip(self.masks - cores, 0, 1), cores**INNER_POWER
         hazy, dense = (glass + (solid - glass) * _covered(cores, weights) for weights in (around, inner))
         return [

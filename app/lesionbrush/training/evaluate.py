@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lesionbrush.attributes import SOLID_SHARES
+from lesionbrush.attributes import SOLID_SHARES, typical_solid_share
 from lesionbrush.io import read_volume
 from lesionbrush.metrics import seam_ratio
 from lesionbrush.montage import LUNG, SOFT, Panel, sheet
@@ -115,21 +115,27 @@ def held_out(data: Path) -> list[dict[str, str]]:
 def load_case(data: Path, row: dict[str, str]) -> Case:
     folder = data / "lidc_nodules"
     crop, mask = (read_volume(folder / kind / row["file"]) for kind in ("images", "masks"))
-    return Case(row["file"], crop, mask, readers_attributes(row))
+    volume_mm3 = np.count_nonzero(mask.array) * np.prod(mask.spacing_mm)
+    return Case(row["file"], crop, mask, readers_attributes(row, float(np.cbrt(6 / np.pi * volume_mm3))))
 
 
-def readers_attributes(row: dict[str, str]) -> Attributes:
-    """What the readers said, as a request: scores 1..5 become 0..1, texture one of three names."""
+def readers_attributes(row: dict[str, str], diameter_mm: float) -> Attributes:
+    """What the readers said, as a request: scores 1..5 become 0..1, texture one of three names.
+
+    What they call part-solid has a core of the share that is typical of this texture and diameter.
+    """
 
     def degree(name: str) -> float | None:
         return (float(row[f"{name}_value"]) - 1) / 4 if row[f"{name}_value"] else None
 
     texture = float(row["Texture_value"])
     name = "ground_glass" if texture <= 2 else "part_solid" if texture < 5 else "solid"
+    grade = (texture - 1) / 4
+    share = typical_solid_share(np.array(diameter_mm), grade) if grade in SOLID_SHARES else None
     return Attributes.model_validate(
         {
             "texture": name,
-            "solid_share": SOLID_SHARES.get((texture - 1) / 4),
+            "solid_share": None if share is None else float(share),
             "margin": degree("Margin"),
             "spiculation": degree("Spiculation"),
             "lobulation": degree("Lobulation"),
