@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 from evaluation_kit import save_nodules
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.evaluation import regression
 from lesionbrush.evaluation.cases import load_nodules
 from lesionbrush.evaluation.regression import Table, cross_validated, known, regression_figures
 from lesionbrush.training.split import is_validation
 
 TEXTURE = 6
+
+
+@pytest.fixture(autouse=True)
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One regression instead of several: these tests are not after the last few HU."""
+    monkeypatch.setattr(regression, "REPEATS", 1)
 
 
 @pytest.fixture(scope="module")
