@@ -69,6 +69,15 @@ class SmallSolid(BaseModel):
     spread_hu: float = Field(ge=0, description="standard deviation of real lesions around this mean")
 
 
+class Calcium(BaseModel):
+    """Mean and standard deviation over calcified lesions of the HU in all of them, and in their middle."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    whole_hu: tuple[float, float]
+    middle_hu: tuple[float, float]
+
+
 class ModelCard(BaseModel):
     """What a model is, what it may be used for, and what its weights need."""
 
@@ -113,8 +122,8 @@ class ModelCard(BaseModel):
     ground_glass_above_lung_hu: tuple[float, float] | None = Field(
         None, description="the same over ground-glass lesions of the HU in all of them, less the lung around"
     )
-    calcified_hu: tuple[float, float] | None = Field(
-        None, description="the same over calcified lesions of the HU in all of them"
+    calcium: Calcium | None = Field(
+        None, description="drawn into calcified lesions; null: the network is told"
     )
     small_solid: SmallSolid | None = Field(
         None, description="mean HU of solid lesions that are too small to have a middle"

@@ -42,8 +42,8 @@ class Attributes(BaseModel):
     margin: Degree | None = Field(None, description="0 poorly defined, 1 sharp")
     spiculation: Degree | None = Field(None, description="0 none, 1 marked")
     lobulation: Degree | None = Field(None, description="0 none, 1 marked")
-    calcification: Literal["none", "solid"] | None = Field(
-        None, description="other kinds are too rare in the data to be learned"
+    calcification: Literal["none", "solid", "central", "non_central", "laminated", "popcorn"] | None = Field(
+        "none", description="as radiologists call it; null leaves it to the model"
     )
     mean_hu: Annotated[float, Field(ge=-950, le=1000)] | None = Field(None, description="mean HU in the mask")
     heterogeneity_hu: Annotated[float, Field(ge=0, le=500)] | None = Field(
@@ -55,6 +55,15 @@ class Attributes(BaseModel):
         if self.solid_share is not None and self.texture != "part_solid":
             raise ValueError(
                 f"solid_share {self.solid_share:g} is of lesions with texture part_solid, not {self.texture}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spread_of_calcium(self) -> Attributes:
+        if self.heterogeneity_hu is not None and self.calcification not in (None, "none"):
+            raise ValueError(
+                f"heterogeneity_hu {self.heterogeneity_hu:g} is of lesions without calcification: with "
+                f"{self.calcification}, calcium decides how much HU differ; leave it out"
             )
         return self
 

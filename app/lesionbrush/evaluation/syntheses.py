@@ -97,6 +97,7 @@ MAKING = (
     "synthesize.py lesions.py donors.py roi.py boxes.py attributes.py request.py request_base.py hu.py",
     "systems/lesion_inpainting.py systems/lesion_holding.py systems/lesion_density.py",
     "systems/lesion_vessels.py systems/lesion_removal.py systems/lesion_steps.py systems/tiles.py",
+    "systems/lesion_calcium.py",
     "systems/lesion_cores.py systems/lesion_painted.py systems/lesion_shape.py systems/seeding.py",
     "networks/lesion_unet.py",
     "systems/lung_ddpm_plus.py systems/layout_diffusion.py systems/layout.py networks/lung_ddpm.py",

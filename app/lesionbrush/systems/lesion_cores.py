@@ -60,8 +60,21 @@ def drawn_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random
     if not inside.any():
         return np.zeros_like(mask)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
-    noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), max(float(depth.max()), 1) / spacing_mm / 2)
-    height = depth / depth.max() + UNEVEN * noise / noise.std()
-    solid = inside & (height >= np.quantile(height[inside], 1 - share))
-    blurred: np.ndarray = ndimage.gaussian_filter(solid.astype(np.float32), CORE_BLUR_MM / spacing_mm)
+    deepest_mm = max(float(depth.max()), 1.0)
+    height = depth / depth.max() + UNEVEN * bumps(mask.shape, deepest_mm / 2, spacing_mm, rng)
+    return highest(height, mask, share, CORE_BLUR_MM / spacing_mm)
+
+
+def bumps(shape: tuple[int, ...], size_mm: float, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """(Z, Y, X) smooth noise of standard deviation 1; size_mm: that of the Gaussian it is smoothed with."""
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), size_mm / spacing_mm)
+    scaled: np.ndarray = noise / noise.std()
+    return scaled
+
+
+def highest(height: np.ndarray, mask: np.ndarray, share: float, blur: float) -> np.ndarray:
+    """(Z, Y, X) coverage of the highest part of a mask that takes `share` of it; blur: voxels."""
+    inside = mask >= 0.5
+    chosen = inside & (height >= np.quantile(height[inside], 1 - share))
+    blurred: np.ndarray = ndimage.gaussian_filter(chosen.astype(np.float32), blur)
     return np.minimum(blurred, mask)

@@ -1,5 +1,5 @@
 """How dense the parts of a lesion are, where it was not asked for: soft tissue in the middle of a solid one,
-ground glass, ground glass around a solid core, or calcified.
+ground glass, or ground glass around a solid core.
 
 A network trained on a squared error for few steps makes large solid lesions too dark in the soft-tissue
 window, and makes no core. The mean HU of each part is drawn from what real ones have, and held. Arrays are
@@ -58,12 +58,11 @@ class Density(NamedTuple):
     """Mean and standard deviation over real lesions, HU; None: nothing is held.
 
     core: of the middle of solid ones; ground_glass: of what is not solid, above the lung around it;
-    calcified: of those, as a whole; small_solid: of solid ones without a middle.
+    small_solid: of solid ones without a middle.
     """
 
     core: tuple[float, float] | None
     ground_glass: tuple[float, float] | None
-    calcified: tuple[float, float] | None = None
     small_solid: SmallSolid | None = None
 
 
@@ -86,8 +85,6 @@ class Densities:
         wish, known = self.wish, self.density
         if wish.lesion == "none" or wish.mean_hu is not None:
             return []
-        if wish.calcification == "solid":
-            return [self.painted.held(self.draws.hu(known.calcified))] if known.calcified else []
         if wish.texture == "solid" and known.core:
             return self._solid(known.core)
         if self.glass_hu is None:
@@ -110,7 +107,7 @@ class Densities:
     def glass_hu(self) -> np.ndarray | None:
         """(B,) of the ground glass; None where there is none, or nothing is known of it."""
         wish, above_lung = self.wish, self.density.ground_glass
-        if wish.lesion == "none" or wish.calcification == "solid" or above_lung is None:
+        if wish.lesion == "none" or above_lung is None:
             return None
         if wish.texture == "ground_glass" and wish.mean_hu is not None:
             return np.full(len(self.masks), wish.mean_hu, np.float32)

@@ -19,7 +19,8 @@ from lesionbrush.diffusion.schedules import NoiseSchedule
 from lesionbrush.hu import HUWindow
 from lesionbrush.lesions import RoiBatch
 from lesionbrush.registry import ModelCard
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.systems.lesion_calcium import Calcification, before_calcium, is_drawn, most_before_calcium
 from lesionbrush.systems.lesion_cores import Draws
 from lesionbrush.systems.lesion_density import Densities, Density, Grid, capped, hold, raised
 from lesionbrush.systems.lesion_painted import Painted, Part
@@ -27,6 +28,8 @@ from lesionbrush.systems.lesion_shape import Drawn, deepest
 from lesionbrush.systems.lesion_vessels import Seen, see_through, seen_through
 
 LUNG_HU = -850.0
+SOFT_SPREADS = 3.0
+"""Tissue without calcium is no denser than so many standard deviations above the middle of solid lesions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,13 +51,28 @@ class Holding:
 
     def on(self, denoise: Denoiser) -> Denoiser:
         """The same denoiser, held. Healthy tissue is held to nothing."""
-        if self.request.attributes.lesion == "none":
+        if self.wish.lesion == "none":
             return denoise
+        denoise = self._uncalcified(denoise)
         for part in self._densities.parts():
             denoise = self._with_part(denoise, part)
+        denoise = self._room_for_calcium(denoise)
         denoise = self._hazy(self._with_moments(denoise))
         denoise = self._with_outline(denoise)
         return denoise if self.seen is None else see_through(denoise, self.seen, self._window, self.schedule)
+
+    @cached_property
+    def wish(self) -> Attributes:
+        """What the network is to make: where calcium is drawn, the lesion before."""
+        asked = self.request.attributes
+        return before_calcium(asked) if is_drawn(asked, self.card.calcium) else asked
+
+    def calcified(self, hu: np.ndarray) -> np.ndarray:
+        """The samples (B, Z, Y, X), HU, with the calcium that was asked for."""
+        asked, calcium = self.request.attributes, self.card.calcium
+        if calcium is None or not is_drawn(asked, calcium):
+            return hu
+        return Calcification(asked, calcium, self._bare).into(hu)
 
     @cached_property
     def seen(self) -> Seen | None:
@@ -82,13 +100,30 @@ class Holding:
         smooth = np.minimum(drawn.mask, self.outlines[self._lesions])
         bodies = np.where(drawn.strands > 0, smooth, drawn.mask)
         return Densities(
-            self.request.attributes,
-            Density(card.core_hu, card.ground_glass_above_lung_hu, card.calcified_hu, card.small_solid),
+            self.wish,
+            Density(card.core_hu, card.ground_glass_above_lung_hu, card.small_solid),
             bodies,
             Painted.of(rois, self.outlines, self._lesions),
             Grid(rois.spacing_mm, rois.slice_mm),
             Draws([rois.entropy(*item) for item in self.items], self.request.variety),
         )
+
+    def _uncalcified(self, denoise: Denoiser) -> Denoiser:
+        """Without calcium, nothing of a lesion is far above soft tissue, if no HU were asked for."""
+        wish, core = self.wish, self.card.core_hu
+        if wish.calcification != "none" or core is None:
+            return denoise
+        if wish.mean_hu is not None or wish.heterogeneity_hu is not None:
+            return denoise
+        most_hu = np.full(len(self.items), core[0] + SOFT_SPREADS * core[1], np.float32)
+        return capped(denoise, self._tensor(self._bare.painted.mask), self._unit(most_hu), self.schedule)
+
+    def _room_for_calcium(self, denoise: Denoiser) -> Denoiser:
+        asked, calcium = self.request.attributes, self.card.calcium
+        if calcium is None or asked.mean_hu is None or not is_drawn(asked, calcium):
+            return denoise
+        most_hu = np.full(len(self.items), most_before_calcium(asked.mean_hu, calcium), np.float32)
+        return self._with_part(denoise, self._bare.painted.held(most_hu)._replace(at_most=True))
 
     def _with_part(self, denoise: Denoiser, part: Part) -> Denoiser:
         region, counted = self._tensor(part.region), self._tensor(part.weights)
@@ -100,7 +135,7 @@ class Holding:
 
     def _with_moments(self, denoise: Denoiser) -> Denoiser:
         """The mean and spread of HU that were asked for are met, not only hinted at."""
-        wish, native, window = self.request.attributes, self.rois.native_mean, self._window
+        wish, native, window = self.wish, self.rois.native_mean, self._window
         mean, spread = None, None
         if wish.mean_hu is not None:
             mean = self._unit(wish.mean_hu - native.kept_hu[self._lesions])

@@ -102,9 +102,9 @@ class LesionInpainting:
         job = _Job(self, rois, request, items, _Watch(on_step, on_estimate))
         run = OutOfMemoryFallback(self.network, self.device).run(range(len(job.items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
-        unit = run.results.reshape(shape).cpu().numpy()
+        hu = job.calcified(self.window.from_unit(run.results.cpu().numpy())).reshape(shape)
         dense = job.drawn.dense.reshape(shape) if job.drawn.dense.any() else None
-        return Sampled(self.window.from_unit(unit), device_name(run.device), run.remarks, dense)
+        return Sampled(hu, device_name(run.device), run.remarks, dense)
 
 
 class _Watch(NamedTuple):
@@ -126,7 +126,6 @@ class _Job:
         watch: _Watch,
     ) -> None:
         self.model, self.rois, self.request, self.items, self.watch = model, rois, request, items, watch
-        self.attributes = torch.from_numpy(as_input(request.attributes.vector(model.card.attributes)))
         visited = lesion_timesteps if rois.donor_hu is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
         self.outlines = self._outlines()
@@ -137,6 +136,9 @@ class _Job:
                 for (_, lesion), dense in zip(items, self.drawn.dense, strict=True)
             ]
         )
+        whole = self._holding(range(len(items)), torch.device("cpu"))
+        self.attributes = torch.from_numpy(as_input(whole.wish.vector(model.card.attributes)))
+        self.calcified = whole.calcified
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""

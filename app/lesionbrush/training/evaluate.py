@@ -27,6 +27,8 @@ from lesionbrush.training.split import is_validation
 from lesionbrush.volume import Volume
 
 SHEET_CASES = 24
+CALCIFICATIONS = {1: "popcorn", 2: "laminated", 3: "solid", 4: "non_central", 5: "central", 6: "none"}
+"""By the readers' score."""
 Make = Callable[[Volume, Volume, SynthesisRequest], np.ndarray]
 """A CT, a mask and a request: HU on the grid of the CT."""
 
@@ -139,7 +141,7 @@ def readers_attributes(row: dict[str, str], diameter_mm: float) -> Attributes:
             "margin": degree("Margin"),
             "spiculation": degree("Spiculation"),
             "lobulation": degree("Lobulation"),
-            "calcification": "none" if float(row["Calcification_value"]) == 6 else "solid",
+            "calcification": CALCIFICATIONS[int(float(row["Calcification_value"]))],
         }
     )
 
@@ -151,10 +153,14 @@ def _made(case: Case, attributes: Attributes, make: Make, **wishes: float) -> np
 
 
 def measured_too(case: Case) -> Attributes:
-    """What the readers said, and the mean and spread of HU in the mask, within the ranges of a request."""
+    """What the readers said, and the mean and spread of HU in the mask, within the ranges of a request.
+
+    No spread of calcified ones.
+    """
     hu = case.crop.array[case.mask.array > 0]
     mean_hu, spread_hu = float(np.clip(hu.mean(), -950, 1000)), float(np.clip(hu.std(), 0, 500))
-    return case.attributes.model_copy(update={"mean_hu": mean_hu, "heterogeneity_hu": spread_hu})
+    spread = {} if case.attributes.calcification != "none" else {"heterogeneity_hu": spread_hu}
+    return case.attributes.model_copy(update={"mean_hu": mean_hu, **spread})
 
 
 def _figures_of(
