@@ -32,7 +32,10 @@ class TestModels:
         assert "(0, below 2147483648)" in about["seed"]
         assert "(1 or more)" in about["label"]
         assert "ground_glass, part_solid, solid" in about["attributes.texture"]
-        assert "=open (none, solid)" in about["attributes.calcification"]
+        assert (
+            "=none (none, solid, central, non_central, laminated, popcorn)"
+            in about["attributes.calcification"]
+        )
 
     def test_show_an_unknown_one(self, command: Command) -> None:
         outcome = command("models", "show", "nobody")

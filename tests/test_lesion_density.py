@@ -22,8 +22,7 @@ from scipy import ndimage
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
 CORE_HU, GLASS_HU, LUNG_HU = (37.0, 30.0), (250.0, 60.0), -850.0
-CALCIFIED_HU = (90.0, 120.0)
-DENSITY = Density(CORE_HU, GLASS_HU, CALCIFIED_HU)
+DENSITY = Density(CORE_HU, GLASS_HU)
 ALL, TWO = Draws(ITEMS), Draws(ITEMS[:2])
 GRID = Grid(1.0)
 
@@ -132,19 +131,9 @@ def test_ground_glass_stands_out_from_the_lung_it_is_in() -> None:
         assert found.glass_hu == pytest.approx(lungs + GLASS_HU[0])
 
 
-def test_a_calcified_lesion_is_held_as_a_whole_whatever_its_texture() -> None:
-    for texture in ("solid", "part_solid"):
-        wish = Attributes.model_validate({"texture": texture, "calcification": "solid"})
-        (part,) = held_parts(wish, DENSITY, masks(len(ITEMS)), painted(masks(len(ITEMS))), GRID, ALL)
-        assert np.array_equal(part.weights, masks(len(ITEMS)))
-        assert part.mean_hu.mean() == pytest.approx(CALCIFIED_HU[0], abs=40)
-        assert held_parts(wish, Density(CORE_HU, GLASS_HU), masks(), painted(masks()), GRID, TWO) == []
-
-
-@pytest.mark.parametrize("asked", [{"texture": "ground_glass"}, {"calcification": "solid"}])
-def test_the_mean_over_a_whole_lesion_is_that_on_the_ct(asked: dict) -> None:
+def test_the_mean_over_a_whole_lesion_is_that_on_the_ct() -> None:
     """Of all that was painted, however much narrower it is made; detail of the CT that stays counts too."""
-    wish, narrow = Attributes.model_validate(asked), 0.8 * masks()
+    wish, narrow = Attributes(texture="ground_glass"), 0.8 * masks()
     counted = np.random.default_rng(0).random(masks().shape)
     bare = painted(masks())._replace(outline=narrow, counted=counted)
     (part,) = held_parts(wish, DENSITY, narrow, bare, GRID, TWO)
@@ -233,7 +222,6 @@ def test_glass_is_kept_even_where_no_core_blurs_it() -> None:
         {"texture": "part_solid", "mean_hu": -300},
         {"heterogeneity_hu": 200},
         {"lesion": "none"},
-        {"calcification": "solid"},
     ],
 )
 def test_nothing_else_is_kept_as_even(asked: dict) -> None:
@@ -255,8 +243,6 @@ def test_a_core_takes_the_share_that_was_asked_for(share: float) -> None:
         ({"calcification": "none"}, 1),
         ({"texture": "ground_glass"}, 1),
         ({"texture": "part_solid"}, 3),
-        ({"calcification": "solid"}, 1),
-        ({"calcification": "solid", "mean_hu": 200}, 0),
         ({"texture": None}, 0),
         ({"mean_hu": -100}, 0),
         ({"lesion": "none"}, 0),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from core_fixtures import tiny_card
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.lesions import RoiBatch
+from lesionbrush.registry import Calcium
 from lesionbrush.request import SynthesisRequest, parse_request
 from lesionbrush.systems.lesion_density import GLASS_STRAYS_HU
 from lesionbrush.systems.lesion_holding import Holding
@@ -113,3 +116,46 @@ def test_a_core_is_soft_tissue_whatever_the_outline(wish: dict) -> None:
     assert cores is not None
     assert found[cores[0] > 0.95].mean() > -150
     assert found[glass[0] > 0].max() < GLASS_HU + GLASS_STRAYS_HU + 1
+
+
+@pytest.mark.parametrize("texture", ["solid", "part_solid", "ground_glass"])
+def test_without_calcium_nothing_is_far_above_soft_tissue(texture: str) -> None:
+    """A network that makes half of the lesion as dense as bone."""
+    _, _, x = np.indices(SHAPE)
+    cloud = torch.from_numpy(np.where(x > 15, 0.9, -0.3).astype(np.float32))[None, None]
+    found = [
+        holding({"attributes": {"texture": texture, "calcification": kind}}).on(lambda x, t: cloud)(
+            cloud, 500
+        )
+        for kind in ("none", None)
+    ]
+    capped_, free = ((1000 * hu[0, 0].numpy())[ball() > 0] for hu in found)
+    assert capped_.max() < CORE_HU + 250
+    if texture == "solid":
+        assert free.max() > CORE_HU + 400
+
+
+def test_hu_that_were_asked_for_may_be_above_soft_tissue() -> None:
+    found = estimate({"attributes": {"mean_hu": 400}}, cloud_hu=350)[ball() > 0]
+    assert found.mean() == pytest.approx(400, abs=1)
+
+
+def test_a_calcified_lesion_is_soft_tissue_before() -> None:
+    card = CARD.model_copy(update={"calcium": Calcium(whole_hu=(100, 0), middle_hu=(1400, 0))})
+    asked = {"attributes": {"calcification": "central", "mean_hu": 300}}
+    before = replace(holding(asked), card=card)
+    assert (before.wish.calcification, before.wish.mean_hu) == ("none", None)
+    soft = estimate({})
+    after = before.calcified(soft[None])[0]
+    assert after[ball() > 0].mean() == pytest.approx(300, abs=0.1)
+    left_to_the_network = holding(asked)
+    assert left_to_the_network.wish == left_to_the_network.request.attributes
+    assert np.array_equal(left_to_the_network.calcified(soft[None])[0], soft)
+
+
+def test_a_mean_below_soft_tissue_leaves_room_for_calcium() -> None:
+    card = CARD.model_copy(update={"calcium": Calcium(whole_hu=(100, 0), middle_hu=(1400, 0))})
+    asked = {"attributes": {"calcification": "solid", "mean_hu": -500}}
+    cloud = torch.full((1, 1, *SHAPE), -0.1)
+    soft = replace(holding(asked), card=card).on(lambda x, t: cloud)(cloud, 500)[0, 0].numpy() * 1000
+    assert soft[ball() > 0].mean() < -550

@@ -166,15 +166,24 @@ def test_the_schema_tells_clients_ranges_choices_and_that_there_is_nothing_else(
 
 
 def test_attributes_become_numbers_in_the_order_of_the_table() -> None:
-    open_ = Attributes(texture=None).vector()
+    open_ = Attributes(texture=None, calcification=None).vector()
     assert open_[0] == 1
     assert np.isnan(open_[1:]).all()
     chosen = Attributes(
-        texture="part_solid", margin=0.2, spiculation=0.3, lobulation=0.4, calcification="solid",
-        mean_hu=-300, heterogeneity_hu=100,
+        texture="part_solid", margin=0.2, spiculation=0.3, lobulation=0.4, mean_hu=-300,
+        heterogeneity_hu=100,
     )  # fmt: skip
-    np.testing.assert_allclose(chosen.vector(), [1, 0.5, 0.2, 0.3, 0.4, 1, -0.3, 0.2, 0.8, 0.3], atol=1e-6)
-    assert Attributes(calcification="none").vector()[5] == 0
+    np.testing.assert_allclose(chosen.vector(), [1, 0.5, 0.2, 0.3, 0.4, 0, -0.3, 0.2, 0.8, 0.3], atol=1e-6)
+    assert (
+        Attributes(calcification="solid").vector()[5] == Attributes(calcification="popcorn").vector()[5] == 1
+    )
+
+
+def test_calcium_decides_how_much_hu_differ() -> None:
+    for kind in ("none", None):
+        assert Attributes(calcification=kind, heterogeneity_hu=100).heterogeneity_hu == 100
+    with pytest.raises(InvalidRequest, match=r"heterogeneity_hu 100 .* popcorn"):
+        parse_request({"attributes": {"calcification": "popcorn", "heterogeneity_hu": 100}})
 
 
 def test_a_model_gets_the_attributes_of_its_card() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from evaluation_kit import save_nodules
 from lesionbrush.attributes import ATTRIBUTES, TYPICAL_DIAMETER_MM
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.training.evaluate import evaluate, held_out, load_case, readers_attributes
+from lesionbrush.training.evaluate import evaluate, held_out, load_case, measured_too, readers_attributes
 from lesionbrush.training.split import is_validation
 from lesionbrush.volume import Volume
 
@@ -69,3 +70,16 @@ def test_the_diameter_of_a_case_is_that_of_its_mask(nodules: Path) -> None:
     row = next(row for row in held_out(nodules) if row["Texture_value"] == "3")
     share = load_case(nodules, row).attributes.solid_share
     assert share == pytest.approx(readers_attributes(row, 2 * 5.0).solid_share, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("score", "kind"),
+    [(1, "popcorn"), (2, "laminated"), (3, "solid"), (4, "non_central"), (5, "central"), (6, "none")],
+)
+def test_the_readers_kinds_of_calcification(nodules: Path, score: int, kind: str) -> None:
+    row = {**held_out(nodules)[0], "Calcification_value": str(float(score))}
+    case = replace(load_case(nodules, row), attributes=readers_attributes(row, 8.0))
+    assert case.attributes.calcification == kind
+    measured = measured_too(case)
+    assert measured.mean_hu is not None
+    assert (measured.heterogeneity_hu is None) == (kind != "none")

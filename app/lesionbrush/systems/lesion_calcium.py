@@ -153,7 +153,7 @@ def _around(
     """The nearer the higher, but for some unevenness."""
     offsets = np.indices(shape) - place.reshape(-1, 1, 1, 1)
     near_mm = spacing_mm * np.sqrt((offsets**2).sum(axis=0))
-    height: np.ndarray = -near_mm * (1 + 0.2 * bumps(shape, 2.0, spacing_mm, rng))
+    height: np.ndarray = -near_mm * (1 + 0.12 * bumps(shape, 2.0, spacing_mm, rng))
     return height
 
 
