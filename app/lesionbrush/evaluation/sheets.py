@@ -30,6 +30,7 @@ GRID: tuple[tuple[str, dict[str, object]], ...] = (
     ("spiculation 1", {"spiculation": 1.0}),
     ("lobulation 1", {"lobulation": 1.0}),
     ("calcified", {"calcification": "solid"}),
+    ("popcorn", {"calcification": "popcorn"}),
     ("-400 HU", {"texture": None, "mean_hu": -400.0}),
     ("spread 200 HU", {"heterogeneity_hu": 200.0}),
 )
