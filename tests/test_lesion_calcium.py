@@ -146,6 +146,12 @@ def test_tiny_and_empty_lesions() -> None:
         assert (hu != soft()).sum() <= 1
 
 
+def test_a_lesion_thinner_than_a_voxel_is_calcified_as_well() -> None:
+    thin = 0.3 * ball(3.0)[None]
+    hu = calcification({"calcification": "solid", "mean_hu": 100}, thin).into(soft(3.0))
+    assert (thin * hu).sum() / thin.sum() == pytest.approx(100, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("wish", "drawn"),
     [

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lesionbrush.registry import Calcium
 from lesionbrush.request import Attributes
-from lesionbrush.systems.lesion_cores import bumps, highest
+from lesionbrush.systems.lesion_cores import bumps, half_covered, highest
 from lesionbrush.systems.lesion_density import Densities
 
 SHARES = {"central": 0.12, "non_central": 0.1, "laminated": 0.35, "popcorn": 0.3}
@@ -58,13 +58,13 @@ class Calcification:
 
     def _one(self, k: int, hu: np.ndarray) -> np.ndarray:
         mask, spacing_mm = self.lesions.masks[k], self.lesions.grid.spacing_mm
-        if not (mask >= 0.5).any():
+        if not (inside := half_covered(mask)).any():
             return hu
         tissue = ndimage.gaussian_filter(hu, GRAIN_MM / spacing_mm)
         middle_hu = float(self.lesions.draws.hu(self.calcium.middle_hu)[k])
         share = self._share(k, hu, middle_hu)
         rng = self.lesions.draws.generator(k, 4)
-        height = HEIGHTS[str(self.wish.calcification)](mask >= 0.5, spacing_mm, rng)
+        height = HEIGHTS[str(self.wish.calcification)](inside, spacing_mm, rng)
         covered = highest(height, mask, share, BLUR_MM / spacing_mm)
         level_hu = self._level(k, hu, tissue, covered, middle_hu)
         calcified: np.ndarray = hu + covered * (level_hu - tissue)

@@ -56,13 +56,19 @@ def drawn_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws:
 
 def drawn_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random.Generator) -> np.ndarray:
     """(Z, Y, X) coverage of a solid core: deep in the mask rather than at its border, and uneven."""
-    inside = mask >= 0.5
+    inside = half_covered(mask)
     if not inside.any():
         return np.zeros_like(mask)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
     deepest_mm = max(float(depth.max()), 1.0)
     height = depth / depth.max() + UNEVEN * bumps(mask.shape, deepest_mm / 2, spacing_mm, rng)
     return highest(height, mask, share, CORE_BLUR_MM / spacing_mm)
+
+
+def half_covered(mask: np.ndarray) -> np.ndarray:
+    """(Z, Y, X) bool: at least half as much as the most covered voxel, for thin lesions fill none."""
+    inside: np.ndarray = (mask > 0) & (mask >= 0.5 * mask.max())
+    return inside
 
 
 def bumps(shape: tuple[int, ...], size_mm: float, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
@@ -73,8 +79,8 @@ def bumps(shape: tuple[int, ...], size_mm: float, spacing_mm: float, rng: np.ran
 
 
 def highest(height: np.ndarray, mask: np.ndarray, share: float, blur: float) -> np.ndarray:
-    """(Z, Y, X) coverage of the highest part of a mask that takes `share` of it; blur: voxels."""
-    inside = mask >= 0.5
+    """(Z, Y, X) coverage of the highest part of a lesion that takes `share` of it; blur: in voxels."""
+    inside = half_covered(mask)
     chosen = inside & (height >= np.quantile(height[inside], 1 - share))
     blurred: np.ndarray = ndimage.gaussian_filter(chosen.astype(np.float32), blur)
     return np.minimum(blurred, mask)
