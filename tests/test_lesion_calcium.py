@@ -12,7 +12,7 @@ from lesionbrush.systems.lesion_calcium import (
     SHARES,
     Calcification,
     before_calcium,
-    is_drawn,
+    is_calcified,
     most_before_calcium,
 )
 from lesionbrush.systems.lesion_cores import Draws
@@ -153,7 +153,7 @@ def test_a_lesion_thinner_than_a_voxel_is_calcified_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "drawn"),
+    ("wish", "calcified"),
     [
         ({"calcification": "solid"}, True),
         ({"calcification": "popcorn", "texture": "ground_glass"}, True),
@@ -162,10 +162,8 @@ def test_a_lesion_thinner_than_a_voxel_is_calcified_as_well() -> None:
         ({"calcification": "solid", "lesion": "none"}, False),
     ],
 )
-def test_what_is_drawn(wish: dict, drawn: bool) -> None:
-    asked = Attributes.model_validate(wish)
-    assert is_drawn(asked, CALCIUM) is drawn
-    assert not is_drawn(asked, None)
+def test_what_is_calcified(wish: dict, calcified: bool) -> None:
+    assert is_calcified(Attributes.model_validate(wish)) is calcified
 
 
 def test_what_a_lesion_is_before() -> None:

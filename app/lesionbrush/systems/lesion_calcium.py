@@ -29,9 +29,9 @@ SHELLS_MM = 4.0
 """From one shell of a laminated calcification to the next, at least: closer ones no CT resolves."""
 
 
-def is_drawn(wish: Attributes, calcium: Calcium | None) -> bool:
-    """Whether calcium is drawn, and not left to the network."""
-    return calcium is not None and wish.calcification not in (None, "none") and wish.lesion != "none"
+def is_calcified(wish: Attributes) -> bool:
+    """Whether a kind of calcification was asked for."""
+    return wish.lesion != "none" and wish.calcification not in (None, "none")
 
 
 def before_calcium(wish: Attributes) -> Attributes:

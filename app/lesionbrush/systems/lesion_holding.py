@@ -18,9 +18,14 @@ from lesionbrush.diffusion.guidance import Moments, Outline, match_moments, matc
 from lesionbrush.diffusion.schedules import NoiseSchedule
 from lesionbrush.hu import HUWindow
 from lesionbrush.lesions import RoiBatch
-from lesionbrush.registry import ModelCard
+from lesionbrush.registry import Calcium, ModelCard
 from lesionbrush.request import Attributes, SynthesisRequest
-from lesionbrush.systems.lesion_calcium import Calcification, before_calcium, is_drawn, most_before_calcium
+from lesionbrush.systems.lesion_calcium import (
+    Calcification,
+    before_calcium,
+    is_calcified,
+    most_before_calcium,
+)
 from lesionbrush.systems.lesion_cores import Draws
 from lesionbrush.systems.lesion_density import Densities, Density, Grid, capped, hold, raised
 from lesionbrush.systems.lesion_painted import Painted, Part
@@ -65,14 +70,18 @@ class Holding:
     def wish(self) -> Attributes:
         """What the network is to make: where calcium is drawn, the lesion before."""
         asked = self.request.attributes
-        return before_calcium(asked) if is_drawn(asked, self.card.calcium) else asked
+        return asked if self._calcium is None else before_calcium(asked)
 
     def calcified(self, hu: np.ndarray) -> np.ndarray:
         """The samples (B, Z, Y, X), HU, with the calcium that was asked for."""
-        asked, calcium = self.request.attributes, self.card.calcium
-        if calcium is None or not is_drawn(asked, calcium):
+        if self._calcium is None:
             return hu
-        return Calcification(asked, calcium, self._bare).into(hu)
+        return Calcification(self.request.attributes, self._calcium, self._bare).into(hu)
+
+    @property
+    def _calcium(self) -> Calcium | None:
+        """That is drawn, and not left to the network."""
+        return self.card.calcium if is_calcified(self.request.attributes) else None
 
     @cached_property
     def seen(self) -> Seen | None:
@@ -119,10 +128,10 @@ class Holding:
         return capped(denoise, self._tensor(self._bare.painted.mask), self._unit(most_hu), self.schedule)
 
     def _room_for_calcium(self, denoise: Denoiser) -> Denoiser:
-        asked, calcium = self.request.attributes, self.card.calcium
-        if calcium is None or asked.mean_hu is None or not is_drawn(asked, calcium):
+        mean_hu = self.request.attributes.mean_hu
+        if self._calcium is None or mean_hu is None:
             return denoise
-        most_hu = np.full(len(self.items), most_before_calcium(asked.mean_hu, calcium), np.float32)
+        most_hu = np.full(len(self.items), most_before_calcium(mean_hu, self._calcium), np.float32)
         return self._with_part(denoise, self._bare.painted.held(most_hu)._replace(at_most=True))
 
     def _with_part(self, denoise: Denoiser, part: Part) -> Denoiser:
