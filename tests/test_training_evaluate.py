@@ -12,7 +12,14 @@ import pytest
 from evaluation_kit import save_nodules
 from lesionbrush.attributes import ATTRIBUTES, TYPICAL_DIAMETER_MM
 from lesionbrush.request import SynthesisRequest
-from lesionbrush.training.evaluate import evaluate, held_out, load_case, measured_too, readers_attributes
+from lesionbrush.training.evaluate import (
+    evaluate,
+    held_out,
+    load_case,
+    measured_too,
+    readers_attributes,
+    weighted_median,
+)
 from lesionbrush.training.split import is_validation
 from lesionbrush.volume import Volume
 
@@ -41,12 +48,19 @@ def missing_by_seed(ct: Volume, mask: Volume, request: SynthesisRequest) -> np.n
 def test_the_error_with_readers_is_the_median_over_nodules_and_seeds(
     nodules: Path, tmp_path: Path, seeds: int, error: float
 ) -> None:
-    figures = evaluate(missing_by_seed, nodules, tmp_path / "out", seeds=seeds)
+    found = evaluate(missing_by_seed, nodules, tmp_path / "out", seeds=seeds)
+    figures = found.figures
     assert (figures.cases, figures.seeds) == (3, seeds)
     assert figures.mean_hu_error_with_readers_hu == pytest.approx(error, abs=0.01)
     assert figures.mean_hu_error_mask_only_hu == pytest.approx(OFF_HU[0], abs=0.01)
     assert figures.mean_hu_error_typical_hu == pytest.approx(-TYPICAL_OFF_HU, abs=0.01)
     assert figures.mean_hu_error_with_measured_hu == 0
+    assert [(kind.kind, kind.cases) for kind in found.kinds] == [
+        ("ground_glass", 1),
+        ("part_solid", 1),
+        ("solid", 1),
+    ]
+    assert found.kinds[0].mean_hu_error_with_readers_hu == pytest.approx(error, abs=0.01)
     cases = json.loads((tmp_path / "out" / "figures.json").read_text())["cases"]
     assert [len(case["other_seeds_mean_hu"]) for case in cases] == [seeds - 1] * 3
 
@@ -83,3 +97,36 @@ def test_the_readers_kinds_of_calcification(nodules: Path, score: int, kind: str
     measured = measured_too(case)
     assert measured.mean_hu is not None
     assert (measured.heterogeneity_hu is None) == (kind != "none")
+
+
+def test_kinds_are_weighted_as_they_are_in_the_data(tmp_path: Path) -> None:
+    """Of those held out a third is solid; of all of the data, almost everything."""
+    patients = [f"LIDC-IDRI-{k:04d}" for k in range(1, 80)]
+    held = [p for p in patients if is_validation(p)][:3]
+    save_nodules(tmp_path, held, np.random.default_rng(0))
+    table = tmp_path / "lidc_nodules" / "attributes.csv"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows += [{**rows[2], "patient_id": p} for p in patients if not is_validation(p)]
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+    def by_texture(ct: Volume, mask: Volume, request: SynthesisRequest) -> np.ndarray:
+        off = {"solid": 10.0, "part_solid": 50.0, "ground_glass": 70.0}[str(request.attributes.texture)]
+        return ct.array + np.float32(off) * (mask.array > 0)
+
+    figures = evaluate(by_texture, tmp_path, tmp_path / "out").figures
+    assert figures.mean_hu_error_typical_hu == pytest.approx(50, abs=0.01)
+    assert figures.mean_hu_error_typical_in_mix_hu == pytest.approx(10, abs=0.01)
+    assert figures.mean_hu_error_with_readers_in_mix_hu == pytest.approx(10, abs=0.01)
+
+
+def test_a_weighted_median() -> None:
+    values = np.array([30.0, 10.0, 20.0])
+    assert weighted_median(values, np.ones(3)) == np.median(values)
+    assert weighted_median(values, np.array([5.0, 1.0, 1.0])) == 30
+    assert weighted_median(values, np.array([1.0, 5.0, 1.0])) == 10
+    repeats = np.array([3, 2, 4])
+    assert weighted_median(values, repeats) == np.median(np.repeat(values, repeats))

@@ -96,9 +96,12 @@ def card_figures(options: Namespace) -> int:
         options.cases,
         options.seeds,
     )
-    figures = asdict(found) | bar
+    figures = asdict(found.figures) | bar
     for name, value in figures.items():
         print(f"{name}: {value:g}")
+    for kind in found.kinds:
+        typical, readers = kind.mean_hu_error_typical_hu, kind.mean_hu_error_with_readers_hu
+        print(f"mean_hu_error of {kind.cases} {kind.kind}: typical {typical:.0f}, with readers {readers:.0f}")
     print(f"{options.out / 'figures.json'}, {options.out / 'sheet.png'}")
     if options.update_card:
         update_card(installed.folder, figures=figures)

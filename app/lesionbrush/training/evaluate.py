@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,11 +48,12 @@ class Case:
 class CaseFigures:
     """HU in the mask and the seam, of the real nodule and of the three synthetic ones.
 
-    other_seeds_mean_hu: of those with the readers' scores and seeds 1, 2, ...; typical_mean_hu: of the one
-    with these scores and variety 0.
+    kind: of lesion, see `kind_of`; other_seeds_mean_hu: of those with the readers' scores and seeds 1, 2, ...;
+    typical_mean_hu: of the one with these scores and variety 0.
     """
 
     name: str
+    kind: str
     other_seeds_mean_hu: list[float]
     typical_mean_hu: float
     real_mean_hu: float
@@ -63,13 +65,20 @@ class CaseFigures:
     with_readers_seam: float
     with_measured_seam: float
 
+    @property
+    def typical_error_hu(self) -> float:
+        return abs(self.typical_mean_hu - self.real_mean_hu)
+
     def readers_errors_hu(self) -> list[float]:
         return [abs(hu - self.real_mean_hu) for hu in (self.with_readers_mean_hu, *self.other_seeds_mean_hu)]
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Medians over the cases, and over the seeds of those with readers, as they go into the card."""
+    """Medians over the cases, and over the seeds of those with readers, as they go into the card.
+
+    in_mix: each kind of lesion counts as much as it is of all of the data; of the held-out it is not.
+    """
 
     cases: int
     seeds: int
@@ -77,12 +86,30 @@ class Figures:
     mean_hu_error_typical_hu: float
     mean_hu_error_with_readers_hu: float
     mean_hu_error_with_measured_hu: float
+    mean_hu_error_typical_in_mix_hu: float
+    mean_hu_error_with_readers_in_mix_hu: float
     seam_mask_only: float
     seam_with_readers: float
     seam_real: float
 
 
-def evaluate(make: Make, data: Path, out: Path, cases: int = 0, seeds: int = 1) -> Figures:
+@dataclass(frozen=True)
+class KindFigures:
+    """The medians of one kind of lesion."""
+
+    kind: str
+    cases: int
+    mean_hu_error_typical_hu: float
+    mean_hu_error_with_readers_hu: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    figures: Figures
+    kinds: list[KindFigures]
+
+
+def evaluate(make: Make, data: Path, out: Path, cases: int = 0, seeds: int = 1) -> Evaluation:
     """Write figures.json and sheet.png into `out`; `cases` 0 takes every held-out nodule."""
     chosen = held_out(data)
     chosen = chosen[:: max(1, len(chosen) // cases)][:cases] if cases else chosen
@@ -97,21 +124,35 @@ def evaluate(make: Make, data: Path, out: Path, cases: int = 0, seeds: int = 1) 
         typical = _made(case, case.attributes, make, variety=0.0)
         rows.append(_figures_of(case, made, others, typical))
         panels.append(_panels(case, made[-1]))
-    figures = _summary(rows)
-    report = {"figures": asdict(figures), "cases": [asdict(row) for row in rows]}
+    found = Evaluation(_summary(rows, kinds_of_data(data)), _by_kind(rows))
+    report = {**asdict(found), "cases": [asdict(row) for row in rows]}
     (out / "figures.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     every = max(1, len(panels) // SHEET_CASES)
     chosen_panels = [panel for four in panels[::every][:SHEET_CASES] for panel in four]
     sheet(chosen_panels, columns=12, panel_px=160).save(out / "sheet.png")
-    return figures
+    return found
 
 
 def held_out(data: Path) -> list[dict[str, str]]:
     """The readers' rows of the held-out nodules, largest first."""
-    with (data / "lidc_nodules" / "attributes.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["file"] and is_validation(row["patient_id"])]
+    rows = [row for row in _rows(data) if is_validation(row["patient_id"])]
     there = [row for row in rows if (data / "lidc_nodules" / "images" / row["file"]).is_file()]
     return sorted(there, key=lambda row: -float(row["diameter_mm"]))
+
+
+def kinds_of_data(data: Path) -> Counter[str]:
+    """How many nodules of each kind there are, on both sides of the split."""
+    return Counter(kind_of(readers_attributes(row, float(row["diameter_mm"]))) for row in _rows(data))
+
+
+def kind_of(wish: Attributes) -> str:
+    """Its texture, or that it is calcified."""
+    return str(wish.texture) if wish.calcification in (None, "none") else "calcified"
+
+
+def _rows(data: Path) -> list[dict[str, str]]:
+    with (data / "lidc_nodules" / "attributes.csv").open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["file"]]
 
 
 def load_case(data: Path, row: dict[str, str]) -> Case:
@@ -172,26 +213,52 @@ def _figures_of(
     means = [float(hu[inside].mean()) for hu in volumes]
     seams = [seam_ratio(hu, inside, case.crop.spacing_mm, margin) for hu in volumes]
     by_seed = [float(hu[inside].mean()) for hu in others]
-    return CaseFigures(case.name, by_seed, float(typical[inside].mean()), *means, *seams)
+    return CaseFigures(
+        case.name, kind_of(case.attributes), by_seed, float(typical[inside].mean()), *means, *seams
+    )
 
 
-def _summary(rows: list[CaseFigures]) -> Figures:
+def _summary(rows: list[CaseFigures], mix: Counter[str]) -> Figures:
     def error(name: str) -> float:
         return float(np.median([abs(getattr(row, name) - row.real_mean_hu) for row in rows]))
 
     def median(name: str) -> float:
         return float(np.nanmedian([getattr(row, name) for row in rows]))
 
+    there = Counter(row.kind for row in rows)
+    weights = np.array([mix[row.kind] / there[row.kind] for row in rows])
+    readers = np.array([row.readers_errors_hu() for row in rows])
     values = [
         error("mask_only_mean_hu"),
         error("typical_mean_hu"),
-        float(np.median([error for row in rows for error in row.readers_errors_hu()])),
+        float(np.median(readers)),
         error("with_measured_mean_hu"),
+        weighted_median(np.array([row.typical_error_hu for row in rows]), weights),
+        weighted_median(readers.ravel(), weights.repeat(readers.shape[1])),
         median("mask_only_seam"),
         median("with_readers_seam"),
         median("real_seam"),
     ]
-    return Figures(len(rows), 1 + len(rows[0].other_seeds_mean_hu), *(round(value, 3) for value in values))
+    return Figures(len(rows), readers.shape[1], *(round(value, 3) for value in values))
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """(N,) each: the least value that, with all below it, has half of the weight."""
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+
+
+def _by_kind(rows: list[CaseFigures]) -> list[KindFigures]:
+    return [
+        _of_kind(kind, [row for row in rows if row.kind == kind]) for kind in sorted({r.kind for r in rows})
+    ]
+
+
+def _of_kind(kind: str, rows: list[CaseFigures]) -> KindFigures:
+    typical = float(np.median([row.typical_error_hu for row in rows]))
+    readers = float(np.median([error for row in rows for error in row.readers_errors_hu()]))
+    return KindFigures(kind, len(rows), round(typical, 3), round(readers, 3))
 
 
 def _panels(case: Case, made: np.ndarray) -> list[Panel]:
