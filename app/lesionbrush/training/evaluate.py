@@ -48,7 +48,7 @@ class Case:
 class CaseFigures:
     """HU in the mask and the seam, of the real nodule and of the three synthetic ones.
 
-    kind: of lesion, see `kind_of`; other_seeds_mean_hu: of those with the readers' scores and seeds 1, 2, ...;
+    kind: see `kind_of`; other_seeds_mean_hu: of those with the readers' scores and seeds 1, 2, ...;
     typical_mean_hu: of the one with these scores and variety 0.
     """
 
