@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lesionbrush.registry import Calcium
 from lesionbrush.request import Attributes
 from lesionbrush.systems.lesion_calcium import (
-    FILLED_ABOVE_MM,
     HEIGHTS,
+    LARGE_MM,
     SHARES,
     Calcification,
     before_calcium,
@@ -21,7 +23,7 @@ from lesionbrush.systems.lesion_painted import Painted
 from scipy import ndimage
 
 SHAPE, CENTRE = (40,) * 3, 19.5
-CALCIUM = Calcium(whole_hu=(100.0, 200.0), middle_hu=(1400.0, 400.0))
+CALCIUM = Calcium(base_hu=500.0, per_inverse_diameter=-2400.0, spread_hu=200.0, middle_hu=(1400.0, 400.0))
 TISSUE_HU, LUNG_HU, DENSE_HU = 30.0, -850.0, 400.0
 KINDS = sorted(HEIGHTS)
 
@@ -105,12 +107,27 @@ def test_a_solid_one_has_the_mean_of_real_ones() -> None:
     masks = np.stack([ball(4.0)] * 30)
     hu = calcification({"calcification": "solid"}, masks).into(soft(4.0, 30))
     means = hu[:, ball(4.0) > 0].mean(axis=1)
-    assert means.mean() == pytest.approx(CALCIUM.whole_hu[0], abs=80)
-    assert means.std() == pytest.approx(0.75 * CALCIUM.whole_hu[1], rel=0.35)
+    assert means.mean() == pytest.approx(500 - 2400 / 8, abs=80)
+    assert means.std() == pytest.approx(0.75 * CALCIUM.spread_hu, rel=0.35)
+
+
+def test_smaller_ones_are_less_dense_up_to_a_size() -> None:
+    means = [made("solid", radius_mm, variety=0.0)[ball(radius_mm) > 0].mean() for radius_mm in (3, 5, 6.5)]
+    assert means == pytest.approx([500 - 2400 / 6, 500 - 2400 / 10, 500 - 2400 / LARGE_MM], abs=15)
+
+
+def test_calcium_lies_in_the_ct() -> None:
+    """The middle of a lesion that the CT ends in, and not where it would be beyond."""
+    job = calcification({"calcification": "central"}, ball()[None])
+    beyond = np.indices(SHAPE)[0] < 26
+    painted = job.lesions.painted._replace(known=np.where(beyond, 0, ball())[None])
+    hu = replace(job, lesions=replace(job.lesions, painted=painted)).into(soft())
+    assert np.array_equal(hu[0][beyond], soft()[0][beyond])
+    assert (hu > DENSE_HU).sum() > 10
 
 
 def test_a_large_solid_one_is_filled() -> None:
-    radius_mm = FILLED_ABOVE_MM
+    radius_mm = LARGE_MM
     hu = made("solid", radius_mm, variety=0.0)
     calcified = hu[ball(radius_mm) > 0] > TISSUE_HU + 100
     assert calcified.mean() > 0.4

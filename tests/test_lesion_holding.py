@@ -26,6 +26,8 @@ CARD = tiny_card().model_copy(
     }
 )
 
+CALCIUM = Calcium(base_hu=100, per_inverse_diameter=0, spread_hu=0, middle_hu=(1400, 0))
+
 
 def ball() -> np.ndarray:
     return (np.linalg.norm(np.stack(np.indices(SHAPE), -1) - 15.5, axis=-1) <= 9).astype(np.float32)
@@ -141,7 +143,7 @@ def test_hu_that_were_asked_for_may_be_above_soft_tissue() -> None:
 
 
 def test_a_calcified_lesion_is_soft_tissue_before() -> None:
-    card = CARD.model_copy(update={"calcium": Calcium(whole_hu=(100, 0), middle_hu=(1400, 0))})
+    card = CARD.model_copy(update={"calcium": CALCIUM})
     asked = {"attributes": {"calcification": "central", "mean_hu": 300}}
     before = replace(holding(asked), card=card)
     assert (before.wish.calcification, before.wish.mean_hu) == ("none", None)
@@ -154,7 +156,7 @@ def test_a_calcified_lesion_is_soft_tissue_before() -> None:
 
 
 def test_a_mean_below_soft_tissue_leaves_room_for_calcium() -> None:
-    card = CARD.model_copy(update={"calcium": Calcium(whole_hu=(100, 0), middle_hu=(1400, 0))})
+    card = CARD.model_copy(update={"calcium": CALCIUM})
     asked = {"attributes": {"calcification": "solid", "mean_hu": -500}}
     cloud = torch.full((1, 1, *SHAPE), -0.1)
     soft = replace(holding(asked), card=card).on(lambda x, t: cloud)(cloud, 500)[0, 0].numpy() * 1000

@@ -70,11 +70,15 @@ class SmallSolid(BaseModel):
 
 
 class Calcium(BaseModel):
-    """Mean and standard deviation over calcified lesions of the HU in all of them, and in their middle."""
+    """The mean HU of calcified lesions: base_hu + per_inverse_diameter / diameter_mm, with the diameter of a
+    ball of their volume, 12 mm at most. middle_hu: mean and standard deviation in the middle of larger ones.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    whole_hu: tuple[float, float]
+    base_hu: float
+    per_inverse_diameter: float = Field(description="HU times mm")
+    spread_hu: float = Field(ge=0, description="standard deviation of real lesions around this mean")
     middle_hu: tuple[float, float]
 
 

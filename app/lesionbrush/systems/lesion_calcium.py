@@ -21,9 +21,9 @@ from lesionbrush.systems.lesion_density import Densities
 SHARES = {"central": 0.12, "non_central": 0.1, "laminated": 0.35, "popcorn": 0.3}
 """Of a lesion's volume, where the data are too few to tell; drawn up to `SHARE_STRAYS` of it more or less."""
 SHARE_STRAYS, SHARE_LIMITS = 0.4, (0.04, 0.95)
-FILLED_ABOVE_MM = 12.0
-"""A solid calcification fills most of what is larger, as its name says; the data have none to tell."""
-GRAIN_MM, BLUR_MM = 1.0, 0.8
+LARGE_MM = 12.0
+"""A solid calcification fills more of what is larger, as its name says; the data have eight, all in part."""
+GRAIN_MM, BLUR_MM, ROUNDS = 1.0, 0.8, 5
 LEAST_HU, MOST_HU = 200.0, 2200.0
 SHELLS_MM = 4.0
 """From one shell of a laminated calcification to the next, at least: closer ones no CT resolves."""
@@ -57,18 +57,31 @@ class Calcification:
         return np.stack([self._one(k, item) for k, item in enumerate(hu)])
 
     def _one(self, k: int, hu: np.ndarray) -> np.ndarray:
-        mask, spacing_mm = self.lesions.masks[k], self.lesions.grid.spacing_mm
+        mask, spacing_mm, draws = self._in_ct(k), self.lesions.grid.spacing_mm, self.lesions.draws
         if not (inside := half_covered(mask)).any():
             return hu
         tissue = ndimage.gaussian_filter(hu, GRAIN_MM / spacing_mm)
-        middle_hu = float(self.lesions.draws.hu(self.calcium.middle_hu)[k])
-        share = self._share(k, hu, middle_hu)
-        rng = self.lesions.draws.generator(k, 4)
-        height = HEIGHTS[str(self.wish.calcification)](inside, spacing_mm, rng)
-        covered = highest(height, mask, share, BLUR_MM / spacing_mm)
-        level_hu = self._level(k, hu, tissue, covered, middle_hu)
+        middle_hu = float(draws.hu(self.calcium.middle_hu)[k])
+        height = HEIGHTS[str(self.wish.calcification)](inside, spacing_mm, draws.generator(k, 4))
+        share, level_hu, goal = self._share(k, hu, middle_hu), middle_hu, self._goal(k)
+        for _ in range(ROUNDS):
+            covered = highest(height, mask, float(np.clip(share, *SHARE_LIMITS)), BLUR_MM / spacing_mm)
+            counts = self._mean(k, covered)
+            if goal is None or counts == 0:
+                break
+            level_hu = (goal - self._mean(k, hu - covered * tissue)) / counts
+            share *= np.clip(level_hu / middle_hu, 1.0, 2.0)  # blurred, it counts for less than its share
+        if self.wish.mean_hu is None:
+            level_hu = float(np.clip(level_hu, LEAST_HU, MOST_HU))
         calcified: np.ndarray = hu + covered * (level_hu - tissue)
         return calcified
+
+    def _in_ct(self, k: int) -> np.ndarray:
+        """(Z, Y, X) coverage of what lies in the CT; a mask goes on beyond its first and last slice."""
+        painted = self.lesions.painted
+        beyond = (painted.mask[k] > 0) & (painted.known[k] == 0)
+        inside: np.ndarray = np.where(beyond, 0, self.lesions.masks[k])
+        return inside
 
     def _goal(self, k: int) -> float | None:
         """The mean HU of a whole lesion, less what detail of the CT adds to it; None: whatever it becomes."""
@@ -76,7 +89,9 @@ class Calcification:
             return self.wish.mean_hu - float(self.lesions.painted.kept_hu[k])
         if self.wish.calcification != "solid":
             return None
-        return float((self.lesions.draws.hu(self.calcium.whole_hu) - self.lesions.painted.kept_hu)[k])
+        law, diameters_mm = self.calcium, np.clip(self.lesions.diameters_mm, 1.0, LARGE_MM)
+        typical_hu = law.base_hu + law.per_inverse_diameter / diameters_mm
+        return float((self.lesions.draws.hu((typical_hu, law.spread_hu)) - self.lesions.painted.kept_hu)[k])
 
     def _share(self, k: int, hu: np.ndarray, middle_hu: float) -> float:
         """Of the volume: so that calcium of this density makes the mean."""
@@ -87,18 +102,8 @@ class Calcification:
         mean = self._mean(k, hu)
         share = (goal - mean) / max(middle_hu - mean, 1.0)
         if self.wish.calcification == "solid":
-            share = max(share, 1 - FILLED_ABOVE_MM / max(float(self.lesions.diameters_mm[k]), 1.0))
-        return float(np.clip(share, *SHARE_LIMITS))
-
-    def _level(
-        self, k: int, hu: np.ndarray, tissue: np.ndarray, covered: np.ndarray, middle_hu: float
-    ) -> float:
-        """HU of calcium; with it, the mean is exact."""
-        goal, counts = self._goal(k), self._mean(k, covered)
-        if goal is None or counts == 0:
-            return middle_hu
-        level = (goal - self._mean(k, hu - covered * tissue)) / counts
-        return level if self.wish.mean_hu is not None else float(np.clip(level, LEAST_HU, MOST_HU))
+            share = max(share, 1 - LARGE_MM / max(float(self.lesions.diameters_mm[k]), 1.0))
+        return max(float(share), SHARE_LIMITS[0])
 
     def _mean(self, k: int, values: np.ndarray) -> float:
         """Over a lesion, as it counts on the CT's own grid."""
