@@ -112,8 +112,10 @@ def test_a_solid_one_has_the_mean_of_real_ones() -> None:
 
 
 def test_smaller_ones_are_less_dense_up_to_a_size() -> None:
-    means = [made("solid", radius_mm, variety=0.0)[ball(radius_mm) > 0].mean() for radius_mm in (3, 5, 6.5)]
-    assert means == pytest.approx([500 - 2400 / 6, 500 - 2400 / 10, 500 - 2400 / LARGE_MM], abs=15)
+    radii_mm = (3.0, 5.0, 6.5)
+    means = [made("solid", mm, variety=0.0)[ball(mm) > 0].mean() for mm in radii_mm]
+    diameters_mm = [min(np.cbrt(6 / np.pi * ball(mm).sum()), LARGE_MM) for mm in radii_mm]
+    assert means == pytest.approx([500 - 2400 / mm for mm in diameters_mm], abs=1)
 
 
 def test_calcium_lies_in_the_ct() -> None:
