@@ -13,9 +13,10 @@ from lesionbrush.evaluation.bench import Bench
 from lesionbrush.evaluation.control import sweep_nodules
 from lesionbrush.evaluation.hosts import Host, load_hosts
 from lesionbrush.evaluation.results import Picture, Section
-from lesionbrush.montage import LUNG, SOFT, Panel, Window, montage, sheet
+from lesionbrush.montage import BONE, LUNG, SOFT, Panel, Window, montage, sheet
 from lesionbrush.request import Attributes, SynthesisRequest
 from lesionbrush.roi import Orientation
+from lesionbrush.training.evaluate import CALCIFICATIONS
 from lesionbrush.volume import Volume
 
 QUIZ = 64
@@ -69,7 +70,7 @@ def pictures(bench: Bench) -> Section:
         title="Pictures",
         text="The first sheet is a test: which are real? The second is its key. Half of the nodules are "
         "real, the other half made anew under their masks from the readers' scores.",
-        pictures=(*_quiz(bench), _grid(bench), *_special(bench)),
+        pictures=(*_quiz(bench), _grid(bench), *_special(bench), *_calcium(bench)),
     )
 
 
@@ -148,6 +149,33 @@ def _special(bench: Bench) -> list[Picture]:
         image = montage(ct, mask, ct.with_array(made.arrays[0]), field_mm=64.0, panel_px=230)
         out.append(bench.picture(image, f"special_{k:02d}.png", f"{case.name}: {case.host.name}"))
     return out
+
+
+CALCIUM_RADII_MM = (3.5, 6.0, 11.0)
+
+
+def _calcium(bench: Bench) -> list[Picture]:
+    """Every kind of calcification in one place; rows: sizes, columns: kinds in three windows."""
+    hosts = load_hosts(bench.data)
+    if not hosts:
+        return []
+    host, panels = min(hosts, key=lambda host: host.ct.spacing_mm[2]), []
+    kinds = [kind for kind in CALCIFICATIONS.values() if kind != "none"]
+    for radius_mm in CALCIUM_RADII_MM:
+        for place in _at(host, radius_mm):
+            mask = host.blob(place, radius_mm)
+            panels += [panel for kind in kinds for panel in _calcified(bench, host.ct, mask, kind)]
+    if not panels:
+        return []
+    picture = sheet(panels, 3 * len(kinds), panel_px=150)
+    return [bench.picture(picture, "calcium.png", f"Kinds of calcification: {host.name}")]
+
+
+def _calcified(bench: Bench, ct: Volume, mask: Volume, kind: str) -> list[Panel]:
+    attributes = Attributes.model_validate({"calcification": kind})
+    made = ct.with_array(bench.maker.make(ct, mask, SynthesisRequest(attributes=attributes)).arrays[0])
+    windows = ((LUNG, kind.replace("_", " ")), (SOFT, ""), (BONE, ""))
+    return [_shown(made, mask, window, caption) for window, caption in windows]
 
 
 def _at(host: Host, radius_mm: float, what: str = "open lung") -> list[np.ndarray]:
