@@ -134,7 +134,7 @@ def test_a_large_solid_one_is_filled() -> None:
     calcified = hu[ball(radius_mm) > 0] > TISSUE_HU + 100
     assert calcified.mean() > 0.4
     assert (
-        hu[ball(radius_mm) > 0][calcified].max() < 0.5 * CALCIUM.middle_hu[0]
+        hu[ball(radius_mm) > 0][calcified].max() < 0.6 * CALCIUM.middle_hu[0]
     )  # or the mean would be far off
 
 

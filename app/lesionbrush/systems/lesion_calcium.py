@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lesionbrush.registry import Calcium
 from lesionbrush.request import Attributes
-from lesionbrush.systems.lesion_cores import bumps, half_covered, highest
+from lesionbrush.systems.lesion_cores import bumps, half_covered, smoothly_highest
 from lesionbrush.systems.lesion_density import Densities
 
 SHARES = {"central": 0.12, "non_central": 0.1, "laminated": 0.35, "popcorn": 0.3}
@@ -23,7 +23,7 @@ SHARES = {"central": 0.12, "non_central": 0.1, "laminated": 0.35, "popcorn": 0.3
 SHARE_STRAYS, SHARE_LIMITS = 0.4, (0.04, 0.95)
 LARGE_MM = 12.0
 """A solid calcification fills more of what is larger, as its name says; the data have eight, all in part."""
-GRAIN_MM, BLUR_MM, ROUNDS = 1.0, 0.8, 5
+GRAIN_MM, BLUR_MM, ROUNDS = 1.0, 0.6, 5
 LEAST_HU, MOST_HU = 200.0, 2200.0
 SHELLS_MM = 4.0
 """From one shell of a laminated calcification to the next, at least: closer ones no CT resolves."""
@@ -65,7 +65,9 @@ class Calcification:
         height = HEIGHTS[str(self.wish.calcification)](inside, spacing_mm, draws.generator(k, 4))
         share, level_hu, goal = self._share(k, hu, middle_hu), middle_hu, self._goal(k)
         for _ in range(ROUNDS):
-            covered = highest(height, mask, float(np.clip(share, *SHARE_LIMITS)), BLUR_MM / spacing_mm)
+            covered = smoothly_highest(
+                height, mask, float(np.clip(share, *SHARE_LIMITS)), BLUR_MM / spacing_mm
+            )
             counts = self._mean(k, covered)
             if goal is None or counts == 0:
                 break
