@@ -77,7 +77,7 @@ def test_held_out_patients_are_well_met(data_dir: Path, tmp_path: Path) -> None:
     """A few of the held-out nodules; the card has the figures over all of them."""
     assert all(is_validation(row["patient_id"]) for row in held_out(data_dir))
     maker = Maker(load_model(find_model("lung_lesion")), tmp_path / "cache")
-    figures = evaluate(lambda *asked: maker.make(*asked).arrays[0], data_dir, tmp_path, cases=3)
+    figures = evaluate(lambda *asked: maker.make(*asked).arrays[0], data_dir, tmp_path, cases=3).figures
     assert figures.mean_hu_error_with_measured_hu < 100
     assert figures.seam_with_readers < 1.3
     assert (tmp_path / "sheet.png").stat().st_size > 10_000
