@@ -40,7 +40,7 @@ class Case:
     ras_mm: tuple[float, float, float]
     lesion_mm: float
     seed: int
-    steps: int = 12
+    steps: int = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-REAL = ((60.0, 165.0, 24.5), 20.0, 4)
+REAL = ((60.0, 165.0, 24.5), 20.0, 7)
 """Place, size and seed for LungFCP-01-0001."""
 
 if __name__ == "__main__":
