@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ import numpy as np
 
 from lesionbrush.evaluation.patches import Patch, patch_of
 from lesionbrush.request import Attributes
-from lesionbrush.training.evaluate import Case, load_case, measured_too
+from lesionbrush.training.evaluate import Case, load_case, measured_too, readers_rows
 from lesionbrush.training.split import is_validation
 
 TEXTURES = ("ground_glass", "part_solid", "solid")
@@ -64,7 +63,7 @@ def load_nodules(data: Path, *, validation: bool, count: int = 0) -> list[Nodule
 
     FileNotFoundError when there is none.
     """
-    rows = [row for row in _rows(data) if is_validation(row["patient_id"]) == validation]
+    rows = [row for row in readers_rows(data) if is_validation(row["patient_id"]) == validation]
     if not rows:
         side = "held-out" if validation else "training"
         raise FileNotFoundError(f"{data} holds no {side} nodules: point --data at the training data")
@@ -72,14 +71,6 @@ def load_nodules(data: Path, *, validation: bool, count: int = 0) -> list[Nodule
         rows = [rows[k] for k in np.linspace(0, len(rows) - 1, count).round().astype(int)]
     nodules = [Nodule(load_case(data, row), row["patient_id"], _scores(row)) for row in rows]
     return [nodule for nodule in nodules if nodule.inside.any()]
-
-
-def _rows(data: Path) -> list[dict[str, str]]:
-    folder = data / "lidc_nodules"
-    with (folder / "attributes.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["file"]]
-    there = [row for row in rows if (folder / "images" / row["file"]).is_file()]
-    return sorted(there, key=lambda row: -float(row["diameter_mm"]))
 
 
 def _scores(row: Mapping[str, str]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lesionbrush.registry import Calcium
 from lesionbrush.request import Attributes
-from lesionbrush.systems.lesion_cores import bumps, half_covered, smoothly_highest
+from lesionbrush.systems.lesion_cores import bumps, half_covered, smoothly_highest, steepness
 from lesionbrush.systems.lesion_density import Densities
 
 SHARES = {"central": 0.12, "non_central": 0.1, "laminated": 0.35, "popcorn": 0.3}
@@ -63,11 +63,11 @@ class Calcification:
         tissue = ndimage.gaussian_filter(hu, GRAIN_MM / spacing_mm)
         middle_hu = float(draws.hu(self.calcium.middle_hu)[k])
         height = HEIGHTS[str(self.wish.calcification)](inside, spacing_mm, draws.generator(k, 4))
-        share, level_hu, goal = self._share(k, hu, middle_hu), middle_hu, self._goal(k)
+        steep, goal, level_hu = steepness(height), self._goal(k), middle_hu
+        share = self._share(k, goal, self._mean(k, hu), middle_hu)
         for _ in range(ROUNDS):
-            covered = smoothly_highest(
-                height, mask, float(np.clip(share, *SHARE_LIMITS)), BLUR_MM / spacing_mm
-            )
+            within = float(np.clip(share, *SHARE_LIMITS))
+            covered = smoothly_highest(height, steep, mask, within, BLUR_MM / spacing_mm)
             counts = self._mean(k, covered)
             if goal is None or counts == 0:
                 break
@@ -95,13 +95,12 @@ class Calcification:
         typical_hu = law.base_hu + law.per_inverse_diameter / diameters_mm
         return float((self.lesions.draws.hu((typical_hu, law.spread_hu)) - self.lesions.painted.kept_hu)[k])
 
-    def _share(self, k: int, hu: np.ndarray, middle_hu: float) -> float:
-        """Of the volume: so that calcium of this density makes the mean."""
-        goal, draws = self._goal(k), self.lesions.draws
+    def _share(self, k: int, goal: float | None, mean: float, middle_hu: float) -> float:
+        """Of the volume: so that calcium of this density makes the goal of a mean, HU."""
+        draws = self.lesions.draws
         if goal is None:
             strays = SHARE_STRAYS * draws.variety * draws.generator(k, 5).uniform(-1, 1)
             return SHARES[str(self.wish.calcification)] * (1 + strays)
-        mean = self._mean(k, hu)
         share = (goal - mean) / max(middle_hu - mean, 1.0)
         if self.wish.calcification == "solid":
             share = max(share, 1 - LARGE_MM / max(float(self.lesions.diameters_mm[k]), 1.0))

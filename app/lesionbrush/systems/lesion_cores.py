@@ -78,11 +78,20 @@ def bumps(shape: tuple[int, ...], size_mm: float, spacing_mm: float, rng: np.ran
     return scaled
 
 
-def smoothly_highest(height: np.ndarray, mask: np.ndarray, share: float, blur: float) -> np.ndarray:
-    """(Z, Y, X) coverage as of `highest`, whose border lies between voxels where the height says so."""
+def steepness(height: np.ndarray) -> np.ndarray:
+    """(Z, Y, X) how much a height changes from voxel to voxel."""
+    return np.maximum(ndimage.gaussian_gradient_magnitude(height, 0.7), 1e-6)
+
+
+def smoothly_highest(
+    height: np.ndarray, steep: np.ndarray, mask: np.ndarray, share: float, blur: float
+) -> np.ndarray:
+    """(Z, Y, X) coverage as of `highest`, whose border lies between voxels where the height says so.
+
+    steep: its `steepness`.
+    """
     level = np.quantile(height[half_covered(mask)], 1 - share)
-    per_voxel = ndimage.gaussian_gradient_magnitude(height, 0.7)
-    covered = np.clip(0.5 + (height - level) / np.maximum(per_voxel, 1e-6), 0, 1).astype(np.float32)
+    covered = np.clip(0.5 + (height - level) / steep, 0, 1).astype(np.float32)
     blurred: np.ndarray = ndimage.gaussian_filter(np.minimum(covered, mask), blur)
     return np.minimum(blurred, mask)
 

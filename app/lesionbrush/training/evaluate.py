@@ -135,24 +135,26 @@ def evaluate(make: Make, data: Path, out: Path, cases: int = 0, seeds: int = 1) 
 
 def held_out(data: Path) -> list[dict[str, str]]:
     """The readers' rows of the held-out nodules, largest first."""
-    rows = [row for row in _rows(data) if is_validation(row["patient_id"])]
-    there = [row for row in rows if (data / "lidc_nodules" / "images" / row["file"]).is_file()]
+    return [row for row in readers_rows(data) if is_validation(row["patient_id"])]
+
+
+def readers_rows(data: Path) -> list[dict[str, str]]:
+    """The readers' rows of all nodules that are there, largest first."""
+    folder = data / "lidc_nodules"
+    with (folder / "attributes.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["file"]]
+    there = [row for row in rows if (folder / "images" / row["file"]).is_file()]
     return sorted(there, key=lambda row: -float(row["diameter_mm"]))
 
 
 def kinds_of_data(data: Path) -> Counter[str]:
     """How many nodules of each kind there are, on both sides of the split."""
-    return Counter(kind_of(readers_attributes(row, float(row["diameter_mm"]))) for row in _rows(data))
+    return Counter(kind_of(readers_attributes(row, float(row["diameter_mm"]))) for row in readers_rows(data))
 
 
 def kind_of(wish: Attributes) -> str:
     """Its texture, or that it is calcified."""
     return str(wish.texture) if wish.calcification in (None, "none") else "calcified"
-
-
-def _rows(data: Path) -> list[dict[str, str]]:
-    with (data / "lidc_nodules" / "attributes.csv").open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["file"]]
 
 
 def load_case(data: Path, row: dict[str, str]) -> Case:
