@@ -9,7 +9,8 @@ import lesionbrush  # now: this folder is importable only while MONAI Label load
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.registry import list_models
 from lesionbrush.server.archive.dicomweb import Archive, is_address
-from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies, cache_folder
+from lesionbrush.server.archive.dicomweb_cache import cache_folder
+from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
 from lesionbrush.server.archive.fetching import fetch_first
 from lesionbrush.server.http.routes import front_app
 from lesionbrush.server.operation.serve import refuse_to_start

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -86,3 +87,12 @@ def _add_pixels(header: Dataset, series: Series, k: int, slope: float) -> None:
     header.PixelRepresentation = int(series.signed)
     header.RescaleSlope, header.RescaleIntercept, header.RescaleType = slope, series.intercept, "HU"
     header.PixelData = stored.astype("<i2" if series.signed else "<u2").tobytes()
+
+
+def write_numbers(header: Dataset, **values: str) -> None:
+    """As they are, whether pydicom likes them or not."""
+    for keyword, text in values.items():
+        del header[keyword]
+        element = DataElement(keyword, "LO", text)
+        element.VR = "DS"
+        header.add(element)

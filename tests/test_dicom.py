@@ -239,3 +239,38 @@ def test_the_files_may_go_once_read(tmp_path: Path, series: Series) -> None:
     volume = read_volume(tmp_path / "series")
     shutil.rmtree(tmp_path / "series")
     assert np.array_equal(volume.array, series.hu)
+
+
+class TestRoundedPositions:
+    """A slice is where the header says, to the digits it has."""
+
+    @staticmethod
+    def rounded(digits: int, spacing_mm: float, start_mm: float = 0.037) -> Edit:
+        def edit(k: int, header: Dataset) -> None:
+            x, y, _ = header.ImagePositionPatient
+            header.ImagePositionPatient = [x, y, round(start_mm + k * spacing_mm, digits)]
+
+        return edit
+
+    @pytest.mark.parametrize("spacing_mm", [0.625, 0.75, 1.25, 0.7, 3.3333])
+    def test_to_a_tenth_of_a_mm(self, tmp_path: Path, spacing_mm: float) -> None:
+        hu = np.random.default_rng(1).integers(-1000, 2000, (4, 3, 40))
+        write_series(tmp_path, Series(hu, edit=self.rounded(1, spacing_mm)))
+        volume = read_volume(tmp_path)
+        assert np.array_equal(volume.array, hu)
+        true_mm = 0.037 + spacing_mm * np.arange(40)
+        found_mm = (volume.affine @ [[0] * 40, [0] * 40, np.arange(40), [1] * 40])[2]
+        assert np.abs(found_mm - true_mm).max() < 0.1
+
+    def test_to_a_mm_is_too_coarse(self, tmp_path: Path) -> None:
+        write_series(tmp_path, Series(np.zeros((4, 3, 40)), edit=self.rounded(0, 1.25)))
+        with pytest.raises(UnsupportedSeries, match="not evenly spaced"):
+            read_volume(tmp_path)
+
+    @pytest.mark.parametrize("spacing_mm", [0.2, 0.625, 1.25, 5.0])
+    @pytest.mark.parametrize("gone", [1, 20, 38])
+    def test_a_missing_slice_is_seen_all_the_same(self, tmp_path: Path, spacing_mm: float, gone: int) -> None:
+        paths = write_series(tmp_path, Series(np.zeros((4, 3, 40)), edit=self.rounded(2, spacing_mm)))
+        paths[gone].unlink()
+        with pytest.raises(UnsupportedSeries, match="slices may be missing"):
+            read_volume(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.server.archive import dicomweb
 from lesionbrush.server.archive.dicomweb import Archive, checked_address, is_address, require_uid
-from lesionbrush.server.archive.dicomweb_studies import cache_folder
+from lesionbrush.server.archive.dicomweb_cache import cache_folder
 from lesionbrush.server.errors import STATUS, ArchiveUnreachable, PushFailed
 
 ADDRESS = "http://pacs.example/dicom-web"

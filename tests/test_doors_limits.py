@@ -19,6 +19,7 @@ from dicom_fixtures import Series, write_series
 from doors_kit import gzip_bomb, nifti_header
 from lesionbrush.errors import DamagedFile, StorageFull, UnsupportedSeries
 from lesionbrush.io import write_volume
+from lesionbrush.server.doors import limits as limits_module
 from lesionbrush.server.doors.limits import Limits, check_volume
 from lesionbrush.server.errors import TooLarge
 from lesionbrush.server.storage import uploads
@@ -208,8 +209,29 @@ class TestBombs:
         slice_ = dcmread(path)
         slice_.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
         slice_.save_as(path)
-        with pytest.raises(UnsupportedSeries, match="deflated DICOM file: save the series without"):
+        check_volume(tmp_path / "series")
+        with pytest.raises(TooLarge, match="deflated slice of more than 100 bytes"):
+            check_volume(tmp_path / "series", Limits(unpacked_bytes=100))
+        whole = path.read_bytes()
+        path.write_bytes(whole[:132] + whole[144:])  # without the element that says how long the header is
+        with pytest.raises(UnsupportedSeries, match="deflated and its file header has no length"):
             check_volume(tmp_path / "series")
+
+    def test_a_deflated_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A slice that unpacks to far more than it is long is refused, and never held in memory."""
+        (path,) = write_series(tmp_path / "series", Series(make_ct().array[:8, :8, :1]))
+        slice_ = dcmread(path)
+        slice_.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        slice_.PixelData = bytes(60 * MB)
+        slice_.save_as(path)
+        assert path.stat().st_size < MB
+        monkeypatch.setattr(limits_module, "_DEFLATED_SLICE_BYTES", 50 * MB)
+
+        def refuse() -> None:
+            with pytest.raises(TooLarge, match="deflated slice of more than"):
+                check_volume(tmp_path / "series")
+
+        assert memory_of(refuse) < 5 * MB
 
     def test_a_series_that_promises_too_much(self, tmp_path: Path) -> None:
         paths = write_series(tmp_path / "series", Series(make_ct().array[:8, :8, :3]))

@@ -96,3 +96,24 @@ def moved(volume: Volume, by_voxels: tuple[float, float, float]) -> Volume:
 
 def shifted(affine: np.ndarray, by_voxels: tuple[float, float, float]) -> np.ndarray:
     return affine @ np.block([[np.eye(3), np.array(by_voxels)[:, None]], [np.zeros(3), 1.0]])
+
+
+def nrrd(affine: np.ndarray, extra: str = "", space: str = "space: right-anterior-superior\n") -> bytes:
+    vectors = " ".join(f"({','.join(map(repr, map(float, column)))})" for column in affine[:3, :3].T)
+    origin = ",".join(map(repr, map(float, affine[:3, 3])))
+    fields = f"type: short\ndimension: 3\nsizes: 6 5 4\nendian: little\nencoding: raw\n{space}"
+    where = f"space directions: {vectors}\nspace origin: ({origin})\n" if space else ""
+    return f"NRRD0004\n{fields}{where}{extra}\n".encode() + random_hu().tobytes(order="F")
+
+
+def metaimage(affine: np.ndarray, extra: str = "") -> bytes:
+    lps = np.diag([-1, -1, 1, 1]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    matrix = " ".join(map(repr, map(float, (lps[:3, :3] / spacing).T.ravel())))
+    offset = " ".join(map(repr, map(float, lps[:3, 3])))
+    fields = (
+        "ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nDimSize = 6 5 4\n"
+    )
+    where = f"TransformMatrix = {matrix}\nOffset = {offset}\nElementSpacing = {' '.join(map(str, spacing))}\n"
+    end = "ElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    return f"{fields}{where}{extra}{end}".encode() + random_hu().tobytes(order="F")

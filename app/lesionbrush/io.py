@@ -23,7 +23,8 @@ from nibabel.wrapstruct import WrapStructError
 
 from lesionbrush.dicom import read_dicom_series
 from lesionbrush.durable import sync_file, sync_folder
-from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull
+from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT, StorageFull
+from lesionbrush.geometry import require_perpendicular
 from lesionbrush.itkio import read_metaimage, read_nrrd, write_itk
 from lesionbrush.nifti import read_nifti, write_nifti
 from lesionbrush.volume import Array, Volume
@@ -48,8 +49,8 @@ def read_volume(path: Path) -> Volume:
 
     array: stored voxels, with the scale factors of the file applied; integers stay integers.
 
-    Raises DamagedFile (missing, truncated, misnamed, unknown suffix), NotACT (2-D, 4-D, colour), and for a
-    folder what `read_dicom_series` raises.
+    Raises DamagedFile (missing, truncated, misnamed, unknown suffix, two geometries), NotACT (2-D, 4-D,
+    colour), UnsupportedSeries (axes at an angle), and for a folder what `read_dicom_series` raises.
     """
     if path.is_dir():
         return read_dicom_series(path)
@@ -60,6 +61,7 @@ def read_volume(path: Path) -> Volume:
         volume = read(path)
     if not np.isfinite(volume.affine).all() or not volume.voxel_volume_mm3 > 0:
         raise DamagedFile(f"{path.name} has no usable geometry: its spacing is {volume.spacing_mm} mm")
+    require_perpendicular(path.name, volume)
     return volume
 
 
@@ -101,9 +103,16 @@ def _format(path: Path, error: type[DamagedFile] | type[InvalidRequest] = Damage
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn what readers raise into DamagedFile, without the folder: it is often named after the patient."""
+    """Name the file, and turn what readers raise into DamagedFile.
+
+    Without its folder: that is often named after the patient.
+    """
     try:
         yield
+    except (NotACT, DamagedFile) as error:
+        if str(error).startswith(path.name):
+            raise
+        raise type(error)(f"{path.name}: {error}") from error
     except _UNREADABLE as error:
         text = str(error).replace(str(path), path.name).replace(str(path.parent) + os.sep, "")
         lines = [line for line in text.splitlines() if line.strip() and not line.startswith("Reason:")]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from lesionbrush.itkheaders import check_metaimage, check_nrrd
 from lesionbrush.volume import Array, SourceHeader, Volume, require_3d
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -50,7 +51,8 @@ def read_nrrd(path: Path) -> Volume:
     header, *voxels = re.split(rb"\n\r?\n", _start_of(path), maxsplit=1)
     if not voxels and path.stat().st_size > _HEADER_BYTES:
         raise ValueError(f"its header is longer than {_HEADER_BYTES} bytes")
-    return _read_itk(path, "NrrdImageIO", _data_file(path, _NRRD_DATA_FILE.findall(header)))
+    data_file = _data_file(path, _NRRD_DATA_FILE.findall(header))
+    return _read_itk(path, "NrrdImageIO", data_file, check_nrrd(header))
 
 
 def read_metaimage(path: Path) -> Volume:
@@ -64,7 +66,7 @@ def read_metaimage(path: Path) -> Volume:
     data_file = _data_file(path, [name[1] for name in names if name[1].upper() != b"LOCAL"])
     if _META_COMPRESSED.search(start):
         _require_sound_zlib(data_file, names[0].end() if data_file == path else 0)
-    return _read_itk(path, "MetaImageIO", data_file)
+    return _read_itk(path, "MetaImageIO", data_file, check_metaimage(start[: names[0].end()]))
 
 
 def _start_of(path: Path) -> bytes:
@@ -98,7 +100,7 @@ def _require_sound_zlib(path: Path, offset: int) -> None:
         raise ValueError("its compressed voxels end too early")
 
 
-def _read_itk(path: Path, image_io: str, data_file: Path) -> Volume:
+def _read_itk(path: Path, image_io: str, data_file: Path, remarks: tuple[str, ...]) -> Volume:
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
@@ -109,7 +111,7 @@ def _read_itk(path: Path, image_io: str, data_file: Path) -> Volume:
     array = sitk.GetArrayFromImage(image).T  # ITK's array is (K, J, I)
     geometry = ItkGeometry(image.GetOrigin(), image.GetSpacing(), image.GetDirection())
     affine = _itk_affine(geometry)
-    return Volume(array, affine, ItkSource(array.dtype, affine, geometry))
+    return Volume(array, affine, ItkSource(array.dtype, affine, geometry, remarks=remarks))
 
 
 def write_itk(volume: Volume, path: Path, note: str) -> None:

@@ -13,12 +13,41 @@ import nibabel as nib
 import numpy as np
 from nibabel.fileholders import FileHolder
 
+from lesionbrush.errors import DamagedFile
+from lesionbrush.geometry import require_agreement, require_perpendicular
 from lesionbrush.itkio import LPS_TO_RAS, require_plausible_size
 from lesionbrush.volume import Array, SourceHeader, Volume, require_3d
 
 _CHUNK_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI codes: metre, millimetre, micrometre
+_QUATERNION_ROUNDING = 0.01  # of the squared length beyond 1
+_REMEDY = (
+    "Keep the right one: in Python, with nibabel, image.set_qform(image.get_sform(), code=1) or "
+    "image.set_sform(image.get_qform(), code=1), then save; or open it in 3D Slicer, which takes one, and "
+    "save it as .nrrd. Do the same with its masks"
+)
+_AXES_UNKNOWN = "its header does not say which way the axes lead (both codes are 0): taken as 3D Slicer does"
+
+
+class _Nifti1Header(nib.Nifti1Header):
+    """Takes a quaternion that rounding made longer than 1 for a half turn, as ITK does."""
+
+    quaternion_threshold = np.float64(_QUATERNION_ROUNDING)
+
+
+class _Nifti2Header(nib.Nifti2Header):
+    """As `_Nifti1Header`."""
+
+    quaternion_threshold = np.float64(_QUATERNION_ROUNDING)
+
+
+class _Nifti1Image(nib.Nifti1Image):
+    header_class = _Nifti1Header
+
+
+class _Nifti2Image(nib.Nifti2Image):
+    header_class = _Nifti2Header
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +58,17 @@ class NiftiSource(SourceHeader):
 
 
 def read_nifti(path: Path) -> Volume:
-    """A .nii or .nii.gz file, scale factors applied. Raises as nibabel and zlib do, NotACT, ValueError."""
+    """A .nii or .nii.gz file, scale factors applied.
+
+    Raises as nibabel and zlib do, NotACT, ValueError, UnsupportedSeries (sheared), DamagedFile where sform,
+    qform and pixdim describe different geometries.
+    """
     opener: Callable[..., Any] = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream:
-        image = _nifti_class(stream).from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
+        kind = _nifti_class(stream)
+        pixdim = np.array(kind.header_class.from_fileobj(stream, check=False)["pixdim"][1:4], np.float64)
+        stream.seek(0)
+        image = kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
         shape = _without_unit_axes(image.shape)
         require_3d(shape, len(image.get_data_dtype().fields or "1"))
         require_plausible_size(math.prod(shape), path)
@@ -43,7 +79,12 @@ def read_nifti(path: Path) -> Volume:
     image.header.extensions.clear()
     affine = _nifti_affine(image.header)
     array = _scaled(native, image.dataobj.slope, image.dataobj.inter)
-    return Volume(array, affine, NiftiSource(native.dtype, affine, image.header))
+    stated = image.header["sform_code"] > 0 or image.header["qform_code"] > 0
+    remarks = () if stated else (_AXES_UNKNOWN,)
+    source = NiftiSource(native.dtype, affine, _plain(image.header), remarks=remarks)
+    volume = Volume(array, affine, source)
+    _require_one_geometry(path.name, volume, image.header, pixdim)
+    return volume
 
 
 def _voxels(stream: Any, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
@@ -63,7 +104,7 @@ def _voxels(stream: Any, offset: int, dtype: np.dtype[Any], shape: tuple[int, ..
 def _nifti_class(stream: Any) -> type[nib.Nifti1Image]:
     start = stream.read(8)
     stream.seek(0)
-    return nib.Nifti2Image if start[4:7] == b"n+2" else nib.Nifti1Image
+    return _Nifti2Image if start[4:7] == b"n+2" else _Nifti1Image
 
 
 def _without_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -87,8 +128,48 @@ def _nifti_affine(header: nib.Nifti1Header) -> Array:
         affine = header.get_best_affine()
     else:
         affine = LPS_TO_RAS @ np.diag([*header.get_zooms()[:3], 1.0])
+    return _to_mm(header) @ affine
+
+
+def _plain(header: nib.Nifti1Header) -> nib.Nifti1Header:
+    """The same bytes as nibabel's own class, which it writes without a conversion."""
+    kind = nib.Nifti2Header if isinstance(header, nib.Nifti2Header) else nib.Nifti1Header
+    return kind(header.binaryblock, header.endianness, check=False)
+
+
+def _to_mm(header: nib.Nifti1Header) -> Array:
     mm = _MM_PER_UNIT.get(int(header["xyzt_units"]) & 7, 1.0)
-    return np.diag([mm, mm, mm, 1.0]) @ affine
+    return np.diag([mm, mm, mm, 1.0])
+
+
+def _require_one_geometry(name: str, volume: Volume, header: nib.Nifti1Header, pixdim: Array) -> None:
+    """sform, qform and pixdim state the geometry, or a part of it: what is stated has to agree."""
+    if not (np.isfinite(pixdim).all() and (pixdim > 0).all()):
+        listed = " x ".join(f"{length:g}" for length in pixdim)
+        raise DamagedFile(
+            f"{name} has no usable geometry: its header says that voxels are {listed} long (pixdim), and "
+            "programs differ in what they make of it. Write the right lengths into it, or save it anew"
+        )
+    if not (np.isfinite(volume.affine).all() and volume.voxel_volume_mm3 > 0):
+        return  # refused with all other formats
+    require_perpendicular(name, volume)
+    if header["sform_code"] <= 0:
+        return
+    sform = f"sform (code {int(header['sform_code'])})"
+    if header["qform_code"] > 0:
+        qform = f"qform (code {int(header['qform_code'])})"
+        require_agreement(name, volume, _to_mm(header) @ _qform(header), (sform, qform), _REMEDY)
+    scaled = volume.affine.copy()
+    scaled[:3, :3] *= pixdim * _to_mm(header)[0, 0] / volume.spacing_mm
+    require_agreement(name, volume, scaled, (sform, "pixdim, as ITK and 3D Slicer use it"), _REMEDY)
+
+
+def _qform(header: nib.Nifti1Header) -> Array:
+    """4x4, in the header's unit; NaN where the quaternion is none."""
+    try:
+        return np.asarray(header.get_qform(), np.float64)
+    except ValueError:
+        return np.full((4, 4), np.nan)
 
 
 def write_nifti(volume: Volume, path: Path, note: str) -> None:

@@ -118,6 +118,7 @@ def synthesize(  # noqa: PLR0913, two of them only watch
     WeightsError.
     """
     clock = Clock()
+    noted = noted_of(reference, mask, inputs)
     with clock.phase("prepare"):
         reference = require_ct(reference)
         mask = mask_on_grid(mask, reference, request.label)
@@ -137,8 +138,18 @@ def synthesize(  # noqa: PLR0913, two of them only watch
         drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
         fine = [details] * len(seeds) if given is None else given.details(details)
         boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]
-    record = Recorder(reference, inputs, lesions, model.card, request, sampled, clock, given)
+    record = Recorder(reference, inputs, lesions, model.card, request, sampled, clock, given, noted)
     return [record.synthesis(k, seed, box) for k, (seed, box) in enumerate(zip(seeds, boxes, strict=True))]
+
+
+def noted_of(reference: Volume, mask: Volume, inputs: Inputs) -> tuple[str, ...]:
+    """What the readers of the files tell the user; once, where a mask has the header of its CT."""
+    volumes = {"CT": reference, "mask": mask, **{name: getattr(inputs, name) for name in inputs.names()}}
+    said: dict[str, str] = {}
+    for what, volume in volumes.items():
+        for remark in volume.source.remarks if volume.source else ():
+            said.setdefault(remark, f"{what}: {remark}")
+    return tuple(said.values())
 
 
 @dataclass
@@ -166,6 +177,7 @@ class Recorder:
     sampled: Sampled
     clock: Clock
     given: Donated | None = None
+    noted: tuple[str, ...] = ()
 
     def synthesis(self, variant: int, seed: int, edited: Sequence[np.ndarray]) -> Synthesis:
         whole = hull(self.lesions.edit_boxes)
@@ -191,7 +203,7 @@ class Recorder:
             voxels_changed=changed,
             in_mask=statistics,
             device=self.sampled.device,
-            remarks=self.sampled.remarks + (() if self.given is None else self.given.remarks(variant)),
+            remarks=self.noted + self.sampled.remarks + (self.given.remarks(variant) if self.given else ()),
             seconds=dict(self.clock.seconds),
             created=now(),
             versions=versions(),

@@ -6,7 +6,7 @@ Grids are compared by where their outer corners land, in mm and in voxels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import product
@@ -19,7 +19,6 @@ from lesionbrush.boxes import Box, bounding_box
 from lesionbrush.errors import AmbiguousMask, DamagedFile, EmptyMask, GeometryMismatch, InvalidRequest, NotACT
 
 Array = npt.NDArray[Any]
-
 _SAME_GRID_VOXELS = 0.5
 _ON_LATTICE_VOXELS = 0.1
 _WHOLE_HU = 1e-3  # float32 arithmetic strays this far from whole numbers
@@ -30,11 +29,12 @@ _INT16 = np.iinfo(np.int16)
 class SourceHeader:
     """What the file of a volume said, so that a written file keeps it. Only `io` looks inside.
 
-    dtype: pixel type in the file; affine: the grid the file describes, as `Volume.affine`.
+    dtype: pixel type in the file; affine: the grid it describes; remarks: what its reader tells the user.
     """
 
     dtype: np.dtype[Any]
     affine: Array
+    remarks: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,17 +7,14 @@ threads; what MONAI Label and the routes call in the event loop looks at the cac
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-import pydicom
 
 from lesionbrush.dicom import read_dicom_series, sorted_slices
 from lesionbrush.dicom_export import DicomCase, Reference
@@ -25,13 +22,18 @@ from lesionbrush.dicom_series import DicomOptions, Uids, derive_series
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import write_volume
 from lesionbrush.server.archive.dicomweb import (
-    PREFIX,
     Archive,
     FoundSeries,
-    checked_address,
     is_uid,
     require_uid,
     save,
+)
+from lesionbrush.server.archive.dicomweb_cache import (
+    SLICES,
+    SUFFIX,
+    count_sent,
+    file_in,
+    strip_slices,
 )
 from lesionbrush.server.archive.dicomweb_labels import TAG, newest_seg, write_label
 from lesionbrush.server.archive.dicomweb_push import push
@@ -44,29 +46,19 @@ from lesionbrush.server.errors import (
     naming_full_disk,
 )
 from lesionbrush.server.storage.accept import AcceptedCase
-from lesionbrush.server.storage.references import read_ct
+from lesionbrush.server.storage.durable import write_json
+from lesionbrush.server.storage.references import ABOUT, read_ct
 from lesionbrush.server.storage.retention import Bounds, Shelf, size_of
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import MAX_SLICES
 from lesionbrush.volume import require_ct
 
-SUFFIX = ".nrrd"
-SLICES, LABEL = "slices", f"label{SUFFIX}"
+LABEL = f"label{SUFFIX}"
 CACHE_BOUNDS = Bounds(limit_bytes=20_000_000_000, max_age_s=7 * 24 * 3600.0)
 FRESH_S = 30.0
 """For how long a listing, and that a cached series is complete, is believed."""
 
 logger = logging.getLogger(__name__)
-
-
-def cache_folder(address: str) -> Path:
-    """Where the series of an archive are kept, by default in the user's cache; it is made. InvalidRequest."""
-    chosen = os.environ.get(f"{PREFIX}CACHE")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = Path(chosen) if chosen else home / "lesionbrush" / "dicomweb"
-    folder = root / sha256(checked_address(address).encode()).hexdigest()[:16]
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 class DicomWebStudies(Studies):
@@ -109,21 +101,21 @@ class DicomWebStudies(Studies):
         with self._fetching:
             cached = self.shelf.use(image)
             if cached and self._now() - self._complete_at.get(image, -FRESH_S) < FRESH_S:
-                return _file(cached)
+                return file_in(cached)
             try:
                 found = self._ask_for(image)
             except ArchiveUnreachable:
                 if cached is None:
                     raise
                 logger.warning("the archive does not answer: a cached series is used as it is")
-                return _file(cached)
+                return file_in(cached)
             except UnknownImage:  # what was deleted there shall not live on here
                 self.shelf.drop(image)
                 raise
-            if cached and found.instances not in (None, _count(cached)):
+            if cached and found.instances not in (None, count_sent(cached)):
                 self.shelf.drop(image)
                 cached = None
-            path = _file(cached or self._fetched(found))
+            path = file_in(cached or self._fetched(found))
             self._complete_at[image] = self._now()
             return path
 
@@ -142,7 +134,7 @@ class DicomWebStudies(Studies):
                     if seg is None:
                         (cached / LABEL).unlink(missing_ok=True)
                     else:
-                        write_label(seg, _file(cached), cached / SLICES, cached / LABEL)
+                        write_label(seg, file_in(cached), cached / SLICES, cached / LABEL)
             except ArchiveUnreachable:
                 if not (cached / LABEL).is_file():
                     raise
@@ -180,9 +172,8 @@ class DicomWebStudies(Studies):
             except NotInArchive as error:
                 raise UnknownImage(f"the archive lists series {found.series} and does not have it") from error
             volume = require_ct(read_dicom_series(slices))
-            for path in slices.iterdir():
-                header = pydicom.dcmread(path, stop_before_pixels=True)
-                header.save_as(path, write_like_original=False)
+            remarks = volume.source.remarks if volume.source else ()
+            write_json(folder / ABOUT, {"remarks": remarks, "instances": strip_slices(slices)})
             write_volume(volume, folder / f"{found.series}{SUFFIX}")
             self.shelf.sweep()
             with self.shelf.room_for(size_of(folder)):
@@ -213,7 +204,7 @@ class DicomWebStudies(Studies):
 
     def _cached(self, image: str) -> Path | None:
         folder = self.shelf.use(image)
-        return _file(folder) if folder else None
+        return file_in(folder) if folder else None
 
     def get_image_uri(self, image_id: str) -> str:
         return str(self._cached(image_id) or "")
@@ -267,7 +258,7 @@ def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:
     if cached is None:
         series = derive_series(accepted.synthetic, accepted.provenance, None, options)
         return DicomCase(series, mask, options.uids)
-    reference = Reference(read_ct(_file(cached)), sorted_slices(cached / SLICES))
+    reference = Reference(read_ct(file_in(cached)), sorted_slices(cached / SLICES))
     return DicomCase.prepare(accepted.synthetic, mask, accepted.provenance, reference, options)
 
 
@@ -277,11 +268,3 @@ def _synthetic(found: FoundSeries) -> bool:
 
 def _info(found: FoundSeries) -> dict[str, Any]:
     return {**asdict(found), "synthetic": _synthetic(found)}
-
-
-def _file(folder: Path) -> Path:
-    return folder / f"{folder.name}{SUFFIX}"
-
-
-def _count(folder: Path) -> int:
-    return sum(1 for _ in (folder / SLICES).iterdir())

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from lesionbrush.dicom.headers import START_BYTES, is_dicom, read_header, whole_of
 from lesionbrush.errors import DamagedFile, StorageFull, UnsupportedSeries
 from lesionbrush.server.errors import TooLarge
 from lesionbrush.server.settings import ServerSettings
@@ -31,6 +31,8 @@ _HEADER_BYTES = 1 << 20
 _NIFTI_BYTES = 540
 _FAR_BYTES = 1 << 26  # no voxels begin farther into a file
 _SLACK_BYTES = 1 << 20  # header extensions, and what some writers put behind the voxels
+_DEFLATED_SLICE_BYTES = 1 << 28
+_META_START_BYTES = 144  # preamble, "DICM" and the element that says how long the rest of the file header is
 _GZIP = b"\x1f\x8b\x08"
 _NIFTI_MAGIC = {348: (344, (b"n+1\0",)), 540: (4, (b"n+2\0",))}
 _UNREADABLE_DICOM = (
@@ -112,11 +114,6 @@ def check_volume(path: Path, limits: Limits | None = None, name: str = "") -> No
         _require_no_bomb(path, name, declared, limits)
 
 
-def is_dicom(start: bytes) -> bool:
-    """start: the first 132 bytes of a file."""
-    return start[128:132] == b"DICM"
-
-
 def _require_modest(name: str, declared: _Declared, limits: Limits) -> None:
     size_bytes = declared.data_bytes if declared.data_bytes is not None else declared.voxels
     if declared.voxels > limits.voxels or size_bytes > limits.unpacked_bytes:
@@ -143,9 +140,9 @@ def _require_no_bomb(path: Path, name: str, declared: _Declared, limits: Limits)
         raise TooLarge(f"{name} unpacks to more than the {promised} bytes its header promises")
 
 
-def _unpacked_bytes(read: Callable[[int], bytes], enough: int) -> int:
-    """Counted up to `enough` and a little; memory stays at a chunk. Raises zlib.error."""
-    total, inflate, left = 0, zlib.decompressobj(zlib.MAX_WBITS | 32), b""
+def _unpacked_bytes(read: Callable[[int], bytes], enough: int, wbits: int = zlib.MAX_WBITS | 32) -> int:
+    """Counted up to `enough` and a little; memory stays at a chunk. wbits: see zlib. Raises zlib.error."""
+    total, inflate, left = 0, zlib.decompressobj(wbits), b""
     while total <= enough:
         left = left or read(_CHUNK_BYTES)
         if not left:
@@ -155,7 +152,7 @@ def _unpacked_bytes(read: Callable[[int], bytes], enough: int) -> int:
         if inflate.eof:
             left = inflate.unused_data
             if left.strip(b"\0"):
-                inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+                inflate = zlib.decompressobj(wbits)
             else:  # zeros behind the end are padding
                 left = b""
     return total
@@ -227,29 +224,49 @@ def _largest(sizes: list[bytes]) -> int:
 def _check_series(folder: Path, limits: Limits) -> None:
     """DICOM slices: none packed as a whole, and no more pixels in all than a volume may have."""
     pixels = 0
-    for path in sorted(folder.iterdir()):
-        pixels += _pixels_of(path)
+    for path in sorted(file for file in folder.rglob("*") if file.is_file()):
+        pixels += _pixels_of(path, limits)
         if pixels > limits.voxels:
             raise TooLarge(
                 f"the series says it holds more than {limits.voxels} voxels, the most this server takes"
             )
 
 
-def _pixels_of(path: Path) -> int:
+def _pixels_of(path: Path, limits: Limits) -> int:
     """0 for a file that is no DICOM image; damage is left to the reader."""
     with path.open("rb") as stream:
-        if not is_dicom(stream.read(132)):
+        if not is_dicom(stream.read(START_BYTES)):
             return 0
+    _require_no_deflated_bomb(path, limits)
+    wanted = ["Rows", "Columns", "NumberOfFrames"]
     try:
-        if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            raise UnsupportedSeries(
-                f"{path.name} is a deflated DICOM file: save the series without compression"
-            )
-        wanted = ["Rows", "Columns", "NumberOfFrames"]
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted)
-        return math.prod(int(header.get(keyword) or 1) for keyword in wanted) if "Rows" in header else 0
-    except (InvalidDicomError, *_UNREADABLE_DICOM):
+        header = read_header(path, wanted)
+    except DamagedFile:
         return 0
+    return math.prod(whole_of(header, keyword) or 1 for keyword in wanted) if "Rows" in header else 0
+
+
+def _require_no_deflated_bomb(path: Path, limits: Limits) -> None:
+    """A deflated slice is unpacked as a whole before its first tag can be read."""
+    try:
+        meta = read_file_meta_info(path)
+    except (InvalidDicomError, *_UNREADABLE_DICOM):
+        return
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    if "FileMetaInformationGroupLength" not in meta:
+        raise UnsupportedSeries(
+            f"{path.name} is deflated and its file header has no length: save the series anew"
+        )
+    allowed = min(_DEFLATED_SLICE_BYTES, limits.unpacked_bytes)
+    with path.open("rb") as stream:
+        stream.seek(_META_START_BYTES + int(meta.FileMetaInformationGroupLength))
+        try:
+            unpacked = _unpacked_bytes(stream.read, allowed, -zlib.MAX_WBITS)
+        except zlib.error:
+            return
+    if unpacked > allowed:
+        raise TooLarge(f"{path.name} is a deflated slice of more than {allowed} bytes")
 
 
 _LOOKS: dict[str, Callable[[bytes], _Declared]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -12,6 +14,8 @@ from lesionbrush.server.doors.limits import check_volume
 from lesionbrush.volume import Volume, require_ct
 
 LIMIT_BYTES = 2_000_000_000
+ABOUT = "about.json"
+"""Beside a CT that was uploaded, or fetched from an archive: what is known of it."""
 
 
 class _Entry(NamedTuple):
@@ -20,11 +24,28 @@ class _Entry(NamedTuple):
 
 
 def read_ct(path: Path) -> Volume:
-    """A CT whose voxels nobody can change. Raises as `check_volume`, `read_volume` and `require_ct` do."""
+    """A CT whose voxels nobody can change, with what was noted of its files when it came (`ABOUT`).
+
+    Raises as `check_volume`, `read_volume` and `require_ct` do.
+    """
     check_volume(path)
-    volume = require_ct(read_volume(path))
+    volume = with_remarks(require_ct(read_volume(path)), _noted(path.parent / ABOUT))
     volume.array.setflags(write=False)
     return volume
+
+
+def with_remarks(volume: Volume, more: tuple[str, ...]) -> Volume:
+    """The same volume, read from a file, with more to tell the user of it."""
+    if not more or volume.source is None:
+        return volume
+    return replace(volume, source=replace(volume.source, remarks=volume.source.remarks + more))
+
+
+def _noted(about: Path) -> tuple[str, ...]:
+    try:
+        return tuple(map(str, json.loads(about.read_text(encoding="utf-8"))["remarks"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()
 
 
 class ReferenceCache:

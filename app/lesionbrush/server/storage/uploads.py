@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import lzma
 import os
+import re
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 from uuid import uuid4
@@ -14,22 +17,24 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from fastapi import UploadFile
 
+from lesionbrush.dicom.headers import START_BYTES, is_dicom
+from lesionbrush.dicom.series import SUFFIXES as DICOM_SUFFIXES
+from lesionbrush.dicom.series import shape_of
 from lesionbrush.durable import sync_file, sync_folder
-from lesionbrush.errors import DamagedFile, InvalidRequest
-from lesionbrush.server.doors.limits import Limits, check_volume, is_dicom
+from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError
+from lesionbrush.server.doors.limits import Limits, check_volume
 from lesionbrush.server.errors import AlreadyStored, TooLarge, naming_full_disk
 from lesionbrush.server.storage.durable import PUBLISHING
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SERIES = ".zip"
 MAX_SLICES = 20_000
+BELOW = "below"
 
 _CHUNK_BYTES = 1 << 20
-_DICOM_START_BYTES = 132
 _BROKEN_ZIP = (  # all that zipfile was seen to raise for damaged archives; RuntimeError also for a password
     BadZipFile, OSError, EOFError, ValueError, LookupError, RuntimeError, zlib.error, lzma.LZMAError,
 )  # fmt: skip
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 
 
 def suffix_of(name: str, allowed: Sequence[str] = SUFFIXES) -> str:
@@ -51,7 +56,7 @@ def receive_reference(upload: UploadFile, folder: Path) -> Path:
     """The uploaded volume, or the folder of an unpacked DICOM series. Raises as `receive_volume` does."""
     suffix = suffix_of(upload.filename or "", (*SUFFIXES, SERIES))
     file = copied(upload.file, folder / f"reference{suffix}")
-    reference = unpacked(file, folder / "reference") if suffix == SERIES else file
+    reference = unpacked(file, folder / "reference").folder if suffix == SERIES else file
     check_volume(reference)
     return reference
 
@@ -90,31 +95,88 @@ def require_unused(path: Path) -> None:
         raise AlreadyStored(f"{stem!r} is stored already, and is not overwritten: choose another id")
 
 
-def unpacked(archive: Path, folder: Path) -> Path:
-    """The files of a .zip, numbered, in one new folder; the archive goes.
+@dataclass(frozen=True)
+class Unpacked:
+    """A series that came as an archive. names: what it called its files; remarks: what was not kept."""
 
-    The names in the archive are never used, so no entry can land elsewhere.
-    Raises DamagedFile, TooLarge (before anything is unpacked), StorageFull.
+    folder: Path
+    names: dict[str, str]
+    remarks: tuple[str, ...]
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Errors about a file call it what the archive called it."""
+        try:
+            yield
+        except LesionBrushError as error:
+            words = re.split(r"(\b\d{5}(?:\.\w+)?\b)", str(error))
+            raise type(error)("".join(self.names.get(word, word) for word in words)) from error
+
+
+def unpacked(archive: Path, folder: Path) -> Unpacked:
+    """The DICOM files of a .zip, numbered, in one new folder; the archive goes.
+
+    The names in the archive never become a path, so no entry can land elsewhere.
+    Raises DamagedFile (also for an entry without content that is named as the slices are), TooLarge (before
+    anything is unpacked), StorageFull.
     """
     folder.mkdir()
+    names: dict[str, str] = {}
+    nothing: list[str] = []
     try:
         with ZipFile(archive) as zipped:
             for number, entry in enumerate(_slices(zipped)):
+                name = PurePosixPath(entry.filename).name
                 with zipped.open(entry) as source:
-                    start, suffix = source.read(_DICOM_START_BYTES), _kept_suffix(entry)
+                    start, suffix = source.read(START_BYTES), _kept_suffix(entry)
                     if is_dicom(start) or suffix:  # all else is passed over, and not even written
                         source.seek(0)
-                        copied(source, folder / f"{number:05d}{suffix}")
+                        kept = copied(source, _place(folder, entry) / f"{number:05d}{suffix}")
+                        names[kept.name] = name
+                    else:
+                        nothing.append(name)
+            left_out = len(nothing) + len(_hidden(zipped))
     except _BROKEN_ZIP as error:
         raise DamagedFile("the .zip is damaged or has a password: pack the series again") from error
+    _require_no_lost_slice(nothing, names.values())
     archive.unlink()
-    return folder
+    remark = f"{left_out} files of the .zip are no DICOM, or hidden, and were not used"
+    return Unpacked(folder, names, (remark,) if left_out else ())
+
+
+def _place(folder: Path, entry: ZipInfo) -> Path:
+    """The folder, or its sub-folder for what our client found in sub-folders, which may be other series.
+
+    Archives that others made are flat.
+    """
+    if not entry.filename.startswith(f"{BELOW}/"):
+        return folder
+    below = folder / BELOW
+    below.mkdir(exist_ok=True)
+    return below
+
+
+def _require_no_lost_slice(nothing: Sequence[str], slices: Iterable[str]) -> None:
+    """A file that is no DICOM and is named as the slices are may have been one.
+
+    Names that are numbers alone say nothing: our own client sends such, and has looked itself.
+    """
+    shapes = {shape_of(name) for name in slices}
+    for name in nothing:
+        if shape_of(name) in shapes and not name.isdecimal():
+            raise DamagedFile(
+                f"{name} is named like the slices and holds no DICOM data: copy it again, or leave it out"
+            )
+
+
+def _hidden(zipped: ZipFile) -> list[ZipInfo]:
+    files = [entry for entry in zipped.infolist() if not entry.is_dir()]
+    return [entry for entry in files if PurePosixPath(entry.filename).name.startswith((".", "__MACOSX"))]
 
 
 def _slices(zipped: ZipFile) -> list[ZipInfo]:
-    hidden = (".", "__MACOSX")
-    entries = [entry for entry in zipped.infolist() if not entry.is_dir()]
-    entries = [e for e in entries if not PurePosixPath(e.filename).name.startswith(hidden)]
+    hidden = {entry.filename for entry in _hidden(zipped)}
+    entries = [e for e in zipped.infolist() if not e.is_dir() and e.filename not in hidden]
     total = sum(entry.file_size for entry in entries)
     most_bytes = Limits.current().unpacked_bytes
     if len(entries) > MAX_SLICES or total > most_bytes:
@@ -127,4 +189,4 @@ def _slices(zipped: ZipFile) -> list[ZipInfo]:
 
 def _kept_suffix(entry: ZipInfo) -> str:
     suffix = PurePosixPath(entry.filename).suffix.lower()
-    return suffix if suffix in _DICOM_SUFFIXES else ""
+    return suffix if suffix in DICOM_SUFFIXES else ""

@@ -23,7 +23,7 @@ from lesionbrush.server.errors import TooLarge, UnknownReference, naming_full_di
 from lesionbrush.server.storage.durable import discard, write_json
 from lesionbrush.server.storage.incoming import Incoming
 from lesionbrush.server.storage.private import PrivateRoot
-from lesionbrush.server.storage.references import read_ct
+from lesionbrush.server.storage.references import ABOUT, read_ct, with_remarks
 from lesionbrush.server.storage.retention import Bounds, Clock, Shelf, size_of
 from lesionbrush.server.storage.uploads import unpacked
 from lesionbrush.volume import Volume
@@ -37,18 +37,19 @@ RESULT_BOUNDS = Bounds(limit_bytes=20_000_000_000, max_age_s=3600.0)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _JOB = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CHUNK_BYTES = 1 << 20
-_ABOUT = "about.json"
 
 
 @dataclass(frozen=True)
 class StoredReference:
-    """reference: SHA-256 of the uploaded bytes; voxel_sha256: of the int16 HU, i fastest; bytes: uploaded."""
+    """reference: SHA-256 of the uploaded bytes; voxel_sha256: of the int16 HU, i fastest; bytes: uploaded;
+    remarks: on files of an archive that were not kept."""
 
     reference: str
     voxel_sha256: str
     shape: tuple[int, ...]
     bytes: int
     format: str
+    remarks: tuple[str, ...] = ()
 
 
 def reference_bounds() -> Bounds:
@@ -163,20 +164,28 @@ class References:
 
     def _finished(self, incoming: Incoming) -> StoredReference:
         incoming.close()
-        path = incoming.path
+        path: Path = incoming.path
+        remarks: tuple[str, ...] = ()
         with ExitStack() as stack:
             if incoming.format == "zip":
-                path = unpacked(incoming.path, incoming.folder / "reference")
+                came = unpacked(incoming.path, incoming.folder / "reference")
+                path, remarks = came.folder, came.remarks
+                stack.enter_context(came.naming())
                 more = max(size_of(path) - incoming.size_bytes, 0)
                 stack.enter_context(self.shelf.room_for(more))
             with self._decoding:
-                volume = self._read(path)
+                volume = with_remarks(self._read(path), remarks)
                 about = StoredReference(
-                    incoming.sha256, volume.voxel_sha256, volume.shape, incoming.received, incoming.format
+                    incoming.sha256,
+                    volume.voxel_sha256,
+                    volume.shape,
+                    incoming.received,
+                    incoming.format,
+                    remarks,
                 )
                 with naming_full_disk():
                     _sync(path)
-                    write_json(incoming.folder / _ABOUT, asdict(about))
+                    write_json(incoming.folder / ABOUT, asdict(about))
                     sync_folder(incoming.folder)
                     kept = self.shelf.publish(incoming.folder, incoming.sha256)
                 self.on_stored(self._volume(incoming.sha256, kept), volume)
@@ -186,7 +195,7 @@ class References:
     def _volume(sha256: str, folder: Path | None) -> Path:
         try:
             if folder is not None:
-                return next(path for path in folder.iterdir() if path.name != _ABOUT)
+                return next(path for path in folder.iterdir() if path.name != ABOUT)
         except (OSError, StopIteration):  # it went meanwhile
             pass
         raise _unknown(sha256)
@@ -253,8 +262,9 @@ def _unknown(sha256: str) -> UnknownReference:
 
 def _about(folder: Path) -> StoredReference | None:
     try:
-        values = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        return StoredReference(**{**values, "shape": tuple(values["shape"])})
+        values = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        lists = {name: tuple(values.get(name, ())) for name in ("shape", "remarks")}
+        return StoredReference(**{**values, **lists})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -268,8 +278,5 @@ def _remove_damaged(private: PrivateRoot) -> None:
 
 
 def _sync(path: Path) -> None:
-    files = path.iterdir() if path.is_dir() else [path]
-    for file in files:
-        sync_file(file)
-    if path.is_dir():
-        sync_folder(path)
+    for inside in [path, *path.rglob("*")]:
+        (sync_folder if inside.is_dir() else sync_file)(inside)

@@ -17,6 +17,10 @@ class ServerError(Exception):
         self.status, self.code, self.message = status, code, message
         self.retry_after_s = retry_after_s
 
+    def say(self, message: str) -> None:
+        """The same error in other words."""
+        self.message, self.args = message, (message,)
+
     @property
     def is_passing(self) -> bool:
         """A reverse proxy says that the server behind it is away: it may come back."""

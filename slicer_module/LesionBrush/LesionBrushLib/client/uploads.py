@@ -1,7 +1,11 @@
-"""What is sent: files as they are, or arrays as NIfTI in memory. No name of a file leaves this computer."""
+"""What is sent: files as they are, or arrays as NIfTI in memory.
+
+No name of a file leaves this computer; an answer that speaks of a file calls it what it is called here.
+"""
 
 import gzip
 import hashlib
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +18,17 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 
 from .boxes import exact_int16
+from .errors import ServerError, WrongInput
 from .wire import CHUNK_BYTES, FilePart
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SERIES = "zip"
+BELOW = "below/"
+MOST_FILES = 20_000
 FORMATS = (*(suffix[1:] for suffix in SUFFIXES), SERIES)
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+_DICOM_START_BYTES = 132
 _NIFTI_TYPES = {"uint8": 2, "int16": 4}
 _HEADER_BYTES = 352
 
@@ -50,12 +58,21 @@ class Upload:
 
     @contextmanager
     def packed(self) -> Iterator["Upload"]:
-        """The same, as one file: a folder becomes an archive that goes afterwards."""
+        """The same, as one file: a folder becomes an archive that goes afterwards.
+
+        Raises WrongInput for a file of the folder that may have been a slice and holds nothing. A ServerError
+        on the way names the files as they are called here.
+        """
         if isinstance(self.source, bytes) or not self.source.is_dir():
             yield self
             return
+        names = names_in_archive(self.source)
         with TemporaryDirectory(prefix="lesionbrush-") as folder:
-            yield Upload(zipped_series(self.source, Path(folder)), SERIES)
+            try:
+                yield Upload(zipped_series(names, Path(folder)), SERIES)
+            except ServerError as error:
+                error.say(_with_own_names(error.message, names))
+                raise
 
     def sha256(self, check: Callable[[], None] = lambda: None) -> str:
         """Of the bytes that are sent. check: called now and then; may raise."""
@@ -78,14 +95,60 @@ def split(path: Path) -> "tuple[str, str]":
     raise ValueError(f"{path.name}: unknown file type; use one of {', '.join(SUFFIXES)}")
 
 
-def zipped_series(series: Path, folder: Path) -> Path:
+def names_in_archive(series: Path) -> "dict[str, Path]":
+    """Every file below a folder by what it is sent as: a number, below `BELOW` where it is in a sub-folder.
+
+    Raises WrongInput for too many files, and for one that is no DICOM and is named as those that are.
+    """
+    files = sorted(file for file in series.rglob("*") if file.is_file())
+    if len(files) > MOST_FILES:
+        raise WrongInput(f"{series.name} holds {len(files)} files: choose the folder of one series")
+    _require_no_lost_slice(files)
+    below = {file: "" if file.parent == series else BELOW for file in files}
+    return {f"{below[file]}{number:05d}{_sent_suffix(file)}": file for number, file in enumerate(files)}
+
+
+def zipped_series(names: "dict[str, Path]", folder: Path) -> Path:
     """The files of a DICOM series in one archive, without their names; the same files, the same bytes."""
     archive = folder / f"reference.{SERIES}"
     with ZipFile(archive, "w", ZIP_STORED) as zipped:
-        for number, file in enumerate(sorted(file for file in series.iterdir() if file.is_file())):
-            suffix = file.suffix.lower()
-            zipped.write(file, f"{number:05d}{suffix if suffix in _DICOM_SUFFIXES else ''}")
+        for name, file in names.items():
+            zipped.write(file, name)
     return archive
+
+
+def _sent_suffix(file: Path) -> str:
+    suffix = file.suffix.lower()
+    return suffix if suffix in _DICOM_SUFFIXES else ""
+
+
+def _require_no_lost_slice(files: "list[Path]") -> None:
+    """It may have been one. The server sees numbers instead of names, and cannot tell."""
+    nothing = [file for file in files if not _has_dicom_start(file)]
+    shapes = {_shape(file) for file in set(files) - set(nothing)}
+    for file in nothing:
+        if _shape(file) in shapes:
+            what = "holds no DICOM data" if file.stat().st_size else "is empty"
+            raise WrongInput(
+                f"{file.name} is named like the slices and {what}: copy it again, or take it away"
+            )
+
+
+def _has_dicom_start(file: Path) -> bool:
+    """With a preamble, or without: then the first element is of group 0002 or 0008."""
+    with file.open("rb") as stream:
+        start = stream.read(_DICOM_START_BYTES)
+    return start[128:132] == b"DICM" or start[:2] in (b"\x02\0", b"\x08\0", b"\0\x02", b"\0\x08")
+
+
+def _shape(file: Path) -> str:
+    """`im#` for IM000016 as for IM000001."""
+    return re.sub(r"\d+", "#", file.name).lower()
+
+
+def _with_own_names(text: str, names: "dict[str, Path]") -> str:
+    own = {sent.rpartition("/")[2]: file.name for sent, file in names.items()}
+    return "".join(own.get(word, word) for word in re.split(r"(\b\d{5}(?:\.\w+)?\b)", text))
 
 
 def ct_upload(array: Any, affine: Any, compress: bool = False) -> Upload:

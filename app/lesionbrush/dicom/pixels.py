@@ -1,0 +1,156 @@
+"""The pixels of a slice as the file holds them, and their HU.
+
+pydicom hands out what is not compressed, ITK's GDCM decodes the rest. GDCM sees a copy of the slice that says
+nothing about meaning: it would invert MONOCHROME1, and read "0,5" as a slope of 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import SimpleITK as sitk  # noqa: N813
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.pixel_data_handlers.numpy_handler import get_pixeldata
+from pydicom.pixel_data_handlers.rle_handler import get_pixeldata as unpack_runs
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    UID_dictionary,
+    generate_uid,
+)
+
+from lesionbrush.dicom.headers import UNREADABLE, read_header
+from lesionbrush.dicom.values import KEYWORDS, StoredValues, read_stored_values
+from lesionbrush.errors import DamagedFile, UnsupportedSeries
+from lesionbrush.volume import Array
+
+_OF_32_BITS = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_PLAIN = (*_OF_32_BITS, ExplicitVRBigEndian)
+
+
+def slice_hu(path: Path) -> tuple[Array, int]:
+    """int16 HU, (column, row), and how many padded pixels 16 bits could not hold.
+
+    Raises DamagedFile, UnsupportedSeries (a compression that cannot be read), NotACT.
+    """
+    header = read_header(path, KEYWORDS, pixels=True)
+    meaning = read_stored_values(header)
+    cells = read_cells(header, meaning)
+    hu, padded = meaning.hounsfield(cells, path.name)
+    return hu.T, padded
+
+
+def read_cells(header: Dataset, meaning: StoredValues) -> Array:
+    """Unsigned integers of `bits_allocated` bits, (row, column), as stored. Raises as `slice_hu` does."""
+    name = Path(header.filename).name
+    if "PixelData" not in header or not header.PixelData:
+        raise DamagedFile(f"{name} holds no pixels: it ends too early, or is no image; copy it again")
+    syntax = transfer_syntax(header)
+    if UID_dictionary.get(syntax, ("", ""))[1] != "Transfer Syntax":
+        raise UnsupportedSeries(
+            f"{name} is compressed in a way that is not known here (TransferSyntaxUID {syntax}): export the "
+            "series without compression"
+        )
+    if meaning.bits_allocated == 32 and syntax not in _OF_32_BITS:
+        raise UnsupportedSeries(
+            f"{name} has BitsAllocated 32 in {syntax.name}: export the series without compression, in 16 bits"
+        )
+    image = _plain_image(header, syntax, meaning)
+    try:
+        unpack = _uncompressed if syntax in _PLAIN else _decoded
+        cells = unpack(image, name)
+    except UNREADABLE as error:
+        raise DamagedFile(f"{name}: its pixels cannot be read, the file is damaged") from error
+    shape = (int(header.Rows), int(header.Columns))
+    if cells.shape != shape:
+        raise DamagedFile(f"{name} holds {cells.shape[::-1]} pixels, its header says {shape[::-1]}")
+    if cells.dtype.itemsize * 8 != meaning.bits_allocated:
+        raise DamagedFile(
+            f"{name} holds pixels of {cells.dtype.itemsize * 8} bits, its header says BitsAllocated "
+            f"{meaning.bits_allocated}"
+        )
+    return cells
+
+
+def transfer_syntax(header: Dataset) -> UID:
+    """What the file says, or for a data set without a file header what it was seen to be."""
+    said = header.file_meta.get("TransferSyntaxUID")
+    if said:
+        return UID(str(said))
+    if header["PixelData"].is_undefined_length:
+        raise UnsupportedSeries(
+            f"{Path(header.filename).name} is compressed and does not say how (no TransferSyntaxUID): "
+            "export the series again"
+        )
+    if not header.is_little_endian:
+        return ExplicitVRBigEndian
+    return ImplicitVRLittleEndian if header.is_implicit_VR else ExplicitVRLittleEndian
+
+
+def _plain_image(header: Dataset, syntax: UID, meaning: StoredValues) -> FileDataset:
+    """The pixels, and of the tags what it takes to unpack them."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, syntax
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    image = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    image.is_little_endian = bool(header.is_little_endian)
+    image.is_implicit_VR = bool(header.is_implicit_VR)
+    image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.RescaleIntercept, image.RescaleSlope = "0", "1"
+    image.Rows, image.Columns, image.BitsAllocated = header.Rows, header.Columns, meaning.bits_allocated
+    image.BitsStored, image.HighBit, image.PixelRepresentation = _asked_of_decoder(meaning)
+    image["PixelData"] = header["PixelData"]
+    return image
+
+
+def _asked_of_decoder(meaning: StoredValues) -> tuple[int, int, int]:
+    """BitsStored, HighBit, PixelRepresentation: whole cells where GDCM would not know which bits to take."""
+    if meaning.high_bit == meaning.bits_stored - 1 >= 7:
+        return meaning.bits_stored, meaning.high_bit, int(meaning.signed)
+    return meaning.bits_allocated, meaning.bits_allocated - 1, 0
+
+
+def _uncompressed(image: Dataset, name: str) -> Array:
+    """As `read_cells`; too few bytes, or more of them than zeros behind the end, are damage."""
+    image.PixelRepresentation = 0
+    data = image.PixelData
+    size = image.Rows * image.Columns * image.BitsAllocated // 8
+    if len(data) < size:
+        raise DamagedFile(f"{name} ends after {len(data)} of {size} bytes of pixels; copy it again")
+    if any(data[size + size % 2 :]):
+        raise DamagedFile(f"{name} holds {len(data)} bytes of pixels, its header says {size}; copy it again")
+    image["PixelData"].value = data[:size] + b"\0" * (size % 2)
+    cells = get_pixeldata(image).reshape(image.Rows, image.Columns)
+    return cells.astype(cells.dtype.newbyteorder("="), copy=False)
+
+
+def _decoded(image: FileDataset, name: str) -> Array:
+    """As `read_cells`, by GDCM, which takes files alone."""
+    with TemporaryDirectory(prefix="lesionbrush-") as folder:
+        path = Path(folder) / "slice.dcm"
+        image.save_as(path, write_like_original=False)
+        try:
+            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
+        except RuntimeError as error:
+            syntax = image.file_meta.TransferSyntaxUID
+            if syntax == RLELossless:  # GDCM fails on slices of an odd number of pixels
+                return _unpacked_runs(image)
+            raise DamagedFile(
+                f"{name}: its pixels cannot be read ({syntax.name}): the file is damaged, or compressed in a "
+                "way that is not supported; export the series without compression"
+            ) from error
+    if array.ndim != 3 or array.dtype.kind not in "iu":
+        raise DamagedFile(f"{name}: its pixels are unpacked to {array.shape} of {array.dtype}, no slice")
+    return array[0].view(f"u{array.dtype.itemsize}")
+
+
+def _unpacked_runs(image: FileDataset) -> Array:
+    image.PixelRepresentation = 0
+    return unpack_runs(image).reshape(image.Rows, image.Columns)
