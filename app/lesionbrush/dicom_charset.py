@@ -1,0 +1,67 @@
+"""What the bytes of a text in a DICOM file say, by the character set that the file declares, and no guess.
+
+Real files declare none and hold umlauts, or declare one there is not, or another than they use. Of such a
+file ASCII is still understood, which all of DICOM's character sets share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydicom.charset import ESC, decode_bytes, default_encoding, python_encoding
+from pydicom.valuerep import DEFAULT_CHARSET_VR, PN_DELIMS, TEXT_VR_DELIMS, VR
+
+_ASCII = "ascii"
+_UTF8 = "ISO_IR 192"
+_ENCODINGS = {**python_encoding, "ISO_IR 203": "iso8859_15"}  # Latin-9: newer than pydicom's table
+_MULTI_BYTE = {
+    "shift_jis", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58", "GB18030", "GBK", "GB2312",
+}  # fmt: skip
+_BETWEEN_VALUES = {ord("\\"), ord("=")}
+_LOST = "\ufffd"  # pydicom puts it where it cannot decode
+
+
+@dataclass(frozen=True)
+class Charset:
+    """encodings: Python's names, the first one for text without an escape sequence.
+
+    term: what a copy declares. Sets of one byte a character, and UTF-8, stay what they were; copies of the
+    others are UTF-8, for in those a byte of a character may look like a backslash. None: ASCII alone.
+    """
+
+    encodings: tuple[str, ...] = (_ASCII,)
+    term: str | None = None
+
+    @classmethod
+    def declared(cls, terms: Sequence[str]) -> Charset:
+        """By the values of Specific Character Set (0008,0005); none, or one that nobody knows: ASCII."""
+        terms = [_spelled(term) for term in terms]
+        known = [_ENCODINGS.get(term) for term in terms]
+        encodings = tuple(_ASCII if name == default_encoding else name for name in known if name)
+        if len(encodings) < len(terms) or set(encodings) <= {_ASCII}:
+            return cls()
+        alone = len(terms) == 1 and terms[0] in python_encoding and encodings[0] not in _MULTI_BYTE
+        return cls(encodings, terms[0] if alone else _UTF8)
+
+    def decode(self, data: bytes, vr: str) -> str | None:
+        """All values of an element, backslashes between them; None for bytes that are no text in this set."""
+        if vr in DEFAULT_CHARSET_VR:
+            return Charset().decode(data, VR.LO)
+        try:
+            if ESC not in data:
+                return data.decode(self.encodings[0])
+            delimiters = TEXT_VR_DELIMS | _BETWEEN_VALUES | (PN_DELIMS if vr == VR.PN else set())
+            text = decode_bytes(data, self.encodings, delimiters)
+        except (UnicodeError, LookupError):
+            return None
+        return None if _LOST in text else text
+
+
+def _spelled(term: str) -> str:
+    """ "ISO-IR 100" and the like, as the standard spells it."""
+    found = re.fullmatch(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?(\d+)", term.strip(" \0").upper())
+    if not found:
+        return term.strip(" \0")
+    return f"ISO 2022 IR {found[2]}" if found[1] else f"ISO_IR {found[2]}"
