@@ -139,6 +139,9 @@ def put(header: Dataset, keyword: str, value: bytes, vr: str = "") -> None:
     tag = Tag(keyword)
     value += b" " * (len(value) % 2)
     header[tag] = RawDataElement(tag, vr or dictionary_VR(tag), len(value), value, 0, False, True)
+    header.set_original_encoding(False, True, header._character_set)  # else it is parsed before it is written
+    if "PixelData" in header:
+        header["PixelData"].VR = "OW"
 
 
 def raw_hu(path: Path) -> np.ndarray:

@@ -98,7 +98,7 @@ class TestTexts:
             (["ISO_IR 100"], b"M\xfcller", "Müller", "ISO_IR 100"),
             (["ISO-IR 100"], b"M\xfcller", "Müller", "ISO_IR 100"),
             (["iso_ir 192"], "山田".encode(), "山田", "ISO_IR 192"),
-            (["ISO 2022 IR 100"], b"M\xfcller", "Müller", "ISO 2022 IR 100"),
+            (["ISO 2022 IR 100"], b"M\xfcller", "Müller", "ISO_IR 192"),
             (["ISO_IR 203"], b"\xa4", "€", "ISO_IR 192"),
             (["GB18030"], "誠".encode("gb18030"), "誠", "ISO_IR 192"),  # its second byte is a backslash
             (["", "ISO 2022 IR 87"], JAPANESE, "Yamada^Tarou=山田^太郎=やまだ^たろう", "ISO_IR 192"),

@@ -16,9 +16,7 @@ from pydicom.valuerep import DEFAULT_CHARSET_VR, PN_DELIMS, TEXT_VR_DELIMS, VR
 _ASCII = "ascii"
 _UTF8 = "ISO_IR 192"
 _ENCODINGS = {**python_encoding, "ISO_IR 203": "iso8859_15"}  # Latin-9: newer than pydicom's table
-_MULTI_BYTE = {
-    "shift_jis", "iso2022_jp", "iso2022_jp_2", "euc_kr", "iso_ir_58", "GB18030", "GBK", "GB2312",
-}  # fmt: skip
+_WRITTEN = {_UTF8, *(f"ISO_IR {number}" for number in (100, 101, 109, 110, 126, 127, 138, 144, 148, 166))}
 _BETWEEN_VALUES = {ord("\\"), ord("=")}
 _LOST = "\ufffd"  # pydicom puts it where it cannot decode
 
@@ -27,8 +25,8 @@ _LOST = "\ufffd"  # pydicom puts it where it cannot decode
 class Charset:
     """encodings: Python's names, the first one for text without an escape sequence.
 
-    term: what a copy declares. Sets of one byte a character, and UTF-8, stay what they were; copies of the
-    others are UTF-8, for in those a byte of a character may look like a backslash. None: ASCII alone.
+    term: what a copy declares. Sets of one byte a character, and UTF-8, stay what they were; text in the
+    others becomes UTF-8, for there a byte of a character may look like a backslash. None: ASCII alone.
     """
 
     encodings: tuple[str, ...] = (_ASCII,)
@@ -42,8 +40,8 @@ class Charset:
         encodings = tuple(_ASCII if name == default_encoding else name for name in known if name)
         if len(encodings) < len(terms) or set(encodings) <= {_ASCII}:
             return cls()
-        alone = len(terms) == 1 and terms[0] in python_encoding and encodings[0] not in _MULTI_BYTE
-        return cls(encodings, terms[0] if alone else _UTF8)
+        simple = len(terms) == 1 and terms[0] in _WRITTEN
+        return cls(encodings, terms[0] if simple else _UTF8)
 
     def decode(self, data: bytes, vr: str) -> str | None:
         """All values of an element, backslashes between them; None for bytes that are no text in this set."""

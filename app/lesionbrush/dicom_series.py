@@ -163,10 +163,13 @@ def read_originals(slices: Sequence[Dataset]) -> list[Dataset]:
 
 def _read_original(path: Path) -> Dataset:
     try:
-        return kept(pydicom.dcmread(path, stop_before_pixels=True, force=True), ORIGINAL)
+        whole = pydicom.dcmread(path, stop_before_pixels=True, force=True)
     except DAMAGE as error:
         kind = type(error).__name__
         raise DamagedFile(f"{path.name} is a damaged DICOM file ({kind}); copy it again") from error
+    if "Rows" not in whole:  # it had them when the series was read
+        raise DamagedFile(f"{path.name} ends within its header; copy the series again")
+    return kept(whole, ORIGINAL)
 
 
 def _place(headers: list[Dataset], volume: Volume) -> None:
