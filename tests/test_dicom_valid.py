@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from dicom_kit import Case, Hospital, dciodvfy_errors, exported, make_case, put
+from dicom_kit import Hospital, dciodvfy_errors, exported, make_case, put
 from highdicom._iods import IOD_MODULE_MAP
 from highdicom._module_utils import check_required_attributes
 from lesionbrush.dicom_attributes import ORIGINAL
 from lesionbrush.dicom_series import Uids
-from lesionbrush.errors import DamagedFile
 from pydicom.config import RAISE, settings
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
@@ -285,27 +284,3 @@ class TestNumbersAndUids:
     def test_a_time_zone_there_is_not_is_no_time_zone(self, tmp_path: Path) -> None:
         case = make_case(tmp_path / "in", edit=lambda _, h: put(h, "TimezoneOffsetFromUTC", b"+9999"))
         assert "TimezoneOffsetFromUTC" not in exported(case, tmp_path / "out")[0]
-
-
-@pytest.mark.parametrize("left", [0, 700])
-def test_a_slice_that_breaks_off_meanwhile_is_named(tmp_path: Path, left: int) -> None:
-    case: Case = make_case(tmp_path / "in")
-    path = case.folder / "slice003.dcm"
-    path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(DamagedFile, match=r"slice003\.dcm"):
-        exported(case, tmp_path / "out")
-    path.unlink()
-    with pytest.raises(DamagedFile, match=r"slice003\.dcm"):
-        exported(case, tmp_path / "out")
-
-
-def test_files_without_a_preamble_are_read_again_as_they_were(tmp_path: Path) -> None:
-    case = make_case(tmp_path / "in")
-    for path in case.folder.iterdir():
-        header = pydicom.dcmread(path)
-        header.preamble = None
-        header.file_meta = pydicom.dataset.FileMetaDataset()
-        header.is_implicit_VR = False
-        header.save_as(path, write_like_original=True)
-    assert exported(case, tmp_path / "out")[0].PatientID == "4711"
-    require_valid(tmp_path / "out")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import struct
+from io import BytesIO
+from random import Random
 
+import pydicom
 import pytest
 from dicom_kit import put
-from lesionbrush.dicom_attributes import kept
+from lesionbrush.dicom_attributes import ORIGINAL, kept
 from lesionbrush.dicom_charset import Charset
 from lesionbrush.dicom_values import allows, valid_form
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
-from pydicom.valuerep import MAX_VALUE_LEN, STR_VR
+from pydicom.valuerep import MAX_VALUE_LEN, STANDARD_VR, STR_VR
 
 JAPANESE = b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"
 KOREAN = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7"
@@ -127,13 +130,15 @@ class TestTexts:
             (["GB18030"], b"M\xff"),
             (["", "ISO 2022 IR 87"], b"\x1b$B\xff\xff\x1b(B"),
             (["", "ISO 2022 IR 87"], b"M\xfcller"),
+            (["", "ISO 2022 IR 100"], b"\x1b(BM\xfcller"),
         ],
     )
     def test_are_not_guessed(self, terms: list[str], data: bytes) -> None:
         assert Charset.declared(terms).decode(data, "PN") is None
 
-    def test_of_another_escape_than_declared_have_no_valid_form(self) -> None:
-        text = Charset.declared(["", "ISO 2022 IR 87"]).decode(KOREAN, "PN")
+    @pytest.mark.parametrize("terms", [["", "ISO 2022 IR 87"], ["ISO_IR 100"], []])
+    def test_of_another_escape_than_declared_have_no_valid_form(self, terms: list[str]) -> None:
+        text = Charset.declared(terms).decode(KOREAN, "PN")
         assert text is None or valid_form("PN", text) is None
 
 
@@ -162,6 +167,10 @@ class TestElements:
             ("TimezoneOffsetFromUTC", b"+9999", "", None),
             ("LossyImageCompression", b"01", "", "01"),
             ("ContributingEquipmentSequence", b"text", "LO", None),
+            ("StudyDescription", b"\xe5\x80", "OB", None),
+            ("StudyDescription", b"\xe5\x80\x41\x42", "FD", None),
+            ("StudyDescription", b"a", "AT", None),
+            ("StudyDescription", b"Thorax", "UN", "Thorax"),
             ("PatientName", b"   ", "", None),
             ("PatientName", b"\0\0", "", None),
             ("PatientName", b"M\xfcller", "", None),
@@ -193,6 +202,39 @@ class TestElements:
         assert kept(source, keywords).dir() == []
         put(source, "DeidentificationMethod", b"by hand")
         assert len(kept(source, keywords).dir()) == 2
+
+
+def read_back(header: Dataset) -> Dataset:
+    header.is_little_endian, header.is_implicit_VR = True, False
+    file = BytesIO()
+    pydicom.dcmwrite(file, header)
+    return pydicom.dcmread(BytesIO(file.getvalue()), force=True)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_bytes_under_any_vr_are_copied_exactly_or_not_at_all(seed: int) -> None:
+    random = Random(seed)
+    pieces = [bytes([code]) for code in b"0123456789.,-+eE\\^= ABYaby:\n\0\xfc\xc3\x80"]
+    pieces += [b"\x1b$B", b"\x1b(B", b"\x1b$)C", b"\xff\xfe\x00\xe0"]
+    charsets = [
+        b"ISO_IR 100",
+        b"ISO_IR 192",
+        b"\\ISO 2022 IR 87",
+        b"GB18030",
+        b"ISO_IR 166",
+        b"ISO_IR 999",
+        b"\0",
+    ]
+    for _ in range(150):
+        source = Dataset()
+        for keyword in random.sample(sorted({*ORIGINAL} - {"SpecificCharacterSet"}), 20):
+            vr = random.choice(sorted(STANDARD_VR)) if random.random() < 0.3 else ""
+            put(source, keyword, b"".join(random.choices(pieces, k=random.randrange(20))), vr)
+        put(source, "SpecificCharacterSet", random.choice(charsets))
+        header = kept(source, ORIGINAL)
+        for element in read_back(header):
+            assert element.is_empty == header[element.tag].is_empty
+            assert element.is_empty or str(element.value).rstrip() == str(header[element.tag].value).rstrip()
 
 
 class TestItems:

@@ -18,6 +18,7 @@ _UTF8 = "ISO_IR 192"
 _ENCODINGS = {**python_encoding, "ISO_IR 203": "iso8859_15"}  # Latin-9: newer than pydicom's table
 _WRITTEN = {_UTF8, *(f"ISO_IR {number}" for number in (100, 101, 109, 110, 126, 127, 138, 144, 148, 166))}
 _BETWEEN_VALUES = {ord("\\"), ord("=")}
+_MISREAD = re.compile(rb"\x1b\(B[^\x1b]*[\x80-\xff]")  # pydicom takes these bytes for Latin-1
 _LOST = "\ufffd"  # pydicom puts it where it cannot decode
 
 
@@ -48,8 +49,10 @@ class Charset:
         if vr in DEFAULT_CHARSET_VR:
             return Charset().decode(data, VR.LO)
         try:
-            if ESC not in data:
+            if ESC not in data or self.term in _WRITTEN - {_UTF8}:
                 return data.decode(self.encodings[0])
+            if _MISREAD.search(data):
+                return None
             delimiters = TEXT_VR_DELIMS | _BETWEEN_VALUES | (PN_DELIMS if vr == VR.PN else set())
             text = decode_bytes(data, self.encodings, delimiters)
         except (UnicodeError, LookupError):

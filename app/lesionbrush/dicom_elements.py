@@ -7,6 +7,7 @@ cannot parse another VR and passes it on.
 from __future__ import annotations
 
 import math
+import struct
 from typing import Any
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
@@ -16,12 +17,15 @@ from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag, Tag
-from pydicom.valuerep import STR_VR, VALIDATORS, VR
+from pydicom.valuerep import STR_VR, VALIDATORS, VR, PersonName
 
 from lesionbrush.dicom_charset import Charset
 from lesionbrush.dicom_values import allows, is_one_text, valid_form
 
-DAMAGE = (OSError, EOFError, ValueError, TypeError, LookupError, NotImplementedError, BytesLengthException)
+DAMAGE = (
+    OSError, EOFError, ValueError, TypeError, LookupError, NotImplementedError, struct.error,
+    BytesLengthException,
+)  # fmt: skip
 """What pydicom raises on a damaged file."""
 _CHARSET = Tag("SpecificCharacterSet")
 _FLOATS, _INTEGERS = {VR.FD, VR.FL}, {VR.US, VR.SS, VR.UL, VR.SL, VR.UV, VR.SV}
@@ -76,13 +80,25 @@ class Source:
 
     def _texts(self, tag: BaseTag, vr: str) -> list[str]:
         """As they are written; none where the bytes are no text."""
-        element = self._dataset.get_item(tag)
-        if not isinstance(element, RawDataElement) or element.VR not in {None, VR.UN, *STR_VR}:
-            return [str(value) for value in self._parsed(tag)]
+        element = self._raw(tag)
+        if element is None:
+            return [
+                str(value) for value in self._parsed(tag) if isinstance(value, (str, PersonName, int, float))
+            ]
+        if element.VR not in {None, VR.UN, *STR_VR}:
+            return [str(value) for value in self._parsed(tag) if isinstance(value, (int, float))]
         text = self._charset.decode(element.value or b"", vr)
         if text is None:
             return []
         return [text] if is_one_text(vr) else text.split("\\")
+
+    def _raw(self, tag: BaseTag) -> RawDataElement | None:
+        """The element as the file has it; None where it was made by a program, or has no value."""
+        try:
+            element = self._dataset.get_item(tag)
+        except DAMAGE:  # pydicom parses an element without value, and with it the character set
+            return None
+        return element if isinstance(element, RawDataElement) else None
 
     def _numbers(self, tag: BaseTag, vr: str) -> list[Any]:
         values = [value for value in self._parsed(tag) if isinstance(value, (int, float))]

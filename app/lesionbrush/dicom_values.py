@@ -84,7 +84,7 @@ def _is_moment(vr: str, text: str) -> bool:
 
 
 def _on_one_line(text: str) -> str:
-    return re.sub(r"[\t\n\f\r]+", " ", text)
+    return re.sub(r"[\t\n\f\r]+", " ", text).strip(" ")
 
 
 def _decimal(text: str) -> str:
