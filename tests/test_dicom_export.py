@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from cli_kit import Command
 from dicom_fixtures import AXIAL, Series, write_series
-from dicom_kit import Case, exported, make_case, record
+from dicom_kit import Case, exported, make_case, put, record
 from lesionbrush.dicom_export import DicomCase, Reference, export_case
 from lesionbrush.dicom_series import derive_series
 from lesionbrush.errors import DamagedFile, GeometryMismatch, InvalidRequest, StorageFull
@@ -195,6 +195,14 @@ class TestFiles:
             header.is_implicit_VR = False
             header.save_as(path, write_like_original=True)
         assert exported(case, tmp_path / "out")[0].PatientID == "4711"
+
+    def test_a_place_without_a_valid_form_is_written_as_it_was_understood(self, tmp_path: Path) -> None:
+        case = make_case(tmp_path / "in")
+        for path in case.folder.iterdir():
+            header = pydicom.dcmread(path)
+            put(header, "PixelSpacing", b"0.8 mm\\0.7 mm")
+            header.save_as(path)
+        assert {tuple(s.PixelSpacing) for s in exported(case, tmp_path / "out")} == {(0.8, 0.7)}
 
 
 class TestCommand:
