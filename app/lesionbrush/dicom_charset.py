@@ -61,7 +61,7 @@ class Charset:
 
 
 def _spelled(term: str) -> str:
-    """ "ISO-IR 100" and the like, as the standard spells it."""
+    """As the standard spells it: also ISO-IR 100, iso_ir 192 and the like."""
     found = re.fullmatch(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?(\d+)", term.strip(" \0").upper())
     if not found:
         return term.strip(" \0")
