@@ -18,7 +18,10 @@ from lesionbrush.dicom_series import DicomOptions
 from lesionbrush.provenance import MaskStatistics, Provenance, now
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.volume import Volume
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 
 BOX = (slice(2, 6), slice(1, 4), slice(1, 4))
@@ -131,6 +134,25 @@ def raw(group: int, element: int, vr: str, value: bytes) -> bytes:
     return struct.pack("<HH2sH", group, element, vr.encode(), len(value)) + value
 
 
+def put(header: Dataset, keyword: str, value: bytes, vr: str = "") -> None:
+    """Write a value as it is, valid or not. vr: where it is not the dictionary's."""
+    tag = Tag(keyword)
+    value += b" " * (len(value) % 2)
+    header[tag] = RawDataElement(tag, vr or dictionary_VR(tag), len(value), value, 0, False, True)
+    header.set_original_encoding(False, True, header._character_set)  # else it is parsed before it is written
+    if "PixelData" in header:
+        header["PixelData"].VR = "OW"
+
+
+def raw_hu(path: Path) -> np.ndarray:
+    """(columns, rows) HU of an uncompressed slice, from the tags alone: no reader's code has a part in it."""
+    header = pydicom.dcmread(path)
+    kind = np.dtype("<i2" if header.PixelRepresentation else "<u2")
+    stored = np.frombuffer(header.PixelData, kind, header.Rows * header.Columns)
+    hu = stored.reshape(header.Rows, header.Columns).T * float(header.RescaleSlope)
+    return hu + float(header.RescaleIntercept)
+
+
 def dciodvfy_errors(path: Path) -> list[str]:
     """What David Clunie's validator (Debian's dicom3tools) calls an error in a DICOM file.
 
@@ -139,8 +161,9 @@ def dciodvfy_errors(path: Path) -> list[str]:
     program = shutil.which("dciodvfy")
     if program is None:
         missing("dciodvfy (dicom3tools)")
-    run = subprocess.run([str(program), str(path)], check=False, capture_output=True, text=True)
-    lines = [line for line in run.stderr.splitlines() if line.startswith("Error")]
+    run = subprocess.run([str(program), str(path)], check=False, capture_output=True)
+    said = run.stderr.decode("ascii", "replace")  # it quotes values as they are
+    lines = [line for line in said.splitlines() if line.startswith("Error")]
     return [line for line in lines if "(0x0008,0x001c)" not in line]
 
 

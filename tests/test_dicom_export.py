@@ -13,14 +13,15 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from cli_kit import Command
 from dicom_fixtures import AXIAL, Series, write_series
-from dicom_kit import Case, exported, make_case, record
+from dicom_kit import Case, exported, make_case, put, record
 from lesionbrush.dicom_export import DicomCase, Reference, export_case
 from lesionbrush.dicom_series import derive_series
-from lesionbrush.errors import GeometryMismatch, InvalidRequest, StorageFull
+from lesionbrush.errors import DamagedFile, GeometryMismatch, InvalidRequest, StorageFull
 from lesionbrush.io import read_dicom_series, read_volume, write_volume
 from lesionbrush.provenance import write_sidecar
 from lesionbrush.request import SynthesisRequest
 from lesionbrush.volume import Volume
+from pydicom.dataset import FileMetaDataset
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.224, 0.768, 0.6)
 pytest_plugins = "cli_fixtures"
@@ -160,7 +161,6 @@ class TestRefusals:
     def test_pixels_that_do_not_read_back(self, tmp_path: Path, case: Case, monkeypatch) -> None:
         """The check after writing can say no."""
         from lesionbrush import dicom_export
-        from lesionbrush.errors import DamagedFile
 
         def other(folder: Path) -> Volume:
             volume = read_dicom_series(folder)
@@ -170,6 +170,39 @@ class TestRefusals:
         with pytest.raises(DamagedFile, match="other voxels"):
             exported(case, tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+class TestFiles:
+    """The headers are read again when a case is exported."""
+
+    @pytest.mark.parametrize("left", [0, 700])
+    def test_a_slice_that_breaks_off_meanwhile_is_named(self, tmp_path: Path, left: int) -> None:
+        case = make_case(tmp_path / "in")
+        path = case.folder / "slice003.dcm"
+        path.write_bytes(path.read_bytes()[:left])
+        with pytest.raises(DamagedFile, match=r"slice003\.dcm"):
+            exported(case, tmp_path / "out")
+        path.unlink()
+        with pytest.raises(DamagedFile, match=r"slice003\.dcm"):
+            exported(case, tmp_path / "out")
+
+    def test_files_without_a_preamble_are_read_again_as_they_were(self, tmp_path: Path) -> None:
+        case = make_case(tmp_path / "in")
+        for path in case.folder.iterdir():
+            header = pydicom.dcmread(path)
+            header.preamble = None
+            header.file_meta = FileMetaDataset()
+            header.is_implicit_VR = False
+            header.save_as(path, write_like_original=True)
+        assert exported(case, tmp_path / "out")[0].PatientID == "4711"
+
+    def test_a_place_without_a_valid_form_is_written_as_it_was_understood(self, tmp_path: Path) -> None:
+        case = make_case(tmp_path / "in")
+        for path in case.folder.iterdir():
+            header = pydicom.dcmread(path)
+            put(header, "PixelSpacing", b"0.8 mm\\0.7 mm")
+            header.save_as(path)
+        assert {tuple(s.PixelSpacing) for s in exported(case, tmp_path / "out")} == {(0.8, 0.7)}
 
 
 class TestCommand:

@@ -107,10 +107,11 @@ class TestLabels:
             path.write_bytes(data)
         case = replace(case, reference=Reference.read(case.folder))
         header = exported(case, tmp_path / "out")[0]
-        assert header.PatientSex == "MALE, I THINK SO"
-        assert header.PatientBirthDate == "02.01.1950"
-        assert header.PixelSpacing[0] == pytest.approx(0.8, abs=1e-12)
-        assert pydicom.dcmread(tmp_path / "out" / "seg" / "00001.dcm").PatientSex == header.PatientSex
+        seg = pydicom.dcmread(tmp_path / "out" / "seg" / "00001.dcm")
+        for written in (header, seg):
+            assert (written.PatientSex, written.PatientBirthDate) == ("", "")
+        assert header["KVP"].is_empty
+        assert header.PixelSpacing == [0.8, 0.7]
 
     def test_a_series_without_study_and_frame_gets_new_ones(self, tmp_path: Path) -> None:
         case = make_case(tmp_path / "in", edit=lambda k, header: None)

@@ -8,6 +8,7 @@ import numpy as np
 from highdicom.seg import Segmentation, SegmentDescription, segread
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
+from pydicom.valuerep import format_number_as_ds
 
 from lesionbrush import __version__
 from lesionbrush.dicom_attributes import PATIENT, STUDY, kept
@@ -41,9 +42,10 @@ def lesion_seg(series: SyntheticSeries, mask: Volume, uids: Uids | None = None) 
     if not lesion.array.any():
         raise EmptyMask("the mask is empty: there is no lesion to write")
     first, provenance = series.headers[0], series.provenance
+    distance_mm = series.volume.spacing_mm[2]
     made = moment(provenance.created, str(first.get("TimezoneOffsetFromUTC", "")))
     seg = Segmentation(
-        source_images=[_bare(header) for header in series.headers],
+        source_images=[_bare(header, distance_mm) for header in series.headers],
         pixel_array=np.ascontiguousarray(lesion.array.T > 0, np.uint8),
         segmentation_type="BINARY",
         segment_descriptions=[_segment(uids)],
@@ -100,9 +102,14 @@ def _segment(uids: Uids) -> SegmentDescription:
     )
 
 
-def _bare(header: Dataset) -> Dataset:
-    """The slice's place and UIDs. highdicom fails on what real files say of patients; that comes later."""
+def _bare(header: Dataset, distance_mm: float) -> Dataset:
+    """The slice's place and UIDs. highdicom fails on what real files say of patients; that comes later.
+
+    A SEG needs a slice thickness, a CT may leave it empty: then the slices are as thick as they are apart.
+    """
     bare = kept(header, _OF_THE_SLICE)
+    if bare.get("SliceThickness", 0) <= 0:
+        bare.SliceThickness = format_number_as_ds(float(distance_mm))
     for keyword in _OF_THE_STUDY:
         setattr(bare, keyword, None)
     return bare

@@ -7,6 +7,7 @@ code, and no reader's arithmetic can round it. docs/dicom.md lists what is writt
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,9 +19,10 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from pydicom.valuerep import format_number_as_ds
 
 from lesionbrush.dicom import series_affine
-from lesionbrush.dicom_attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, TECHNICAL, kept
+from lesionbrush.dicom_attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, kept
+from lesionbrush.dicom_elements import DAMAGE
 from lesionbrush.dicom_labels import describe_image, name_fresh_study, reference_original, text
-from lesionbrush.errors import GeometryMismatch
+from lesionbrush.errors import DamagedFile, GeometryMismatch
 from lesionbrush.itkio import LPS_TO_RAS
 from lesionbrush.provenance import Provenance
 from lesionbrush.volume import Array, Volume, require_ct
@@ -29,6 +31,7 @@ _GRID_VOXELS = 0.01
 _SHEAR = 1e-4
 _NAMESPACE = uuid.UUID("6f5ab0f4-6a63-5c0b-9d7e-2f3b7d1f10c7")
 _LARGEST_SERIES_NUMBER = 10_000_000
+_PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
 
 
 @dataclass(frozen=True)
@@ -100,13 +103,14 @@ def derive_series(
     volume = right_handed(require_ct(synthetic))
     if slices is not None:
         volume = _on_series_grid(volume, slices)
-    originals = _plain(volume) if slices is None else [_whole(header) for header in slices]
+    originals = _plain(volume) if slices is None else read_originals(slices)
     fresh = slices is None or options.deidentify
     headers = [kept(o, TECHNICAL if options.deidentify else IDENTIFIED) for o in originals]
+    _place(headers, volume)
     _join_study(headers, options.uids)
     if fresh:
         name_fresh_study(headers, provenance, options.deidentify)
-    _name_series(headers, originals[0], provenance, None if fresh else originals[0].get("SeriesNumber"))
+    _name_series(headers, provenance, None if fresh else originals[0])
     series_uid = options.uids.new("series")
     for k, (header, original) in enumerate(zip(headers, originals, strict=True)):
         describe_image(header, original, provenance, anonymous=options.deidentify)
@@ -147,8 +151,34 @@ def _on_series_grid(volume: Volume, slices: Sequence[Dataset]) -> Volume:
     return replace(volume, affine=grid.affine)
 
 
-def _whole(header: Dataset) -> Dataset:
-    return pydicom.dcmread(header.filename, stop_before_pixels=True)
+def read_originals(slices: Sequence[Dataset]) -> list[Dataset]:
+    """What the files of the slices say, as far as it is valid and ever asked for. Raises DamagedFile."""
+    originals = [_read_original(Path(header.filename)) for header in slices]
+    known = Counter(original.get("SOPInstanceUID") for original in originals)
+    for original in originals:
+        if known[original.get("SOPInstanceUID")] > 1:
+            original.pop("SOPInstanceUID", None)  # of two slices, it does not say which
+    return originals
+
+
+def _read_original(path: Path) -> Dataset:
+    try:
+        whole = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except DAMAGE as error:
+        kind = type(error).__name__
+        raise DamagedFile(f"{path.name} is a damaged DICOM file ({kind}); copy it again") from error
+    if "Rows" not in whole:  # it had them when the series was read
+        raise DamagedFile(f"{path.name} ends within its header; copy the series again")
+    return kept(whole, ORIGINAL)
+
+
+def _place(headers: list[Dataset], volume: Volume) -> None:
+    """Where the slices are, in the original's words, or where those are invalid, as they were understood."""
+    if all(keyword in header for header in headers for keyword in _PLACE):
+        return
+    for header, plain in zip(headers, _plain(volume), strict=True):
+        for keyword in _PLACE:
+            header.setdefault(keyword, plain[keyword])
 
 
 def _plain(volume: Volume) -> list[Dataset]:
@@ -176,20 +206,21 @@ def _decimals(values: Array) -> list[str]:
 
 def _join_study(headers: list[Dataset], uids: Uids) -> None:
     """One study, one frame of reference: the original's where it is kept and known, else new ones."""
-    first = headers[0]
-    study = first.get("StudyInstanceUID") or uids.new("study")
-    frame = first.get("FrameOfReferenceUID") or uids.new("frame of reference")
+    study = _known(headers, "StudyInstanceUID") or uids.new("study")
+    frame = _known(headers, "FrameOfReferenceUID") or uids.new("frame of reference")
     for header in headers:
         header.StudyInstanceUID, header.FrameOfReferenceUID = study, frame
 
 
-def _name_series(
-    headers: list[Dataset], original: Dataset, provenance: Provenance, original_number: int | None
-) -> None:
-    """Number and description. original_number: None in a fresh study, which keeps nothing of the old name."""
+def _known(headers: list[Dataset], keyword: str) -> str | None:
+    return next((header[keyword].value for header in headers if keyword in header), None)
+
+
+def _name_series(headers: list[Dataset], provenance: Provenance, original: Dataset | None) -> None:
+    """Number and description. original: None in a fresh study, which keeps nothing of the old name."""
     number, name = 1, f"SYNTHETIC LesionBrush {provenance.model}"
-    if original_number is not None:
-        number = 100 * min(abs(original_number), _LARGEST_SERIES_NUMBER) + 1
+    if original is not None:
+        number = 100 * min(abs(original.get("SeriesNumber", 0)), _LARGEST_SERIES_NUMBER) + 1
         name = f"{name}: {original.get('SeriesDescription', '')}".removesuffix(": ")
     numbers = [header.get("InstanceNumber") for header in headers]
     numbered = None not in numbers and len(set(numbers)) == len(numbers)
@@ -208,6 +239,7 @@ def _set_pixel_format(header: Dataset, volume: Volume) -> None:
 
 
 def _complete(header: Dataset) -> None:
+    """With what the standard wants there, though it be empty."""
     sides = () if "BodyPartExamined" in header else ("Laterality",)  # an unknown part may be one of a pair
     for keyword in (*EMPTY_IF_UNKNOWN, *sides):
         if keyword not in header:
