@@ -62,4 +62,5 @@ def describe(affine: Array) -> str:
         return "unusable numbers"
     first = ", ".join(f"{mm:.4g}" for mm in affine[:3, 3])
     spacing = " x ".join(f"{mm:.4g}" for mm in spacing_mm)
-    return f"axes to {''.join(aff2axcodes(affine))}, {spacing} mm, first voxel at ({first}) mm RAS"
+    axes = "".join(code or "?" for code in aff2axcodes(affine))
+    return f"axes to {axes}, {spacing} mm, first voxel at ({first}) mm RAS"

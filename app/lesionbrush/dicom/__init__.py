@@ -14,7 +14,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from lesionbrush.dicom.grid import group_by_place, refuse_doubles, series_affine, sort_slices
-from lesionbrush.dicom.headers import texts_of
+from lesionbrush.dicom.headers import text_of
 from lesionbrush.dicom.pixels import slice_hu
 from lesionbrush.dicom.series import COPY, FoundSeries, find_series, numbering_remarks, unused_remarks
 from lesionbrush.dicom.values import AIR_HU, read_stored_values, require_hu
@@ -78,7 +78,7 @@ def _remarks(found: FoundSeries, headers: list[Dataset]) -> Iterator[str]:
     yield from unused_remarks(+found.unused, len(headers))
     yield from numbering_remarks(found, headers)
     for keyword in _WITH_NUMBERS:
-        said = "\\".join(texts_of(headers[0], keyword))
+        said = text_of(headers[0], keyword)
         if "," in said:
             yield f"{keyword} {said} has decimal commas, which were read as points"
 
@@ -94,7 +94,8 @@ def _are_copies(group: list[Dataset]) -> bool:
 
 
 def _hounsfield(headers: list[Dataset]) -> tuple[Array, int]:
-    shape = (int(headers[0].Columns), int(headers[0].Rows), len(headers))
+    meaning = read_stored_values(headers[0])
+    shape = (meaning.columns, meaning.rows, len(headers))
     hu = np.empty(shape, np.int16, order="F")
     beyond = 0
     for k, header in enumerate(headers):

@@ -77,7 +77,9 @@ def _parse(header: Dataset) -> None:
     for tag in list(header.keys()):
         element = header.get_item(tag)
         if isinstance(element, RawDataElement) and element.VR not in _NUMBERS_IN_TEXT:
-            header[tag]
+            parsed = header[tag]
+            for item in parsed.value if parsed.VR == "SQ" else ():
+                _parse(item)
 
 
 def name_of(header: Dataset) -> str:
@@ -88,7 +90,7 @@ def name_of(header: Dataset) -> str:
 def texts_of(header: Dataset, keyword: str) -> list[str]:
     """The values of a tag as text, trimmed; none where it is absent or empty."""
     element = header.get_item(keyword)
-    if element is None or element.value is None:
+    if element is None or element.value is None or element.VR == "SQ":
         return []
     value = element.value
     if isinstance(value, bytes):
@@ -96,6 +98,17 @@ def texts_of(header: Dataset, keyword: str) -> list[str]:
     values = [value] if isinstance(value, (str, int, float)) else list(value)
     found = [str(value).strip(" \0") for value in values]
     return [] if found == [""] else found
+
+
+def text_of(header: Dataset, keyword: str) -> str:
+    """All values of a tag as they stand in the file; "" where it is absent or empty."""
+    return "\\".join(texts_of(header, keyword))
+
+
+def items_of(header: Dataset, keyword: str) -> list[Dataset]:
+    """Of a sequence; none where the tag is absent, or none."""
+    element = header.get_item(keyword)
+    return list(element.value) if element is not None and element.VR == "SQ" and element.value else []
 
 
 def number(text: str) -> float:

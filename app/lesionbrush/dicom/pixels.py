@@ -67,7 +67,7 @@ def read_cells(header: Dataset, meaning: StoredValues) -> Array:
         cells = unpack(image, name)
     except UNREADABLE as error:
         raise DamagedFile(f"{name}: its pixels cannot be read, the file is damaged") from error
-    shape = (int(header.Rows), int(header.Columns))
+    shape = (meaning.rows, meaning.columns)
     if cells.shape != shape:
         raise DamagedFile(f"{name} holds {cells.shape[::-1]} pixels, its header says {shape[::-1]}")
     if cells.dtype.itemsize * 8 != meaning.bits_allocated:
@@ -104,7 +104,8 @@ def _plain_image(header: Dataset, syntax: UID, meaning: StoredValues) -> FileDat
     image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
     image.RescaleIntercept, image.RescaleSlope = "0", "1"
-    image.Rows, image.Columns, image.BitsAllocated = header.Rows, header.Columns, meaning.bits_allocated
+    image.Rows, image.Columns = meaning.rows, meaning.columns
+    image.BitsAllocated = meaning.bits_allocated
     image.BitsStored, image.HighBit, image.PixelRepresentation = _asked_of_decoder(meaning)
     image["PixelData"] = header["PixelData"]
     return image

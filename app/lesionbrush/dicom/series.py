@@ -20,9 +20,10 @@ from pydicom.uid import CTImageStorage, UID_dictionary
 from lesionbrush.dicom.headers import (
     START_BYTES,
     is_dicom,
+    items_of,
     name_of,
     read_header,
-    texts_of,
+    text_of,
     whole_of,
 )
 from lesionbrush.dicom.values import KEYWORDS, is_localizer
@@ -151,7 +152,7 @@ def _fewer_than_known(found: FoundSeries) -> str:
 
 
 def _fewer_than_listed(found: FoundSeries) -> str:
-    here = {str(header.get("SOPInstanceUID")) for header in (*found.headers, *found.others)}
+    here = {text_of(header, "SOPInstanceUID") for header in (*found.headers, *found.others)}
     gone = len(found.listed - here)
     return f"the DICOMDIR lists {gone} images of this series that are not here" if gone else ""
 
@@ -174,7 +175,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _require_no_half_slice(header: Dataset) -> None:
     """Raise DamagedFile for what has no image, and may have been a slice: it says so, or not what it is."""
-    said = str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or CTImageStorage)
+    said = text_of(header.file_meta, "MediaStorageSOPClassUID") or text_of(header, "SOPClassUID")
+    said = said or CTImageStorage
     if said == CTImageStorage or (said not in UID_dictionary and "SeriesInstanceUID" not in header):
         raise DamagedFile(
             f"{name_of(header)} is a CT slice that ends within its header; copy the series again"
@@ -214,7 +216,7 @@ def _require_one(headers: Iterable[Dataset], folder: Path) -> str:
     if len(series) == 1:
         return next(iter(series))
     kinds = [(len(images), images[0]) for images in series.values()]
-    listed = ", ".join(f"{count} {first.get('Modality')} images" for count, first in kinds)
+    listed = ", ".join(f"{count} {text_of(first, 'Modality') or 'unknown'} images" for count, first in kinds)
     places = [Path(first.filename).parent.relative_to(folder).as_posix() for _, first in kinds]
     text = f"the folder holds {len(series)} series ({listed}): keep one in it"
     if any(place != "." for place in places):
@@ -227,20 +229,20 @@ def _require_one(headers: Iterable[Dataset], folder: Path) -> str:
 
 
 def _uid(header: Dataset) -> str:
-    return str(header.get("SeriesInstanceUID") or "")
+    return text_of(header, "SeriesInstanceUID")
 
 
 def _description(header: Dataset) -> str:
-    return " ".join(texts_of(header, "SeriesDescription")) or "no description"
+    return text_of(header, "SeriesDescription") or "no description"
 
 
 def _listed(directories: list[Dataset], uid: str) -> Iterator[str]:
     """SOP instance UIDs of the images that a DICOMDIR has below a series."""
     for directory in directories:
         within = ""
-        for record in directory.DirectoryRecordSequence:
-            kind = record.get("DirectoryRecordType")
+        for record in items_of(directory, "DirectoryRecordSequence"):
+            kind = text_of(record, "DirectoryRecordType")
             if kind == "SERIES":
                 within = _uid(record)
             elif kind == "IMAGE" and within == uid:
-                yield str(record.get("ReferencedSOPInstanceUIDInFile"))
+                yield text_of(record, "ReferencedSOPInstanceUIDInFile")

@@ -13,7 +13,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, UID_dictionary
 
-from lesionbrush.dicom.headers import name_of, number, shown, texts_of, whole_of
+from lesionbrush.dicom.headers import items_of, name_of, number, shown, text_of, texts_of, whole_of
 from lesionbrush.errors import DamagedFile, NotACT, UnsupportedSeries
 from lesionbrush.volume import Array
 
@@ -54,6 +54,8 @@ _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 class StoredValues:
     """How the cells of one slice become HU. padding: lowest and highest stored value that is no tissue."""
 
+    rows: int
+    columns: int
     bits_allocated: int
     bits_stored: int
     high_bit: int
@@ -91,15 +93,15 @@ def is_localizer(header: Dataset) -> bool:
 def require_hu(header: Dataset) -> None:
     """Raise NotACT, or UnsupportedSeries for colour and multi-frame images, unless the slice holds HU."""
     name = name_of(header)
-    modality = header.get("Modality")
+    modality = text_of(header, "Modality")
     if modality != "CT":
-        raise NotACT(f"the series has modality {modality}, a CT is needed")
+        raise NotACT(f"the series has modality {modality or 'unknown'}, a CT is needed")
     _require_hu_unit(header, name)
     _require_ct_image(header, name)
     if (whole_of(header, "SamplesPerPixel") or 1) != 1:
-        samples = header.SamplesPerPixel
+        samples = text_of(header, "SamplesPerPixel")
         raise UnsupportedSeries(f"{name} is a colour image ({samples} samples per pixel)")
-    photometric = " ".join(texts_of(header, "PhotometricInterpretation"))
+    photometric = text_of(header, "PhotometricInterpretation")
     if photometric and photometric not in _GREY:
         raise UnsupportedSeries(
             f"{name} is a colour image (PhotometricInterpretation {photometric}): export the CT itself"
@@ -111,20 +113,22 @@ def require_hu(header: Dataset) -> None:
 
 def _require_ct_image(header: Dataset, name: str) -> None:
     if is_localizer(header):
-        raise NotACT(f"{name} is a localizer (scout view; ImageType {_image_type(header)}), no slice of a CT")
-    sop_class = str(header.get("SOPClassUID") or CTImageStorage)
+        raise NotACT(
+            f"{name} is a localizer (scout view; ImageType {text_of(header, 'ImageType')}), no slice of a CT"
+        )
+    sop_class = text_of(header, "SOPClassUID") or CTImageStorage
     known = UID_dictionary.get(sop_class, ("",))[0]
     if known and "CT Image" not in known:
         raise NotACT(f"{name} is stored as {known}, not as CT: choose the series that the scanner made")
     for value in texts_of(header, "ImageType"):
         if _MAPS.fullmatch(value.upper()):
             raise NotACT(
-                f"{name} is a map computed from CT (ImageType {_image_type(header)}) and holds no HU"
+                f"{name} is a map computed from CT (ImageType {text_of(header, 'ImageType')}) and holds no HU"
             )
 
 
 def _require_hu_unit(header: Dataset, name: str) -> None:
-    unit = " ".join(texts_of(header, "RescaleType"))
+    unit = text_of(header, "RescaleType")
     plain = re.sub(r"[^A-Z_]", "", unit.upper())
     if plain and plain not in _HU:
         meaning = _UNITS.get(plain, f"{unit!r}")
@@ -136,20 +140,29 @@ def _require_hu_unit(header: Dataset, name: str) -> None:
         raise NotACT(
             f"{name} is a CT with a material taken out ({changed[0]}) and does not say that it is in HU"
         )
-    for mapping in header.get("RealWorldValueMappingSequence") or ():
-        for code in mapping.get("MeasurementUnitsCodeSequence") or ():
-            if code.get("CodeValue", _HU_UNIT) != _HU_UNIT:
-                raise NotACT(f"{name} maps its values to {code.CodeValue} (RealWorldValueMapping), not to HU")
+    for mapping in items_of(header, "RealWorldValueMappingSequence"):
+        for code in items_of(mapping, "MeasurementUnitsCodeSequence"):
+            mapped_to = text_of(code, "CodeValue")
+            if mapped_to not in ("", _HU_UNIT):
+                raise NotACT(f"{name} maps its values to {mapped_to} (RealWorldValueMapping), not to HU")
 
 
 def read_stored_values(header: Dataset) -> StoredValues:
     """Raises NotACT where the file does not say which HU its values are, UnsupportedSeries, DamagedFile."""
     name = name_of(header)
+    rows, columns = _size(header, name)
     allocated, bits, high, representation = _bits(header, name)
     signed = representation == 1
     slope, intercept = _rescale(header, name)
     padding = _padding(header, allocated, bits, signed)
-    return StoredValues(allocated, bits, high, signed, slope, intercept, padding)
+    return StoredValues(rows, columns, allocated, bits, high, signed, slope, intercept, padding)
+
+
+def _size(header: Dataset, name: str) -> tuple[int, int]:
+    rows, columns = (whole_of(header, keyword) or 0 for keyword in ("Rows", "Columns"))
+    if min(rows, columns) < 1:
+        raise DamagedFile(f"{name} has {columns} columns and {rows} rows: that is no image; copy it again")
+    return rows, columns
 
 
 def _bits(header: Dataset, name: str) -> tuple[int, int, int, int]:
@@ -177,7 +190,7 @@ def _bits(header: Dataset, name: str) -> tuple[int, int, int, int]:
 
 def _rescale(header: Dataset, name: str) -> tuple[float, float]:
     """Slope and intercept. Raises NotACT for what is no number, or could be two."""
-    if header.get("ModalityLUTSequence"):
+    if "ModalityLUTSequence" in header:
         raise NotACT(f"{name} gives its HU as a table (ModalityLUTSequence), not as slope and intercept")
     values = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
@@ -221,7 +234,3 @@ def _with_sign(values: Array, bits: int, signed: bool) -> Array:
     values = values & ((1 << bits) - 1)
     sign = 1 << (bits - 1)
     return (values ^ sign) - sign if signed else values
-
-
-def _image_type(header: Dataset) -> str:
-    return "\\".join(texts_of(header, "ImageType"))
