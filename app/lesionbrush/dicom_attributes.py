@@ -13,7 +13,7 @@ import numpy as np
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from lesionbrush.dicom_elements import Source
+from lesionbrush.dicom.elements import Source
 
 PATIENT = (
     "SpecificCharacterSet", "TimezoneOffsetFromUTC", "PatientName", "PatientID", "IssuerOfPatientID",

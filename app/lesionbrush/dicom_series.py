@@ -19,8 +19,8 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from pydicom.valuerep import format_number_as_ds
 
 from lesionbrush.dicom import series_affine
+from lesionbrush.dicom.elements import DAMAGE
 from lesionbrush.dicom_attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, kept
-from lesionbrush.dicom_elements import DAMAGE
 from lesionbrush.dicom_labels import describe_image, name_fresh_study, reference_original, text
 from lesionbrush.errors import DamagedFile, GeometryMismatch
 from lesionbrush.itkio import LPS_TO_RAS

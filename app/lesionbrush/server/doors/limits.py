@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from lesionbrush.dicom.headers import START_BYTES, UNREADABLE, is_dicom, read_header, whole_of
-from lesionbrush.errors import DamagedFile, StorageFull, UnsupportedSeries
+from lesionbrush.errors import DamagedFile, StorageFull
 from lesionbrush.server.errors import TooLarge
 from lesionbrush.server.settings import ServerSettings
 
@@ -31,8 +31,6 @@ _NIFTI_BYTES = 540
 _FAR_BYTES = 1 << 26  # no voxels begin farther into a file
 _SLACK_BYTES = 1 << 20  # header extensions, and what some writers put behind the voxels
 _DEFLATED_SLICE_BYTES = 1 << 28
-_META_LENGTH = b"\x02\0\0\0UL\4\0"
-_META_START_BYTES = 144  # preamble, "DICM" and the element that says how long the rest of the file header is
 _GZIP = b"\x1f\x8b\x08"
 _NIFTI_MAGIC = {348: (344, (b"n+1\0",)), 540: (4, (b"n+2\0",))}
 _NRRD_SIZES = re.compile(rb"^\s*sizes\s*:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -245,23 +243,15 @@ def _pixels_of(path: Path, limits: Limits) -> int:
 
 def _require_no_deflated_bomb(path: Path, limits: Limits) -> None:
     """A deflated slice is unpacked as a whole before its first tag can be read."""
-    try:
-        meta = read_file_meta_info(path)
-    except UNREADABLE:
-        return
-    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        return
     allowed = min(_DEFLATED_SLICE_BYTES, limits.unpacked_bytes)
     with path.open("rb") as stream:
-        start = stream.read(_META_START_BYTES)
-        if start[132:140] != _META_LENGTH:
-            raise UnsupportedSeries(
-                f"{path.name} is deflated and its file header has no length: save the series anew"
-            )
-        stream.seek(_META_START_BYTES + struct.unpack_from("<I", start, 140)[0])
         try:
+            read_preamble(stream, force=True)
+            meta = _read_file_meta_info(stream)  # where pydicom itself begins to unpack, whatever lengths say
+            if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+                return
             unpacked = _unpacked_bytes(stream.read, allowed, -zlib.MAX_WBITS)
-        except zlib.error:
+        except UNREADABLE:
             return
     if unpacked > allowed:
         raise TooLarge(f"{path.name} is a deflated slice of more than {allowed} bytes")

@@ -19,8 +19,8 @@ from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import STR_VR, VALIDATORS, VR, PersonName
 
-from lesionbrush.dicom_charset import Charset
-from lesionbrush.dicom_values import allows, is_one_text, valid_form
+from lesionbrush.dicom.charset import Charset
+from lesionbrush.dicom.valid_forms import allows, is_one_text, valid_form
 
 DAMAGE = (
     OSError, EOFError, ValueError, TypeError, LookupError, NotImplementedError, struct.error,
