@@ -24,8 +24,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 PLACE = {"ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"}
-NOT_FOR_GDCM = {"SOPClassUID", "SpacingBetweenSlices", "SOPInstanceUID"}
-"""With a fault there the series is not read at all, or the test's own file not written."""
+NOT_READ = {"SOPClassUID", "SOPInstanceUID"}
+"""With a fault there the series is not read at all, or the file of the test not written."""
 OURS = {
     "StudyInstanceUID", "FrameOfReferenceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
     "SeriesNumber", "SeriesDescription", "InstanceNumber", "Manufacturer", "ManufacturerModelName",
@@ -61,7 +61,7 @@ def spoil(fault: dict[str, bytes], charset: bytes = b"") -> Callable[[int, Datas
         hospital.edit(k, header)
         for keyword in ORIGINAL:
             value = fault.get(dictionary_VR(Tag(keyword)))
-            if value is not None and keyword not in PLACE | NOT_FOR_GDCM:
+            if value is not None and keyword not in PLACE | NOT_READ:
                 put(header, keyword, value)
         put(header, "SpecificCharacterSet", charset)
 
@@ -103,7 +103,7 @@ def test_what_has_no_valid_form_is_empty_or_left_out(
     require_valid(tmp_path / "out")
     if deidentify:
         return
-    spoilt = {keyword for keyword in ORIGINAL if dictionary_VR(Tag(keyword)) in fault} - NOT_FOR_GDCM
+    spoilt = {keyword for keyword in ORIGINAL if dictionary_VR(Tag(keyword)) in fault} - NOT_READ
     several = {"CS", "DS", "FD", "IS"} if fault is FAULTS["too many"] else set()
     for keyword in spoilt - OURS:
         may_have_several = dictionary_VR(Tag(keyword)) in several and header.get(keyword) not in (None, "")
