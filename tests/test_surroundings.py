@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,19 @@ def test_only_what_is_3_to_8_mm_away_is_around() -> None:
     assert place.inside_hu.tolist() == [0]
     assert place.around_hu.size == np.count_nonzero((away_mm > 3) & (away_mm <= 8))
     assert (place.around_hu.min() > 3, place.around_hu.max()) == (True, 8)
+
+
+def test_a_large_ct_costs_no_more_than_a_small_one() -> None:
+    """128 MB of HU, which a copy of, or a mask as large, would show."""
+    hu, mask = np.broadcast_to(np.int16(57), (400, 400, 400)), np.zeros((400, 400, 400), np.uint8)
+    box = (slice(200, 206), slice(200, 206), slice(200, 206))
+    mask[box] = 1
+    tracemalloc.start()
+    place = Place.of(hu, mask, box, np.ones(3))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert place.around_hu.size > 1000
+    assert peak_bytes < 2e6
 
 
 def test_every_model_that_ships_says_what_it_was_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
