@@ -229,6 +229,18 @@ class TestVariations:
         twice = ("-o", "s.png", "--volumes", "new", "--factors", 2, 2)
         assert "n2-a0.nii.gz would be written twice" in refused(*given, *twice)
 
+    def test_a_factor_that_the_last_request_asks_for(
+        self, given: list[object], tmp_path: Path, monkeypatch, capsys
+    ) -> None:
+        monkeypatch.setattr(variations, "load_model", lambda *_: pytest.fail("a model was loaded"))
+        for more, said in (
+            (("--factors", 2, 7), "7 does not divide"),
+            (("--guide", "anatomy"), "nothing to follow"),
+        ):
+            assert main([str(argument) for argument in [*given, *more, "-o", tmp_path / "s.png"]]) == 2
+            assert said in capsys.readouterr().err
+        assert not (tmp_path / "s.png").exists()
+
     def test_what_does_not_fit(
         self, refused: Refused, given: list[object], tmp_path: Path, other: dict[str, Path], monkeypatch
     ) -> None:

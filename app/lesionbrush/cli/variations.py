@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
 from lesionbrush.cli.options import (
@@ -23,15 +25,17 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import LUNG, SOFT, Panel, lesion_view, sheet
 from lesionbrush.provenance import write_sidecar
-from lesionbrush.registry import find_model
+from lesionbrush.registry import ModelCard, find_model
 from lesionbrush.request_mddpm import Guide, MDDPMRequest
 from lesionbrush.steering import require_fitting
-from lesionbrush.synthesize import Synthesis, synthesize
+from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
 from lesionbrush.systems import load_model
 from lesionbrush.systems.devices import pick_device
+from lesionbrush.systems.guidance_images import guidance_images
 from lesionbrush.volume import mask_on_grid, require_ct
 
-SYSTEMS = ("mddpm", "mddpm_3d")
+AXES = {"mddpm": (2, 3), "mddpm_3d": (1, 2, 3)}
+"""By system: of (L, Z, Y, X), those that its guides are filtered along."""
 GUIDES = ("pathology", "reference", "anatomy")
 WINDOWS = {"lung": LUNG, "soft": SOFT}
 
@@ -56,8 +60,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     installed = find_model(options.model)
-    if installed.card.system not in SYSTEMS:
-        raise InvalidRequest(f"{options.model} is no model of mDDPM: variations needs {' or '.join(SYSTEMS)}")
+    if installed.card.system not in AXES:
+        raise InvalidRequest(f"{options.model} is no model of mDDPM: variations needs {' or '.join(AXES)}")
     requests = list(varied(request_from(options), options))
     paths = outputs(options, requests)
     require_taken(options, installed.card)
@@ -67,6 +71,8 @@ def run(options: Namespace) -> int:
     mask, inputs = read_volume(options.mask), inputs_from(options)
     view = lesion_view(mask_on_grid(mask, reference, requests[0].label), options.field_mm)
     require_fitting(inputs, reference, installed.card)
+    for request in requests:  # the last one may not fit, which the first ones would be sampled in vain for
+        synthesize(reference, mask, request, Rehearsal(installed.card), inputs)
     model = load_model(installed, options.device)
     window, remarks = WINDOWS[options.window], dict[str, None]()
     panels = [view.panel(reference, window, "")]
@@ -85,6 +91,25 @@ def run(options: Namespace) -> int:
     sheet(_rows(panels, len(options.stops)), len(options.stops), title=title).save(options.out, optimize=True)
     print(options.out)
     return 0
+
+
+@dataclass
+class Rehearsal:
+    """In the place of a model: looks whether a request can be followed, and samples nothing."""
+
+    card: ModelCard
+
+    def sample(
+        self,
+        rois: RoiBatch,
+        request: MDDPMRequest,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
+    ) -> Sampled:
+        """The tissue as it is. Raises InvalidRequest."""
+        guidance_images(rois, request, AXES[self.card.system])
+        return Sampled(np.stack([rois.reference_hu for _ in seeds]), "none")
 
 
 def outputs(options: Namespace, requests: Sequence[MDDPMRequest]) -> list[Path]:
