@@ -2,8 +2,8 @@
 
 Measured (share of masks with the remark): 1 of 883 LIDC-IDRI nodules; 0 of 420 free masks in the middle of
 the lungs; 0 of 840 at the pleura, cut off at it, and 5 of 840 when half of them is in the wall; 880 free
-masks in liver, spleen and kidneys 99.8 %, in the worst organ of the worst CT 97.5 % (a spleen under the lung, in
-slices of 5 mm); 480 in organs and muscles without contrast 99.8 %; 26 of 26 sarcomas.
+masks in liver, spleen and kidneys 99.8 %, in the worst organ of the worst CT 97.5 % (a spleen under the
+lung, in slices of 5 mm); 480 in organs and muscles without contrast 99.8 %; 26 of 26 sarcomas.
 """
 
 from __future__ import annotations
