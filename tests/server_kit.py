@@ -55,6 +55,7 @@ def make_model(root: Path, name: str = MODEL, **changes: Any) -> Path:
         "roi_voxels": (32,),
         "roi_multiple": 8,
         "schedule": "cosine",
+        "tissue": {"name": "lung", "hu": (-1000, -300), "least_share": 0.3},
         "network": network,
         "attributes": ATTRIBUTES,
         "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),

@@ -107,7 +107,7 @@ def test_an_older_server_without_jobs(fake: Fake) -> None:
 @pytest.mark.parametrize(
     ("url", "code"),
     [
-        ("server:8000", "bad_address"),
+        ("http:/server:8000", "bad_address"),
         ("", "bad_address"),
         ("http://", "bad_address"),
         ("ftp://server", "bad_address"),

@@ -125,7 +125,7 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Lesions:
-    """The lesions of one mask, in the (Z, Y, X) view of the CT. `boxes`: one per ROI.
+    """The lesions of one mask, in the (Z, Y, X) view of the CT. `parts`: a box per lesion; `boxes`: per ROI.
 
     field: None, or the box of the anatomy that one ROI is to hold with all lesions.
     """
@@ -133,6 +133,7 @@ class Lesions:
     view: np.ndarray
     spacing_mm: np.ndarray
     mask: np.ndarray
+    parts: list[Box]
     boxes: list[Box]
     edit_boxes: list[Box]
     region: Region
@@ -157,18 +158,17 @@ class Lesions:
         view, lesion = turned.view(reference.array), turned.view(mask.array)
         spacing = turned.spacing_mm(reference.spacing_mm)
         whole = bounding_box(lesion)
-        boxes, field, editable = [whole], None, None
-        if lungs is None:
-            labels, _ = ndimage.label(lesion[whole], structure=np.ones((3, 3, 3)))
-            found = [shifted(box, whole) for box in ndimage.find_objects(labels)]
-            boxes = merged(found, lambda box: dilated(box, reach_mm + CONTEXT_MM / 2, spacing, view.shape))
-        else:
-            inside = turned.view(lungs.mask.array) > 0
+        labels, _ = ndimage.label(lesion[whole], structure=np.ones((3, 3, 3)))
+        found = [shifted(box, whole) for box in ndimage.find_objects(labels)]
+        parts = merged(found, lambda box: dilated(box, reach_mm + CONTEXT_MM / 2, spacing, view.shape))
+        boxes, field, editable = parts, None, None
+        if lungs is not None:
+            boxes, inside = [whole], turned.view(lungs.mask.array) > 0
             field = hull([whole, bounding_box(inside)])
             editable = inside if lungs.editable else None
         region = Region(lesion, margin_mm, reach_mm, spacing, editable)
         edits = [region.around(box) for box in boxes]
-        return cls(view, spacing, lesion, boxes, edits, region, turned, field)
+        return cls(view, spacing, lesion, parts, boxes, edits, region, turned, field)
 
     def grids(self, card: ModelCard) -> list[RoiGrid]:
         """One ROI per group, all of one shape: the smallest of the model's cubes that holds every group."""

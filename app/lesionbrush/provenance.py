@@ -94,7 +94,7 @@ def sidecar_path(volume_path: Path) -> Path:
     return own if own.exists() else volume_path.with_name(_stem(volume_path) + SUFFIX)
 
 
-def _place_for(volume_path: Path) -> Path:
+def place_for_record(volume_path: Path) -> Path:
     """Where to write the record: two volumes of one name and two types must not share theirs."""
     stem, name = _stem(volume_path), volume_path.name
     own_suffix = name[len(stem) :].lower()
@@ -112,7 +112,7 @@ def _stem(volume_path: Path) -> str:
 
 def write_sidecar(provenance: Provenance, volume_path: Path) -> Path:
     """Write the record beside a volume, all or nothing. StorageFull when the disk is."""
-    path = _place_for(volume_path)
+    path = place_for_record(volume_path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")

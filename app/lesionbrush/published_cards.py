@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lesionbrush.catalogue import KnownModel
-from lesionbrush.registry import ModelCard
+from lesionbrush.registry import ModelCard, Tissue
 
 if TYPE_CHECKING:
     from lesionbrush.networks.lung_ddpm import LungDDPMConfig
@@ -18,6 +18,7 @@ _OF_SYSTEM: dict[str, dict[str, Any]] = {
 }
 WINDOW_HU = (-1024.0, 3071.0)
 TIMESTEPS = 250
+LUNG = Tissue(name="lung", hu=(-1000.0, -300.0), least_share=0.3)
 
 
 def card_of(known: KnownModel, config: LungDDPMConfig, weights_sha256: str) -> ModelCard:
@@ -42,6 +43,7 @@ def card_of(known: KnownModel, config: LungDDPMConfig, weights_sha256: str) -> M
         "roi_multiple": config.multiple,
         "schedule": "cosine",
         "timesteps": TIMESTEPS,
+        "tissue": LUNG,
         "network": network,
         "weights_sha256": weights_sha256,
         "weights_license": known.weights_license,

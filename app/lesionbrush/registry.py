@@ -82,6 +82,18 @@ class Calcium(BaseModel):
     middle_hu: tuple[float, float]
 
 
+class Tissue(BaseModel):
+    """What a model makes lesions in: tissue that is under a mask or around it, see `surroundings`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="in a sentence, after 'lesions in'")
+    hu: tuple[float, float] = Field(description="from, to")
+    least_share: float = Field(
+        gt=0, le=1, description="of the voxels under a mask, or around it, that have such HU"
+    )
+
+
 class ModelCard(BaseModel):
     """What a model is, what it may be used for, and what its weights need."""
 
@@ -131,6 +143,9 @@ class ModelCard(BaseModel):
     )
     small_solid: SmallSolid | None = Field(
         None, description="mean HU of solid lesions that are too small to have a middle"
+    )
+    tissue: Tissue | None = Field(
+        None, description="where its lesions were; a mask elsewhere gets a remark. null: none does"
     )
     network: NetworkShape | DiffusionUNetShape
     attributes: tuple[str, ...] = ()

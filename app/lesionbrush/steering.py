@@ -19,10 +19,16 @@ from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
 
 def require_fitting(inputs: Inputs, reference: Volume, card: ModelCard) -> None:
-    """Raises InvalidRequest for a volume the model does not take; GeometryMismatch, NotACT, DamagedFile."""
+    """Raises InvalidRequest for a volume the model does not take, and what is wrong with one it does:
+    GeometryMismatch, NotACT, DamagedFile, NoLungs, EmptyMask, AmbiguousMask.
+    """
     inputs.require_known_to(card.name, card.inputs)
     if inputs.anatomy is not None:
         reference.require_same_grid(require_ct(inputs.anatomy), "anatomy map")
+    if inputs.lungs is not None:
+        _sent_lungs(inputs.lungs, reference)
+    if inputs.pathology is not None and inputs.pathology_mask is not None:
+        _other_case(inputs.pathology, inputs.pathology_mask)
 
 
 def lungs_of(reference: Volume, inputs: Inputs, request: BaseRequest, card: ModelCard) -> Lungs | None:
@@ -67,11 +73,7 @@ def _pathology(
     ct: Volume, mask: Volume, rois: RoiBatch, grids: Sequence[RoiGrid]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(L, Z, Y, X) HU and coverage 0..1: the other lesion's centre of mass on that of the painted one."""
-    try:
-        ct = require_ct(ct)
-        lesion = mask_on_grid(mask, ct)
-    except LesionBrushError as error:
-        raise type(error)(f"pathology: {error}") from error
+    ct, lesion = _other_case(ct, mask)
     turned = Orientation.of(ct.affine)
     view, there = turned.view(ct.array), turned.view(lesion.array) > 0
     spacing_mm = turned.spacing_mm(ct.spacing_mm)
@@ -84,6 +86,15 @@ def _pathology(
     ]
     hu = np.stack([to_roi(view, spacing_mm, grid) for grid in moved])
     return hu, np.stack([to_roi(there, spacing_mm, grid, triangle) for grid in moved])
+
+
+def _other_case(ct: Volume, mask: Volume) -> tuple[Volume, Volume]:
+    """The other case's CT, and its lesion on the grid of that."""
+    try:
+        ct = require_ct(ct)
+        return ct, mask_on_grid(mask, ct)
+    except LesionBrushError as error:
+        raise type(error)(f"pathology: {error}") from error
 
 
 def _centre(coverage: np.ndarray) -> np.ndarray:

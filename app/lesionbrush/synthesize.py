@@ -21,6 +21,7 @@ from lesionbrush.provenance import MaskStatistics, Provenance, now, versions
 from lesionbrush.registry import ModelCard
 from lesionbrush.request_base import BaseRequest
 from lesionbrush.steering import lungs_of, require_fitting, steered
+from lesionbrush.surroundings import misfit_remarks
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
 __all__ = [
@@ -135,6 +136,7 @@ def synthesize(  # noqa: PLR0913, two of them only watch
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
+        sampled = replace(sampled, remarks=sampled.remarks + misfit_remarks(lesions, model.card))
         drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
         fine = [details] * len(seeds) if given is None else given.details(details)
         boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]

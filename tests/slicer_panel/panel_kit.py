@@ -130,6 +130,7 @@ class FakeClient:
     raises: Exception | None = None
     hold: threading.Event | None = None
     changed: bool = False
+    remarks: tuple[str, ...] = ()
     news: list[Any] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     orders: list[Order] = field(default_factory=list)
@@ -180,18 +181,19 @@ class FakeClient:
         while self.hold is not None and not self.hold.wait(0.01):
             if watch.cancelled is not None and watch.cancelled():
                 raise Cancelled
-        return outcome(order, self.reference_voxels if not self.changed else "0" * 64)
+        return outcome(order, self.reference_voxels if not self.changed else "0" * 64, self.remarks)
 
     reference_voxels: str = ""
     ca_file: Path | None = None
     stored: bytes = b"NRRD0004"
 
 
-def outcome(order: Order, voxels: str) -> Outcome:
+def outcome(order: Order, voxels: str, remarks: tuple[str, ...] = ()) -> Outcome:
     """One box of 3 x 3 x 3 voxels for each variant."""
     count = order.params["variants"]
     boxes = [Box(np.full((3, 3, 3), 30 + n, np.int16), (10, 10, 10), voxels) for n in range(count)]
-    records = [{"model": order.model, "seed": order.params["seed"] + n} for n in range(count)]
+    seed = order.params["seed"]
+    records = [{"model": order.model, "seed": seed + n, "remarks": [*remarks]} for n in range(count)]
     return Outcome(boxes, records, "job-1", None, None)
 
 

@@ -20,7 +20,8 @@ from lesionbrush.anatomy_maps.maps import (
 )
 from lesionbrush.anatomy_maps.shapes import ShapeModel
 from lesionbrush.anatomy_maps.validity import problems
-from lesionbrush.cli.files import numbered, require_none_of, require_png, volume_suffix
+from lesionbrush.cli.files import numbered
+from lesionbrush.cli.outputs import SHAPES, VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import Panel, Window, sheet
@@ -57,9 +58,7 @@ def run(options: Namespace) -> int:
 
 
 def run_fit(options: Namespace) -> int:
-    if options.out.suffix.lower() != ".npz":
-        raise InvalidRequest(f"{options.out.name}: shapes are kept in a file that ends with .npz")
-    require_none_of(options.cts, [options.out])
+    check_outputs([Output(options.out, SHAPES)], options.cts)
     model, slices = fit([read_volume(path) for path in tqdm(options.cts, desc="read", unit="CT")])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     model.save(options.out)
@@ -68,14 +67,16 @@ def run_fit(options: Namespace) -> int:
 
 
 def run_sample(options: Namespace) -> int:
-    volume_suffix(options.out)
-    require_none_of([path for path in (options.ct, options.shapes) if path], [options.out])
     if options.count < 1:
         raise InvalidRequest(f"--count {options.count}: give the number of maps, 1 or more")
+    paths = numbered(options.out, options.count)
+    check_outputs([Output(path, VOLUME) for path in paths], [options.ct, options.shapes])
     model, generator = shapes(options), np.random.default_rng(options.seed)
     ct = read_volume(options.ct) if options.ct else None
+    if ct is not None:
+        require_room(paths, 2 * ct.array.size)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    for path in numbered(options.out, options.count):
+    for path in paths:
         if ct is None:
             drawn = draw_valid(model, generator, options.within)
             write_volume(map_volume(drawn.curves, model), path)
@@ -88,7 +89,7 @@ def run_sample(options: Namespace) -> int:
 
 
 def run_sheet(options: Namespace) -> int:
-    require_png(options.out)
+    check_outputs(pictures(options.out), [options.shapes])
     model = shapes(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     picture(model, np.random.default_rng(options.seed), options.within).save(options.out, optimize=True)

@@ -19,6 +19,7 @@ from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, Over
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.machine import Machine, this_machine
 from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
+from lesionbrush.cli.outputs import check_outputs, reports, write_report
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.registry import find_model
 from lesionbrush.request import SynthesisRequest
@@ -70,6 +71,7 @@ class Report:
 
 
 def run(options: Namespace) -> int:
+    check_outputs(reports(options.json))
     if options.what == "load":
         return load.run(options)
     if options.what == "peers":
@@ -90,7 +92,7 @@ def run(options: Namespace) -> int:
         _measure_scaling(core, options.repeats, report)
     print("\n".join(_lines(report)))
     if options.json:
-        options.json.write_text(report.as_json() + "\n", encoding="utf-8")
+        write_report(report.as_json(), options.json)
     return 0
 
 

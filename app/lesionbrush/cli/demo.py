@@ -16,15 +16,26 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from LesionBrushLib.client import SUFFIXES, JobClient, Order, Result, Upload, Watch
 
-from lesionbrush.cli.files import Changes, changes_on_disk, require_none_of, volume_suffix
+from lesionbrush.cli.files import Changes, changes_on_disk, numbered, volume_suffix
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
     inputs_from,
+    named_inputs,
     option_of,
     request_from,
+    require_taken,
+)
+from lesionbrush.cli.outputs import (
+    VOLUME,
+    Output,
+    check_folder,
+    check_outputs,
+    pictures,
+    reports,
+    require_room,
 )
 from lesionbrush.cli.progress import Phases
 from lesionbrush.errors import InvalidRequest
@@ -73,27 +84,40 @@ class Case:
         """One for each; a single one has no number."""
         if variants == 1:
             return [self.synthetic]
-        suffix = volume_suffix(self.ct)
-        return [self.out / f"synthetic_ct-{n}{suffix}" for n in range(1, variants + 1)]
+        return numbered(self.synthetic, variants)
+
+    def picture_of(self, synthetic: Path) -> Path:
+        stem = synthetic.name.removesuffix(volume_suffix(synthetic))
+        return self.out / f"{stem.replace('synthetic_ct', 'montage')}.png"
+
+    @property
+    def region(self) -> Path:
+        """Where the lungs go, for a request that may change them."""
+        return self.out / "lungs_region.nii.gz"
+
+    @property
+    def log(self) -> Path:
+        return self.out / "server.log"
 
 
 def run(options: Namespace) -> int:
     """0, or 1 if a voxel outside the edit region differs."""
-    request, inputs = _checked_request(options), inputs_from(options)
-    card = find_model(options.model).card
-    inputs.require_known_to(card.name, card.inputs)
-    options.out.mkdir(parents=True, exist_ok=True)
+    request, card = _checked_request(options), find_model(options.model).card
+    require_taken(options, card)
+    case = _case(options)
+    _check_outputs(case, options, request)
+    inputs = inputs_from(options)
     print(HEADING, flush=True)
     _name_what_was_not_given(card, inputs)
     phases = Phases()
-    case = _prepared(options, request, inputs, phases)
+    case = _prepared(case, options, request, inputs, phases)
     result = _over_http(case, options.model, request, phases)
     with phases.phase("drawing, and comparing the files on disk"):
-        pictures = [_draw(case, path, options.model) for path in result.paths]
+        drawn = [_draw(case, path, options.model) for path in result.paths]
         changes = [
             changes_on_disk(case.ct, case.mask, path, request.reach_mm, case.lungs) for path in result.paths
         ]
-    _report(case, result, changes, pictures)
+    _report(case, result, changes, drawn)
     return 1 if any(change.outside for change in changes) else 0
 
 
@@ -108,6 +132,26 @@ def _checked_request(options: Namespace) -> BaseRequest:
     return request
 
 
+def _case(options: Namespace) -> Case:
+    out, given = options.out, named_inputs(options)
+    sent = {str(name): _as_sent(path, out, name) for name, path in given.items()}
+    return Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent)
+
+
+def _check_outputs(case: Case, options: Namespace, request: BaseRequest) -> None:
+    """Raises InvalidRequest for a file of the demo that could not be written, or is one of the user's."""
+    check_folder(case.out)
+    own = [options.ct, *named_inputs(options).values()]
+    made = [case.mask, *(path for path in (case.ct, *case.inputs.values()) if path not in own)]
+    made += [case.region] if request.edits_lungs else []
+    synthetic = case.synthetic_paths(request.variants)
+    wanted = [Output(path, VOLUME, recorded=True) for path in synthetic]
+    drawn = pictures(*map(case.picture_of, synthetic))
+    check_outputs(
+        [*(Output(path, VOLUME) for path in made), *wanted, *drawn, *reports(case.log)], [*own, options.mask]
+    )
+
+
 def _name_what_was_not_given(card: ModelCard, inputs: Inputs) -> None:
     """A model may need some of it, which only the model knows; the server says so then."""
     lacking = [name for name in card.inputs if name not in inputs.names()]
@@ -118,8 +162,8 @@ def _name_what_was_not_given(card: ModelCard, inputs: Inputs) -> None:
         print(flush=True)
 
 
-def _prepared(options: Namespace, request: BaseRequest, inputs: Inputs, phases: Phases) -> Case:
-    out: Path = options.out
+def _prepared(case: Case, options: Namespace, request: BaseRequest, inputs: Inputs, phases: Phases) -> Case:
+    """The case with its files written. Raises what reading them and looking at them raises."""
     if options.ct is None:
         with phases.phase("making a chest phantom CT"):
             reference = chest_phantom(request.seed).volume
@@ -130,12 +174,13 @@ def _prepared(options: Namespace, request: BaseRequest, inputs: Inputs, phases: 
     with phases.phase(what):
         mask = _mask(options, request, reference)
     require_fitting(inputs, reference, find_model(options.model).card)
-    sent = {name: _as_sent(getattr(options, name), out, name) for name in inputs.names()}
-    case = Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent)
-    require_none_of([case.ct, *sent.values()], [case.synthetic])
     made = {case.mask: mask}
     made |= {case.ct: reference} if case.ct != options.ct else {}
-    made |= {path: getattr(inputs, name) for name, path in sent.items() if path != getattr(options, name)}
+    made |= {
+        path: getattr(inputs, name) for name, path in case.inputs.items() if path != getattr(options, name)
+    }
+    require_room([*made, *case.synthetic_paths(request.variants)], reference.array.nbytes)
+    case.out.mkdir(parents=True, exist_ok=True)
     for path, volume in made.items():
         write_volume(volume, path)
     return _with_lungs(case, options.model, request, inputs, phases) if request.edits_lungs else case
@@ -146,14 +191,12 @@ def _with_lungs(case: Case, model: str, request: BaseRequest, inputs: Inputs, ph
 
     In the volume in memory a few voxels differ: the file has its spacing in fewer digits.
     """
-    path = case.out / "lungs_region.nii.gz"
-    require_none_of([case.ct, *case.inputs.values()], [path])
     with phases.phase("finding the lungs, to know what may change"):
         lungs = lungs_of(require_ct(read_volume(case.ct)), inputs, request, find_model(model).card)
     if lungs is None:
         return case
-    write_volume(lungs.mask, path)
-    return replace(case, lungs=path)
+    write_volume(lungs.mask, case.region)
+    return replace(case, lungs=case.region)
 
 
 def _mask(options: Namespace, request: BaseRequest, reference: Volume) -> Volume:
@@ -177,7 +220,7 @@ def _over_http(case: Case, model: str, request: BaseRequest, phases: Phases) -> 
     with ExitStack() as stack:
         studies = Path(stack.enter_context(TemporaryDirectory(prefix="lesionbrush-demo-")))
         with phases.phase("starting the server"):
-            started, _ = stack.enter_context(local_server(studies, case.out / "server.log"))
+            started, _ = stack.enter_context(local_server(studies, case.log))
         stack.enter_context(asking())
         client = JobClient(started.url)
         with phases.phase("sending the CT"):
@@ -194,14 +237,13 @@ def _over_http(case: Case, model: str, request: BaseRequest, phases: Phases) -> 
 
 def _draw(case: Case, synthetic: Path, model: str) -> Path:
     reference, mask, result = require_ct(read_volume(case.ct)), read_volume(case.mask), read_volume(synthetic)
-    stem = synthetic.name.removesuffix(volume_suffix(synthetic))
-    picture = case.out / f"{stem.replace('synthetic_ct', 'montage')}.png"
+    picture = case.picture_of(synthetic)
     field_mm = None if case.lungs else FIELD_MM
     montage(reference, mask, result, title=f"{model}: {synthetic.name}", field_mm=field_mm).save(picture)
     return picture
 
 
-def _report(case: Case, result: Result, changes: Sequence[Changes], pictures: Sequence[Path]) -> None:
+def _report(case: Case, result: Result, changes: Sequence[Changes], drawn: Sequence[Path]) -> None:
     steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.seconds.items())
     print(f"\nOn the server, in seconds: {steps}")
     for path, change in zip(result.paths, changes, strict=True):
@@ -209,9 +251,11 @@ def _report(case: Case, result: Result, changes: Sequence[Changes], pictures: Se
             f"{path.name}: {change.inside:,} voxels changed inside the edit region, "
             f"{change.outside:,} outside (of {change.total:,}; counted in the files)"
         )
+    for remark in dict.fromkeys(remark for said in result.provenances for remark in said.get("remarks", ())):
+        print(f"remark: {remark}")
     print("\nFiles:")
     sidecars = [sidecar_path(path) for path in result.paths]
     lungs = [case.lungs] if case.lungs else []
-    for path in (case.ct, case.mask, *case.inputs.values(), *lungs, *result.paths, *sidecars, *pictures):
+    for path in (case.ct, case.mask, *case.inputs.values(), *lungs, *result.paths, *sidecars, *drawn):
         print(f"  {path}")
     print("\nLook at the picture first.")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lesionbrush.cli.machine import this_machine
+from lesionbrush.cli.outputs import check_folder, check_outputs, reports
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import InstalledModel, find_model
+from lesionbrush.registry import METADATA, InstalledModel, find_model
 
 if TYPE_CHECKING:
     from lesionbrush.systems.mddpm import MDDPM
@@ -42,6 +43,9 @@ def run(options: Namespace) -> int:
         raise InvalidRequest(f"--cases {options.cases}: give a number of nodules, or leave it out for all")
     if options.seeds < 1:
         raise InvalidRequest(f"--seeds {options.seeds}: give a number of seeds, 1 or more")
+    if not options.data.is_dir():
+        raise InvalidRequest(f"--data {options.data.name}: there is no such folder")
+    check_folder(options.out)
     return lesions(options) if options.what == LESIONS else card_figures(options)
 
 
@@ -84,6 +88,8 @@ def card_figures(options: Namespace) -> int:
     from lesionbrush.training.export import update_card
 
     installed = find_model(options.what)
+    if options.update_card:
+        check_outputs(reports(installed.folder / METADATA))
     model = load_model(installed)
     if isinstance(model, MDDPM):
         return slices(model, installed, options)

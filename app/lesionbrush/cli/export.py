@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from lesionbrush.cli.outputs import check_folder, require_room
 from lesionbrush.dicom_export import CT, SEG, DicomCase, Reference, export_case
 from lesionbrush.dicom_series import DicomOptions, Uids
 from lesionbrush.errors import InvalidRequest
@@ -34,11 +35,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    if options.out.exists():
-        raise InvalidRequest(f"{options.out} exists already and is not overwritten: choose another folder")
+    check_folder(options.out, new=True)
     provenance = record_of(options.ct, options.provenance)
     wanted = DicomOptions(options.deidentify, Uids(options.uid_key))
     reference = Reference.read(options.reference)
+    require_room([options.out], reference.volume.array.nbytes)
     mask = None
     if options.mask:
         mask = mask_on_grid(read_volume(options.mask), reference.volume, provenance.request.label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,22 +27,10 @@ def numbered(path: Path, count: int) -> list[Path]:
     """The path itself for one variant; `ct-1.nii.gz`, `ct-2.nii.gz`, ... for more."""
     if count == 1:
         return [path]
-    suffix = "".join(path.suffixes[-2:]) if path.name.endswith(".gz") else path.suffix
-    stem = path.name.removesuffix(suffix)
+    ending = next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), path.suffix)
+    split = len(path.name) - len(ending)
+    stem, suffix = path.name[:split], path.name[split:]  # as it was spelled
     return [path.with_name(f"{stem}-{number}{suffix}") for number in range(1, count + 1)]
-
-
-def require_png(path: Path) -> None:
-    if path.suffix.lower() != ".png":
-        raise InvalidRequest(f"{path.name}: the picture is a PNG; give it a name that ends with .png")
-
-
-def require_none_of(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Raise InvalidRequest when a result would replace a file it is made from."""
-    kept = {path.resolve() for path in inputs}
-    for path in outputs:
-        if path.resolve() in kept:
-            raise InvalidRequest(f"{path} is an input of this command; write the result to another file")
 
 
 @dataclass(frozen=True)

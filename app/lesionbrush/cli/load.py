@@ -23,6 +23,7 @@ from lesionbrush.cli.latency import CaseFiles, Memory, Shape
 from lesionbrush.cli.local_server import ServerFailed, local_server
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.options import request_from
+from lesionbrush.cli.outputs import write_report
 from lesionbrush.cli.probe import Probe
 from lesionbrush.errors import InvalidRequest
 
@@ -167,7 +168,7 @@ def run(options: Namespace) -> int:
             measure(caller, process, options.jobs, report)
     print("\n".join(lines(report)))
     if options.json:
-        options.json.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+        write_report(json.dumps(asdict(report), indent=1), options.json)
     return 1 if report.wrong else 0
 
 

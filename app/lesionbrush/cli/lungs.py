@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lesionbrush.boxes import bounding_box
-from lesionbrush.cli.files import require_none_of, require_png, volume_suffix
+from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.lungs import LEFT, RIGHT, Lungs, find_lungs
 from lesionbrush.montage import LUNG, Panel, sheet, to_lps
@@ -25,11 +25,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    volume_suffix(options.out)
-    if options.montage:
-        require_png(options.montage)
-    require_none_of([options.ct], [options.out])
+    check_outputs([Output(options.out, VOLUME), *pictures(options.montage)], [options.ct])
     ct = require_ct(read_volume(options.ct))
+    require_room([options.out], ct.array.size)
     lungs = find_lungs(ct)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_volume(lungs.labels, options.out)

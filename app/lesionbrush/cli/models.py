@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lesionbrush.catalogue import CATALOGUE
 from lesionbrush.cli.model_table import BEGIN, END, replaced, table
+from lesionbrush.cli.outputs import check_outputs, reports
 from lesionbrush.cli.parameters import parameter_lines
 from lesionbrush.cli.published_models import add_actions, published_lines, show_known, show_origin
 from lesionbrush.errors import InvalidRequest, WeightsError
@@ -81,6 +82,7 @@ def _verified(model: InstalledModel) -> bool:
 def show_table(options: Namespace) -> int:
     made = table([model.card for model in list_models()])
     file = options.check or options.write
+    check_outputs(reports(options.write))
     if file is None:
         print(made)
         return 0

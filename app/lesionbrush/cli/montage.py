@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lesionbrush.cli.files import require_png
+from lesionbrush.cli.outputs import check_outputs, pictures
 from lesionbrush.io import read_volume
 from lesionbrush.montage import montage
 from lesionbrush.volume import mask_on_grid, require_ct
@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    require_png(options.out)
+    check_outputs(pictures(options.out), [options.reference, options.mask, options.synthetic])
     reference, synthetic = (require_ct(read_volume(path)) for path in (options.reference, options.synthetic))
     mask = mask_on_grid(read_volume(options.mask), reference, options.label)
     field_mm = None if options.whole else options.field_mm

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.inputs import ABOUT, Inputs
+from lesionbrush.inputs import ABOUT, InputName, Inputs, require_accepted
 from lesionbrush.io import read_volume
-from lesionbrush.registry import find_model
+from lesionbrush.registry import ModelCard, find_model
 from lesionbrush.request import parse_request
 from lesionbrush.request_base import BaseRequest
 
@@ -54,10 +54,20 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def inputs_from(options: Namespace) -> Inputs:
-    """The volumes that were named; `Inputs.require_known_to` says whether a model takes them."""
+def named_inputs(options: Namespace) -> dict[InputName, Path]:
+    """The files of those that were given."""
     paths = {name: getattr(options, name) for name in ABOUT}
-    return Inputs(**{name: read_volume(path) for name, path in paths.items() if path is not None})
+    return {name: path for name, path in paths.items() if path is not None}
+
+
+def require_taken(options: Namespace, card: ModelCard) -> None:
+    """Raise InvalidRequest for a volume that the model does not take, before any is read."""
+    require_accepted(card.name, list(named_inputs(options)), card.inputs)
+
+
+def inputs_from(options: Namespace) -> Inputs:
+    """The volumes that were named; `require_taken` says whether a model takes them."""
+    return Inputs(**{name: read_volume(path) for name, path in named_inputs(options).items()})
 
 
 def nested(assignments: list[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from lesionbrush.cli.latency import CaseFiles, InProcess
 from lesionbrush.cli.machine import Machine, this_machine
+from lesionbrush.cli.outputs import write_report
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import LungMSE, lung_mse
 from lesionbrush.networks.lung_ddpm import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig, LungDDPMUNet
@@ -112,7 +113,7 @@ def run(options: Namespace) -> int:
     print("\n".join(lines(report)))
     if options.json:
         everything = {**asdict(report), "ratios": report.ratios}
-        options.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+        write_report(json.dumps(everything, indent=1), options.json)
     return 0
 
 

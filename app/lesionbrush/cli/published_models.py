@@ -12,8 +12,10 @@ from tqdm import tqdm
 
 from lesionbrush.adding import Order, add, check_order
 from lesionbrush.catalogue import CATALOGUE, KnownModel, find_known
+from lesionbrush.cli.outputs import check_folder, require_room
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.published import check_removable, find_published, list_published, remove
+from lesionbrush.registry import models_dir
 
 
 def add_actions(actions: Any) -> None:
@@ -60,6 +62,8 @@ def add_model(options: Namespace) -> int:
     check_order(order)
     if not order.source:
         raise InvalidRequest(f"get {known.file} from {known.page} and give its path: --from FILE")
+    check_folder(models_dir())
+    require_room([models_dir()], order.size_bytes or known.size_bytes or 0)
     with _ByteBar() as bar:
         model = add(order, bar)
     origin = model.card.origin

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lesionbrush.cli.options import DEFAULT_MODEL
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.operation.serve import Tls, serve
 from lesionbrush.server.synthesis.devices import VARIABLE as DEVICE
 from lesionbrush.server.synthesis.devices import chosen_devices
@@ -60,9 +59,10 @@ def run(options: Namespace) -> int:
     tls = tls_from(options)
     if options.check:
         return check(options, tls)
-    require_allowed(options.host)
     require_free(options.host, options.port)
+    require_allowed(options.host)
     if isinstance(options.studies, Path):
+        require_studies(options.studies)
         options.studies.mkdir(parents=True, exist_ok=True)
     print(greeting(options.host, options.port, options.studies, encrypted=tls is not None), flush=True)
     serve(options.studies, options.host, options.port, tls=tls)
@@ -125,21 +125,6 @@ def require_allowed(host: str) -> None:
     from lesionbrush.server.settings import ServerSettings
 
     require_bindable(host, load_access(ServerSettings.from_environment()))
-
-
-def require_free(host: str, port: int) -> None:
-    """Raise InvalidRequest when nobody can listen there: MONAI Label would say so after half a minute."""
-    if not 0 < port < 2**16:
-        raise InvalidRequest(f"--port {port}: ports are numbers from 1 to 65535")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        advice = "another program listens there; choose another --port" if taken else str(error)
-        raise InvalidRequest(f"cannot serve at {host}:{port}: {advice}") from error
 
 
 def greeting(host: str, port: int, studies: Path | str, *, encrypted: bool = False) -> str:

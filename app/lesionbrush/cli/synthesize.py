@@ -6,22 +6,27 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lesionbrush.cli.files import numbered, require_none_of, require_png, volume_suffix
+from lesionbrush.cli.files import numbered
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
     inputs_from,
+    named_inputs,
     request_from,
+    require_taken,
 )
+from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import montage
 from lesionbrush.provenance import write_sidecar
 from lesionbrush.registry import find_model
 from lesionbrush.request_base import BaseRequest
+from lesionbrush.steering import require_fitting
 from lesionbrush.synthesize import Synthesis, synthesize
 from lesionbrush.systems import load_model
+from lesionbrush.systems.devices import pick_device
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
 
@@ -38,33 +43,36 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     request = request_from(options)
-    paths, pictures = outputs(options, request)
+    paths, drawings = outputs(options, request)
     installed = find_model(options.model)
+    require_taken(options, installed.card)
+    pick_device(options.device)
     reference = require_ct(read_volume(options.ct))
+    if request.output == "volume":
+        require_room(paths, reference.array.nbytes)
     mask, inputs = read_volume(options.mask), inputs_from(options)
-    inputs.require_known_to(installed.card.name, installed.card.inputs)
+    lesion = mask_on_grid(mask, reference, request.label)
+    require_fitting(inputs, reference, installed.card)
     model = load_model(installed, options.device)
     with StepBar() as bar:
         made = synthesize(reference, mask, request, model, inputs, on_step=bar)
+    for path in (*paths, *drawings):
+        path.parent.mkdir(parents=True, exist_ok=True)
     for synthesis, path in zip(made, paths, strict=True):
         save(synthesis, path, request)
-    for synthesis, path in zip(made if pictures else [], pictures, strict=True):
-        draw(synthesis, mask_on_grid(mask, reference, request.label), path)
+    for synthesis, path in zip(made if drawings else [], drawings, strict=True):
+        draw(synthesis, lesion, path)
     return 0
 
 
 def outputs(options: Namespace, request: BaseRequest) -> tuple[list[Path], list[Path]]:
     """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
-    volume_suffix(options.out)
     paths = numbered(options.out, request.variants)
-    pictures = []
-    if options.montage:
-        require_png(options.montage)
-        pictures = numbered(options.montage, request.variants)
-    require_none_of([options.ct, options.mask], [*paths, *pictures])
-    for path in (*paths, *pictures):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    return paths, pictures
+    drawings = numbered(options.montage, request.variants) if options.montage else []
+    wanted = [Output(path, VOLUME, recorded=True) for path in paths]
+    inputs = [options.ct, options.mask, *named_inputs(options).values()]
+    check_outputs([*wanted, *pictures(*drawings)], inputs)
+    return paths, drawings
 
 
 def save(synthesis: Synthesis, path: Path, request: BaseRequest) -> None:

@@ -12,10 +12,12 @@ import numpy as np
 
 from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.cli import train_mddpm
+from lesionbrush.cli.outputs import check_folder
 from lesionbrush.cli.training_runs import made_once, run_training
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.hu import HUWindow
 from lesionbrush.networks.lesion_unet import LesionUNetConfig
+from lesionbrush.registry import find_model, verify_weights
 from lesionbrush.systems.devices import pick_device
 from lesionbrush.training.data import Batches, side_of_split
 from lesionbrush.training.export import export
@@ -53,6 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     out = options.out or Path("training_output") / options.model
     if options.export:
+        check_folder(options.export)
         card = export(out / "checkpoint.pt", options.export)
         print(f"{options.export}: {card.name} with weights {card.weights_sha256[:12]}...")
         return 0
@@ -66,12 +69,25 @@ def run(options: Namespace) -> int:
         raise InvalidRequest(f"--batch-scale {options.batch_scale}: give a whole number, 1 or more")
     if options.learning_rate is not None and not 0 < options.learning_rate < 1:
         raise InvalidRequest(f"--learning-rate {options.learning_rate}: give a number between 0 and 1")
+    elsewhere = ELSEWHERE.get(options.model)
+    other = import_module(f"lesionbrush.cli.{elsewhere}") if elsewhere else None
+    if other is not None:
+        other.training_config(options)  # refuses what cannot be before the data are packed
+    require_start(options, out)
     pack = packed(options.data, out)
-    if options.model in ELSEWHERE:
-        import_module(f"lesionbrush.cli.{ELSEWHERE[options.model]}").run(options, pack, out)
+    if other is not None:
+        other.run(options, pack, out)
     else:
         train(training_config(options.steps, options.seed), pack, out, options)
     return 0
+
+
+def require_start(options: Namespace, out: Path) -> None:
+    """Raises InvalidRequest, UnknownModel, WeightsError: what would stop a run once its data are packed."""
+    check_folder(out)
+    pick_device(options.device)
+    if options.start_from:
+        verify_weights(find_model(options.start_from))
 
 
 def training_config(steps: int | None, seed: int) -> TrainingConfig:

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
-from lesionbrush.cli.files import require_none_of, require_png
-from lesionbrush.cli.options import add_input_arguments, add_request_arguments, inputs_from, request_from
+from lesionbrush.cli.options import (
+    add_input_arguments,
+    add_request_arguments,
+    inputs_from,
+    named_inputs,
+    request_from,
+    require_taken,
+)
+from lesionbrush.cli.outputs import VOLUME, Output, check_folder, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import LUNG, SOFT, Panel, lesion_view, sheet
 from lesionbrush.provenance import write_sidecar
-from lesionbrush.registry import find_model
+from lesionbrush.registry import ModelCard, find_model
 from lesionbrush.request_mddpm import Guide, MDDPMRequest
-from lesionbrush.synthesize import Synthesis, synthesize
+from lesionbrush.steering import require_fitting
+from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
 from lesionbrush.systems import load_model
+from lesionbrush.systems.devices import pick_device
+from lesionbrush.systems.guidance_images import guidance_images
 from lesionbrush.volume import mask_on_grid, require_ct
 
-SYSTEMS = ("mddpm", "mddpm_3d")
+AXES = {"mddpm": (2, 3), "mddpm_3d": (1, 2, 3)}
+"""By system: of (L, Z, Y, X), those that its guides are filtered along."""
 GUIDES = ("pathology", "reference", "anatomy")
 WINDOWS = {"lung": LUNG, "soft": SOFT}
 
@@ -45,24 +59,31 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    require_png(options.out)
-    require_none_of([options.ct, options.mask], [options.out])
     installed = find_model(options.model)
-    if installed.card.system not in SYSTEMS:
-        raise InvalidRequest(f"{options.model} is no model of mDDPM: variations needs {' or '.join(SYSTEMS)}")
+    if installed.card.system not in AXES:
+        raise InvalidRequest(f"{options.model} is no model of mDDPM: variations needs {' or '.join(AXES)}")
     requests = list(varied(request_from(options), options))
+    paths = outputs(options, requests)
+    require_taken(options, installed.card)
+    pick_device(options.device)
     reference = require_ct(read_volume(options.ct))
-    mask = mask_on_grid(read_volume(options.mask), reference, requests[0].label)
-    inputs, model = inputs_from(options), load_model(installed, options.device)
-    view = lesion_view(mask, options.field_mm)
-    window = WINDOWS[options.window]
+    require_room(paths, reference.array.nbytes)
+    mask, inputs = read_volume(options.mask), inputs_from(options)
+    view = lesion_view(mask_on_grid(mask, reference, requests[0].label), options.field_mm)
+    require_fitting(inputs, reference, installed.card)
+    for request in requests:  # the last one may not fit, which the first ones would be sampled in vain for
+        synthesize(reference, mask, request, Rehearsal(installed.card), inputs)
+    model = load_model(installed, options.device)
+    window, remarks = WINDOWS[options.window], dict[str, None]()
     panels = [view.panel(reference, window, "")]
-    for request in requests:
+    for k, request in enumerate(requests):
         with StepBar() as bar:
             made = synthesize(reference, mask, request, model, inputs, on_step=bar)[0]
         panels.append(_captioned(view.panel(made.volume(), window, ""), getattr(request, options.guide)))
-        if options.volumes:
-            save(made, getattr(request, options.guide), options.volumes)
+        remarks |= dict.fromkeys(made.provenance.remarks)
+        if paths:
+            save(made, paths[k])
+    print("".join(f"{remark}\n" for remark in remarks), end="", file=sys.stderr)
     title = (
         f"{options.model}, seed {requests[0].seed}: reference, then {options.guide} by factor n and stop a"
     )
@@ -70,6 +91,38 @@ def run(options: Namespace) -> int:
     sheet(_rows(panels, len(options.stops)), len(options.stops), title=title).save(options.out, optimize=True)
     print(options.out)
     return 0
+
+
+@dataclass
+class Rehearsal:
+    """In the place of a model: looks whether a request can be followed, and samples nothing."""
+
+    card: ModelCard
+
+    def sample(
+        self,
+        rois: RoiBatch,
+        request: MDDPMRequest,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
+    ) -> Sampled:
+        """The tissue as it is. Raises InvalidRequest."""
+        guidance_images(rois, request, AXES[self.card.system])
+        return Sampled(np.stack([rois.reference_hu for _ in seeds]), "none")
+
+
+def outputs(options: Namespace, requests: Sequence[MDDPMRequest]) -> list[Path]:
+    """The volumes, one per request, if they are asked for. Raises InvalidRequest."""
+    paths: list[Path] = []
+    if options.volumes:
+        check_folder(options.volumes)
+        guides: list[Guide] = [getattr(request, options.guide) for request in requests]
+        paths = [options.volumes / f"n{guide.factor}-a{guide.stop:g}.nii.gz" for guide in guides]
+    wanted = [Output(path, VOLUME, recorded=True) for path in paths]
+    inputs = [options.ct, options.mask, *named_inputs(options).values()]
+    check_outputs([*pictures(options.out), *wanted], inputs)
+    return paths
 
 
 def varied(request: object, options: Namespace) -> Iterator[MDDPMRequest]:
@@ -84,9 +137,8 @@ def varied(request: object, options: Namespace) -> Iterator[MDDPMRequest]:
             yield request.model_copy(update={options.guide: guide, "variants": 1})
 
 
-def save(made: Synthesis, guide: Guide, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"n{guide.factor}-a{guide.stop:g}.nii.gz"
+def save(made: Synthesis, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_volume(made.volume(), path, made.provenance.note)
     write_sidecar(made.provenance, path)
 

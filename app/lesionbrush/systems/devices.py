@@ -8,10 +8,17 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from lesionbrush.errors import InvalidRequest
+
 
 def pick_device(wanted: str | None) -> torch.device:
-    """The device asked for, or CUDA when there is one."""
-    return torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    """The device asked for, or CUDA when there is one. InvalidRequest for one that is not there."""
+    if not wanted:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if wanted not in there and not (wanted == "cuda" and len(there) > 1):
+        raise InvalidRequest(f"device {wanted!r}: this machine has {', '.join(there)}; name one of them")
+    return torch.device(wanted)
 
 
 def device_name(device: torch.device) -> str:

@@ -21,6 +21,7 @@ def export(checkpoint: Path, folder: Path) -> ModelCard:
     FileNotFoundError when the checkpoint is missing, WeightsError when the folder has no valid card.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    load_card(folder)  # before anything is written
     weights = {name: tensor.contiguous() for name, tensor in state["average"].items()}
     path = folder / WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from lesionbrush.errors import LesionBrushError
 from lesionbrush.registry import list_models, verify_weights
 from lesionbrush.server.doors.access import load_access, readable_by_others
 from lesionbrush.server.doors.perimeter import is_loopback, require_bindable
+from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.settings import ServerSettings
 from lesionbrush.server.synthesis.devices import chosen_devices
 
@@ -75,12 +74,11 @@ def _disk(studies: Path | str, settings: ServerSettings) -> Iterator[Finding]:
     if isinstance(studies, str):
         yield Finding("disk", "the CTs are on a DICOMweb server")
         return
+    require_studies(studies)
     place = next(folder for folder in (studies.resolve(), *studies.resolve().parents) if folder.exists())
     if place == studies.resolve():
         with NamedTemporaryFile(dir=place, prefix=".lesionbrush-"):  # raises OSError where we may not write
             pass
-    elif not os.access(place, os.W_OK):
-        yield Finding("disk", f"{studies} is not there, and cannot be made", wrong=True)
     free_gb, wanted_gb = shutil.disk_usage(place).free / 1e9, settings.free_gb + settings.upload_gb
     yield Finding("disk", f"{free_gb:.1f} GB free, {wanted_gb:g} GB are needed", wrong=free_gb < wanted_gb)
 
@@ -100,8 +98,5 @@ def _token(settings: ServerSettings, host: str, encrypted: bool) -> Iterator[Fin
 
 
 def _port(host: str, port: int) -> Iterator[Finding]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+    require_free(host, port)
     yield Finding("port", f"{host}:{port} is free")

@@ -10,10 +10,11 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from pydantic import BaseModel
 
-from lesionbrush.errors import Cancelled
+from lesionbrush.errors import Cancelled, WeightsError
 from lesionbrush.inputs import InputName, Inputs
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.provenance import Provenance, write_sidecar
+from lesionbrush.registry import InstalledModel, find_model
 from lesionbrush.request_base import BaseRequest
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.jobs.board import Jobs
@@ -28,8 +29,9 @@ from lesionbrush.server.storage.vault import RESULT_BOUNDS, References, Results
 from lesionbrush.server.synthesis.devices import chosen_devices
 from lesionbrush.server.synthesis.facts import WeightsCheck
 from lesionbrush.server.synthesis.models import ModelPool
+from lesionbrush.steering import require_fitting
 from lesionbrush.synthesize import Clock, Synthesis, synthesize
-from lesionbrush.volume import Volume
+from lesionbrush.volume import Volume, mask_on_grid
 
 STEM = "synthetic_ct"
 
@@ -172,15 +174,21 @@ def output_of(service: Service, record: JobRecord, work: InMemory) -> Output:
 def synthesized(
     service: Service, job: Job, device: str, watch: Watch
 ) -> tuple[list[Synthesis], dict[str, float]]:
-    """All variants, and seconds per phase. Raises any LesionBrushError, and what `watch` raises."""
-    clock = Clock()
-    with clock.phase("load"):
-        warm = service.models.warm(job.model, device)
-    watch.check()
+    """All variants, and seconds per phase. Raises any LesionBrushError, and what `watch` raises.
+
+    What was sent is looked at before a model is loaded: that may push another one out.
+    """
+    clock, installed = Clock(), find_model(job.model, service.models.root)
+    _require_weights(service, installed, device)
     with clock.phase("read"):
         reference = stored_ct(service, job.reference) if job.stored else read_ct(job.reference)
         mask = read_volume(job.mask)
         inputs = Inputs(**{name: read_volume(path) for name, path in job.inputs.items()})
+        require_fitting(inputs, reference, installed.card)
+        mask_on_grid(mask, reference, job.request.label)
+    watch.check()
+    with clock.phase("load"):
+        warm = service.models.warm(job.model, device)
     watch.check()
     show = _Show(watch)
     syntheses = synthesize(
@@ -191,6 +199,14 @@ def synthesized(
     seconds = {**clock.seconds, **syntheses[0].provenance.seconds}
     service.meter.worked(seconds)
     return syntheses, seconds
+
+
+def _require_weights(service: Service, installed: InstalledModel, device: str) -> None:
+    """Raise WeightsError for what could not be loaded; their hash is remembered."""
+    warm = installed.card.name in service.models.names(device)
+    problem = None if warm else service.weights.problem(installed)
+    if problem is not None:
+        raise WeightsError(problem)
 
 
 def stored_ct(service: Service, path: Path) -> Volume:

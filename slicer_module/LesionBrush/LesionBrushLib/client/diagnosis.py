@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 
 import requests
 
+from .addresses import BadAddress
 from .answers import ConnectionReport, ServerFacts
 from .errors import ServerError, ServerUnreachable
-from .transport import Transport
+from .transport import Transport, speaks_plain_http
 
 PROTOCOL = 1
 NAME = "LesionBrush"
@@ -21,7 +22,7 @@ class Finding(NamedTuple):
     text: str
 
 
-BAD_ADDRESS = Finding("bad_address", "{url} is no address of a server: write one like http://server:8000")
+BAD_ADDRESS = Finding("bad_address", "{said}")
 UNKNOWN_HOST = Finding(
     "unknown_host", "no computer of that name was found for {url}: check the spelling, or use its IP address"
 )
@@ -43,7 +44,7 @@ TLS = Finding(
 NO_CERTIFICATE = Finding(
     "tls", "the certificate file named in the settings is missing or none: choose another (.pem)"
 )
-NO_TLS_THERE = Finding("tls", "the server at {url} does not speak TLS: write http:// instead of https://")
+NO_TLS_THERE = Finding("tls", "the server at {url} speaks plain http: write http:// instead of https://")
 NOT_HTTP = Finding(
     "not_lesionbrush",
     "what listens at {url} broke off without an answer: if the server uses TLS write https://, else check "
@@ -74,12 +75,11 @@ def diagnose(transport: Transport, about: Callable[[], ServerFacts]) -> Connecti
     """Ask the server what it is. Never raises what `about` may raise by its own word."""
     said, theirs = "", 0
     try:
-        _require_address(transport.url)
         facts = about()
     except ServerError as error:
         finding, said = _of_refusal(error, transport.has_token), str(error)
     except ServerUnreachable as error:
-        finding = _of_failure(error)
+        finding, said = _of_failure(error), str(error)
     else:
         if facts.protocol <= PROTOCOL:
             return ConnectionReport(
@@ -88,17 +88,6 @@ def diagnose(transport: Transport, about: Callable[[], ServerFacts]) -> Connecti
         finding, theirs = NEWER, facts.protocol
     text = finding.text.format(url=transport.url, said=said, theirs=theirs, ours=PROTOCOL)
     return ConnectionReport(False, finding.code, text)
-
-
-def _require_address(url: str) -> None:
-    """Refuses what `requests` would send somewhere unexpected: user names in an address, a missing name."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable or parts.username or parts.query or parts.fragment:
-        raise ServerUnreachable("bad address", lasting=True) from requests.exceptions.InvalidURL(url)
 
 
 def _of_refusal(error: ServerError, has_token: bool) -> Finding:
@@ -119,8 +108,7 @@ def _of_failure(error: ServerUnreachable) -> Finding:
     if isinstance(cause, requests.exceptions.SSLError):
         if "certificate file" in words:
             return NO_CERTIFICATE
-        plain = ("wrong version number", "record layer", "unknown protocol", "unexpected eof")
-        return NO_TLS_THERE if any(text in words for text in plain) else TLS
+        return NO_TLS_THERE if speaks_plain_http(cause) else TLS
     if isinstance(cause, _ADDRESS_ERRORS):
         return BAD_ADDRESS
     if isinstance(cause, requests.Timeout):
@@ -131,6 +119,7 @@ def _of_failure(error: ServerUnreachable) -> Finding:
 
 
 _ADDRESS_ERRORS = (
+    BadAddress,
     requests.exceptions.InvalidURL,
     requests.exceptions.MissingSchema,
     requests.exceptions.InvalidSchema,

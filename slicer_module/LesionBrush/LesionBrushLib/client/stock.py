@@ -122,7 +122,7 @@ class Client:
             with asked as response, draft.open("wb") as file:
                 record = read_answer(response.iter_content(CHUNK_BYTES), file)
             drafts = [draft] if len(record["variants"]) == 1 else _unpacked(draft, suffix)
-            names = _names(stem, suffix, len(drafts))
+            names = _names(stem, out_path.name[len(stem) :], len(drafts))  # as it was spelled
             paths = [out_path.with_name(name) for name in names]
             publish(drafts, paths, record["variants"])
         return Result(paths, record["variants"], record["seconds"])

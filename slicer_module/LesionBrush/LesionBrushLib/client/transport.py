@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import requests
 
+from .addresses import DEFAULT_URL, BadAddress, parse_address
 from .errors import ServerError, ServerUnreachable
 from .wire import Body, BrokenAnswer, Form
 
@@ -50,7 +51,8 @@ class Transport:
     def __init__(
         self, url: str, token: Optional[str] = None, timeout_s: float = 600.0, ca_file: Optional[Path] = None
     ) -> None:
-        self.url, self.timeout_s, self.has_token = url.strip().rstrip("/"), timeout_s, bool(token)
+        self.url, self._bad_address = _address(url)
+        self.timeout_s, self.has_token = timeout_s, bool(token)
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy, and no password file, ever has a part in this
         # With no cookies a session keeps nothing of a request, so that threads can share it.
@@ -71,6 +73,8 @@ class Transport:
     @contextmanager
     def send(self, call: Call) -> Iterator[requests.Response]:
         """The answer to a request, its body still to be read."""
+        if self._bad_address is not None:
+            raise ServerUnreachable(str(self._bad_address), lasting=True) from self._bad_address
         timeout_s = self.timeout_s if call.timeout_s is None else call.timeout_s
         connect_s = STALLED_UPLOAD_S if call.body is not None and len(call.body) else CONNECT_TIMEOUT_S
         kind = {"Content-Type": call.body.content_type} if call.body is not None else {}
@@ -107,14 +111,45 @@ class Transport:
         if isinstance(error, requests.exceptions.SSLError):
             if self._ca_file is not None:
                 return "the certificate file named in the settings is missing or none: choose another (.pem)"
+            if speaks_plain_http(error):
+                return f"the server at {self.url} speaks plain http: write http:// instead of https://"
             return (
                 f"no safe connection to {self.url}: its certificate was not accepted. Name the "
                 "certificate of your hospital's authority in the settings, or correct the address"
             )
+        if isinstance(error, _LASTING):
+            return f"{self.url} is no address of a server: write one like {DEFAULT_URL}"
         if isinstance(error, requests.ConnectTimeout) or not isinstance(error, requests.Timeout):
             kind = type(error).__name__
-            return f"no usable answer from {self.url} ({kind}): start the server there, or look into its log"
+            perhaps = "write https:// if it uses TLS, " if self.url.startswith("http:") else ""
+            return (
+                f"no usable answer from {self.url} ({kind}): start the server there, {perhaps}"
+                "or look into its log"
+            )
         return f"{self.url} was silent for {timeout_s:g} s: ask for fewer steps, or wait longer"
+
+
+def _address(url: str) -> "tuple[str, Optional[BadAddress]]":
+    """As it is used, http:// put before it where it was left out; or as it was given, and what is wrong."""
+    try:
+        return parse_address(url).url, None
+    except BadAddress as error:
+        return url.strip(), error
+
+
+def speaks_plain_http(error: BaseException) -> bool:
+    """Whether the handshake failed because there is no TLS on the other side; only OpenSSL's words tell."""
+    words = repr(error).lower()
+    return any(text in words for text in _NO_TLS)
+
+
+_NO_TLS = (
+    "wrong version number",
+    "wrong_version_number",
+    "record layer",
+    "unknown protocol",
+    "unexpected eof",
+)
 
 
 def server_error(response: requests.Response) -> ServerError:

@@ -3,8 +3,8 @@
 from html import escape
 from typing import Any, Optional
 
+from ..client.addresses import Address, BadAddress, parse_address
 from .session import Session, make_form
-from .settings import Address, BadAddress, parse_address
 
 CARD_FIGURES = 6
 

@@ -3,52 +3,14 @@
 Kept in the application's settings file, in plain text; a token is kept only if the user says so.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Optional
-from urllib.parse import urlsplit
+
+from ..client.addresses import DEFAULT_URL, Address, BadAddress, parse_address
+
+__all__ = ["Address", "BadAddress", "Settings", "consent_text", "parse_address"]
 
 PREFIX = "LesionBrush/"
-DEFAULT_URL = "http://127.0.0.1:8000"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-PORTS = {"http": 80, "https": 443}
-
-
-class BadAddress(ValueError):
-    """A server's address that cannot be used; the text says why."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """A server. url: without a slash at the end, to be shown and used; origin: scheme, host and port."""
-
-    url: str
-    origin: str
-    loopback: bool
-    encrypted: bool
-
-
-def parse_address(text: str) -> Address:
-    """The address a user typed; http:// may be left out. BadAddress says what is wrong with it."""
-    text = text.strip()
-    if not text:
-        raise BadAddress(f"type the server's address, such as {DEFAULT_URL}")
-    if "://" not in text:
-        text = f"http://{text}"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError as error:
-        raise BadAddress(f"{text!r} is no address ({error}); it should look like {DEFAULT_URL}") from error
-    scheme, host = parts.scheme.lower(), parts.hostname
-    if scheme not in PORTS or not host or any(c.isspace() for c in text):
-        raise BadAddress(f"{text!r} is no address of a server; it should look like {DEFAULT_URL}")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise BadAddress("leave out user, password, ? and #: the token has its own field below the address")
-    host = f"[{host}]" if ":" in host else host
-    origin = f"{scheme}://{host}:{port or PORTS[scheme]}"
-    shown = f"{scheme}://{host}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
-    return Address(shown, origin, parts.hostname in LOOPBACK, scheme == "https")
 
 
 class Settings:

@@ -131,7 +131,8 @@ class SynthesizePanel:
         count = len(answer.boxes)
         self._note_speed(answer)
         made = f"{count} variants" if count > 1 else "The synthetic CT"
-        self.ui.progressLabel.text = f"{made} arrived after {answer.seconds:.0f} s."
+        words = f"{made} arrived after {answer.seconds:.0f} s."
+        self.ui.progressLabel.text = "\n".join([words, *answer.remarks])
         self.ui.compareSection.collapsed = self.ui.keepSection.collapsed = False
         session.logic.compare(True)
 

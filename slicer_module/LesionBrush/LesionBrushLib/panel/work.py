@@ -41,6 +41,12 @@ class Answer:
     job_id: Optional[str]
     seconds: float
 
+    @property
+    def remarks(self) -> "tuple[str, ...]":
+        """What the user should know of the variants, each once."""
+        said = [str(remark) for record in self.provenances for remark in record.get("remarks") or ()]
+        return tuple(dict.fromkeys(said))
+
 
 @dataclass(frozen=True)
 class Preview:

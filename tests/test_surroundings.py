@@ -1,0 +1,128 @@
+"""What a mask lies in: the remark when a model was not made for it, and its silence when it was."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from core_fixtures import ball, grid, install, made, paints
+from lesionbrush.boxes import bounding_box
+from lesionbrush.published_cards import LUNG
+from lesionbrush.registry import list_models
+from lesionbrush.surroundings import Place
+from lesionbrush.synthesize import Synthesis
+from lesionbrush.volume import Volume
+
+LIVER = {"name": "liver", "hu": (20, 200), "least_share": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No model is installed unless a test does it."""
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+    return tmp_path
+
+
+def body(hu: int = 57) -> Volume:
+    """Lung everywhere; from the second half of the first axis on it is tissue of `hu`."""
+    array = np.full((60, 60, 40), -850, np.int16)
+    array[30:] = hu
+    return Volume(array, grid((1.0, 1.0, 1.5)))
+
+
+def asked(ct: Volume, mask: Volume, **card: object) -> Synthesis:
+    return made(ct, mask, paints(40, **{"tissue": LUNG, **card}))
+
+
+def remarks(ct: Volume, mask: Volume, **card: object) -> tuple[str, ...]:
+    return asked(ct, mask, **card).provenance.remarks
+
+
+def test_a_mask_in_the_liver_is_told_of_and_no_voxel_changes_for_it() -> None:
+    ct = body()
+    mask = ball(ct, (45, 30, 20), 6.0)
+    told, silent = asked(ct, mask), asked(ct, mask, tissue=None)
+    assert told.provenance.remarks == (
+        "the mask lies in tissue of 57 HU (median 3 to 8 mm around); tiny was made for lesions in lung "
+        "(-1000 to -300 HU there): expect a border that does not fit. Installed models that fit: none",
+    )
+    assert silent.provenance.remarks == ()
+    assert np.array_equal(told.box, silent.box)
+
+
+@pytest.mark.parametrize("centre", [(12, 30, 20), (28, 30, 20), (2, 2, 2)], ids=["lung", "pleura", "corner"])
+def test_a_mask_in_lung_or_at_the_pleura_is_not(centre: tuple[int, int, int]) -> None:
+    ct = body()
+    assert remarks(ct, ball(ct, centre, 6.0)) == ()
+
+
+def test_a_mask_over_a_nodule_in_lung_is_not() -> None:
+    ct = body()
+    mask = ball(ct, (15, 30, 20), 6.0)
+    ct.array[mask.array > 0] = 40
+    assert remarks(ct, mask) == ()
+
+
+def test_lesions_are_looked_at_one_by_one() -> None:
+    ct = body()
+    array = sum(ball(ct, (i, j, 20), 3.0).array for i, j in ((10, 10), (50, 10), (50, 50)))
+    (remark,) = remarks(ct, ct.with_array(array.astype(np.uint8)))
+    assert remark.startswith("2 of 3 lesions lie in tissue of 57 HU")
+
+
+def test_models_made_for_that_tissue_are_named(models: Path) -> None:
+    install(models, name="for_liver", tissue=LIVER)
+    install(models, name="for_lung", tissue=LUNG.model_dump())
+    install(models, name="unsaid")
+    ct = body()
+    (remark,) = remarks(ct, ball(ct, (45, 30, 20), 6.0))
+    assert remark.endswith("Installed models that fit: for_liver")
+    ct = body(hu=400)
+    (remark,) = remarks(ct, ball(ct, (45, 30, 20), 6.0))
+    assert remark.endswith("Installed models that fit: none")
+
+
+def test_a_damaged_card_of_another_model_costs_its_name_only(models: Path) -> None:
+    (install(models, name="for_liver", tissue=LIVER) / "configs" / "metadata.json").write_text("{")
+    ct = body()
+    (remark,) = remarks(ct, ball(ct, (45, 30, 20), 6.0))
+    assert remark.endswith("that fit: none")
+
+
+def test_a_mask_that_fills_the_volume_is_called_by_what_is_under_it() -> None:
+    ct = body().crop((slice(40, 46), slice(0, 60), slice(0, 40)))
+    whole = ct.with_array(np.ones(ct.shape, np.uint8))
+    place = Place.of(ct.array, whole.array, bounding_box(whole.array), np.array(ct.spacing_mm))
+    assert (place.around_hu.size, place.shown_hu.min(), place.is_in(LUNG)) == (0, 57, False)
+
+
+def test_only_what_is_3_to_8_mm_away_is_around() -> None:
+    """A point in a volume that holds its own distance to it, in mm, on a grid that is not even."""
+    spacing_mm = np.array([1.0, 1.0, 2.5])
+    index = np.indices((31, 31, 31)).reshape(3, -1).T - 15
+    away_mm = np.linalg.norm(index * spacing_mm, axis=1).reshape(31, 31, 31)
+    mask = (away_mm == 0).astype(np.uint8)
+    place = Place.of(away_mm, mask, bounding_box(mask), spacing_mm)
+    assert place.inside_hu.tolist() == [0]
+    assert place.around_hu.size == np.count_nonzero((away_mm > 3) & (away_mm <= 8))
+    assert (place.around_hu.min() > 3, place.around_hu.max()) == (True, 8)
+
+
+def test_a_large_ct_costs_no_more_than_a_small_one() -> None:
+    """128 MB of HU, which a copy of, or a mask as large, would show."""
+    hu, mask = np.broadcast_to(np.int16(57), (400, 400, 400)), np.zeros((400, 400, 400), np.uint8)
+    box = (slice(200, 206), slice(200, 206), slice(200, 206))
+    mask[box] = 1
+    tracemalloc.start()
+    place = Place.of(hu, mask, box, np.ones(3))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert place.around_hu.size > 1000
+    assert peak_bytes < 2e6
+
+
+def test_every_model_that_ships_says_what_it_was_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LESIONBRUSH_MODELS")
+    assert {model.card.tissue for model in list_models()} == {LUNG}
