@@ -126,6 +126,7 @@ def synthesize(  # noqa: PLR0913, two of them only watch
         require_fitting(inputs, reference, model.card)
         lungs = lungs_of(reference, inputs, request, model.card)
         lesions = Lesions.find(reference, mask, request.margin_mm, lungs, request.reach_mm)
+        noted += misfit_remarks(lesions, model.card)
         grids = lesions.grids(model.card)
         hu = lesions.reference_hu(grids, model.card)
         details = lesions.details(grids, hu)
@@ -136,7 +137,6 @@ def synthesize(  # noqa: PLR0913, two of them only watch
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
-        sampled = replace(sampled, remarks=sampled.remarks + misfit_remarks(lesions, model.card))
         drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
         fine = [details] * len(seeds) if given is None else given.details(details)
         boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]

@@ -25,7 +25,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from lesionbrush.dicom.headers import UNREADABLE, read_header
+from lesionbrush.dicom.headers import UNREADABLE, read_header, text_of
 from lesionbrush.dicom.values import KEYWORDS, StoredValues, read_stored_values
 from lesionbrush.errors import DamagedFile, UnsupportedSeries
 from lesionbrush.volume import Array
@@ -80,9 +80,9 @@ def read_cells(header: Dataset, meaning: StoredValues) -> Array:
 
 def transfer_syntax(header: Dataset) -> UID:
     """What the file says, or for a data set without a file header what it was seen to be."""
-    said = header.file_meta.get("TransferSyntaxUID")
+    said = text_of(header.file_meta, "TransferSyntaxUID")
     if said:
-        return UID(str(said))
+        return UID(said)
     if header["PixelData"].is_undefined_length:
         raise UnsupportedSeries(
             f"{Path(header.filename).name} is compressed and does not say how (no TransferSyntaxUID): "
