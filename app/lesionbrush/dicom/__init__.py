@@ -85,11 +85,10 @@ def _remarks(found: FoundSeries, headers: list[Dataset]) -> Iterator[str]:
 
 def _are_copies(group: list[Dataset]) -> bool:
     """Whether images at one place are the same in every HU; without pixels, the same files."""
-    paths = [Path(header.filename) for header in group]
     try:
-        first, *others = (slice_hu(path)[0] for path in paths)
+        first, *others = (slice_hu(header)[0] for header in group)
     except DamagedFile:
-        return len({path.read_bytes() for path in paths}) == 1
+        return len({Path(header.filename).read_bytes() for header in group}) == 1
     return all(np.array_equal(first, other) for other in others)
 
 
@@ -99,6 +98,6 @@ def _hounsfield(headers: list[Dataset]) -> tuple[Array, int]:
     hu = np.empty(shape, np.int16, order="F")
     beyond = 0
     for k, header in enumerate(headers):
-        hu[:, :, k], padded = slice_hu(Path(header.filename))
+        hu[:, :, k], padded = slice_hu(header)
         beyond += padded
     return hu, beyond

@@ -25,8 +25,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from lesionbrush.dicom.headers import UNREADABLE, read_header, text_of
-from lesionbrush.dicom.values import KEYWORDS, StoredValues, read_stored_values
+from lesionbrush.dicom.headers import UNREADABLE, name_of, read_header, text_of
+from lesionbrush.dicom.values import StoredValues, read_stored_values
 from lesionbrush.errors import DamagedFile, UnsupportedSeries
 from lesionbrush.volume import Array
 
@@ -34,21 +34,21 @@ _OF_32_BITS = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitV
 _PLAIN = (*_OF_32_BITS, ExplicitVRBigEndian)
 
 
-def slice_hu(path: Path) -> tuple[Array, int]:
+def slice_hu(header: Dataset) -> tuple[Array, int]:
     """int16 HU, (column, row), and how many padded pixels 16 bits could not hold.
 
-    Raises DamagedFile, UnsupportedSeries (a compression that cannot be read), NotACT.
+    header: the slice's tags, of `values.KEYWORDS` at least, and where its file is. Raises DamagedFile,
+    UnsupportedSeries (a compression that cannot be read), NotACT.
     """
-    header = read_header(path, KEYWORDS, pixels=True)
     meaning = read_stored_values(header)
-    cells = read_cells(header, meaning)
-    hu, padded = meaning.hounsfield(cells, path.name)
+    cells = read_cells(read_header(Path(header.filename), (), pixels=True), meaning)
+    hu, padded = meaning.hounsfield(cells, name_of(header))
     return hu.T, padded
 
 
 def read_cells(header: Dataset, meaning: StoredValues) -> Array:
     """Unsigned integers of `bits_allocated` bits, (row, column), as stored. Raises as `slice_hu` does."""
-    name = Path(header.filename).name
+    name = name_of(header)
     if "PixelData" not in header or not header.PixelData:
         raise DamagedFile(f"{name} holds no pixels: it ends too early, or is no image; copy it again")
     syntax = transfer_syntax(header)
@@ -85,7 +85,7 @@ def transfer_syntax(header: Dataset) -> UID:
         return UID(said)
     if header["PixelData"].is_undefined_length:
         raise UnsupportedSeries(
-            f"{Path(header.filename).name} is compressed and does not say how (no TransferSyntaxUID): "
+            f"{name_of(header)} is compressed and does not say how (no TransferSyntaxUID): "
             "export the series again"
         )
     if not header.is_little_endian:

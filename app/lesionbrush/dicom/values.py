@@ -65,7 +65,9 @@ class StoredValues:
     padding: tuple[int, int] | None = None
 
     def stored(self, cells: Array) -> Array:
-        """int64. cells: unsigned, of `bits_allocated` bits; those outside of the stored bits are not used."""
+        """Integers. cells: unsigned, of `bits_allocated` bits; bits that store nothing are not used."""
+        if self.bits_stored == self.bits_allocated:
+            return cells.view(f"i{cells.itemsize}") if self.signed else cells
         values = cells.astype(np.int64) >> (self.high_bit + 1 - self.bits_stored)
         return _with_sign(values, self.bits_stored, self.signed)
 
@@ -76,9 +78,9 @@ class StoredValues:
         """
         stored = self.stored(cells)
         hu = np.rint(stored * self.slope + self.intercept)
-        beyond = (hu < _INT16.min) | (hu > _INT16.max)
-        if not beyond.any():
+        if hu.min() >= _INT16.min and hu.max() <= _INT16.max:
             return hu.astype(np.int16), 0
+        beyond = (hu < _INT16.min) | (hu > _INT16.max)
         low, high = self.padding or (1, 0)
         if not ((low <= stored[beyond]) & (stored[beyond] <= high)).all():
             raise NotACT(f"{name} holds values from {hu.min():g} to {hu.max():g}, beyond 16-bit HU")
