@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dicom_fixtures import Series, write_series
 from job_server import TOKEN, Process
 from lesionbrush.io import read_volume, write_volume
 from LesionBrushLib.client import (
@@ -27,9 +28,11 @@ from LesionBrushLib.client import (
     mask_upload,
     voxel_sha256,
 )
+from pydicom import dcmread
 from relay import Relay
 from server_kit import (
     MODEL,
+    SPACING_MM,
     STORED,
     affine,
     edit_region,
@@ -125,6 +128,27 @@ def test_a_round_from_arrays_to_the_composed_ct(client: JobClient, tmp_path: Pat
     assert again.reference is not None
     assert not again.reference.sent
     assert np.array_equal(again.boxes[1].array, outcome.boxes[1].array)
+
+
+def test_a_folder_of_odd_files(client: JobClient, tmp_path: Path) -> None:
+    """Read by what is in it; what was not used is in the record; errors speak of the user's own files."""
+    hu = make_ct().array
+    cosines = (affine()[:3, :2] / np.linalg.norm(affine()[:3, :2], axis=0)).T * (-1, -1, 1)
+    first_mm = tuple(affine()[:3, 3] * (-1, -1, 1))
+    names = [f"Doe^Jane.{k:03d}" for k in range(hu.shape[2])]
+    paths = write_series(tmp_path, Series(hu, SPACING_MM, tuple(cosines.ravel()), first_mm, names=names))
+    (tmp_path / "._a.dcm").write_bytes(b"\0\5\x16\7")
+    sent = Order(MODEL, order().mask, Upload.of(tmp_path), {"steps": 2, "seed": 5})
+    outcome = client.synthesize(sent)
+    assert np.array_equal(outcome.boxes[0].array, client.synthesize(order()).boxes[0].array)
+    (remark,) = outcome.provenances[0]["remarks"][:1]
+    assert remark.startswith("CT: 40 files of its folder were used, 1 were not (files of macOS")
+    header = dcmread(paths[7])
+    header.RescaleSlope = "0"
+    header.save_as(paths[7])
+    with pytest.raises(ServerError, match=r"^Doe.Jane.007 has RescaleSlope 0") as error:
+        client.synthesize(sent)
+    assert (error.value.status, error.value.code) == (422, "not_a_ct")
 
 
 def test_the_one_long_request_gives_the_same_voxels(

@@ -109,7 +109,7 @@ class Unpacked:
         try:
             yield
         except LesionBrushError as error:
-            words = re.split(r"(\b\d{5}(?:\.\w+)?\b)", str(error))
+            words = re.split(r"(?<![\w.])(\d{5}(?:\.\w+)?)\b", str(error))
             raise type(error)("".join(self.names.get(word, word) for word in words)) from error
 
 

@@ -148,7 +148,7 @@ def _shape(file: Path) -> str:
 
 def _with_own_names(text: str, names: "dict[str, Path]") -> str:
     own = {sent.rpartition("/")[2]: file.name for sent, file in names.items()}
-    return "".join(own.get(word, word) for word in re.split(r"(\b\d{5}(?:\.\w+)?\b)", text))
+    return "".join(own.get(word, word) for word in re.split(r"(?<![\w.])(\d{5}(?:\.\w+)?)\b", text))
 
 
 def ct_upload(array: Any, affine: Any, compress: bool = False) -> Upload:
