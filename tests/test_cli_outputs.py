@@ -89,6 +89,14 @@ class TestInputsAreKept:
         record.write_text("{}")
         refuses("is an input", Output(tmp_path / "out.nii", VOLUME, recorded=True), inputs=(record,))
 
+    def test_a_result_may_be_called_as_its_series_is(self, tmp_path: Path) -> None:
+        """The series has no record, and the result beside it gets one."""
+        (tmp_path / "series").mkdir()
+        (tmp_path / "ct.nii.gz").touch()
+        for name in ("series", "ct.nii.gz"):
+            out = Output(tmp_path / f"{name.partition('.')[0]}.nrrd", VOLUME, recorded=True)
+            check_outputs([out], [tmp_path / name])
+
     def test_nor_the_record_of_an_input(self, tmp_path: Path) -> None:
         for name in ("a.NII.GZ", "a.provenance.json"):
             (tmp_path / name).write_text("{}")

@@ -96,9 +96,9 @@ def _require_ending(output: Output) -> None:
 
 def _kept(inputs: Iterable[Path | None]) -> Iterator[Path]:
     """The inputs, and the records beside those that are synthetic themselves."""
-    for path in inputs:
-        if path is not None:
-            yield path
+    for path in filter(None, inputs):
+        yield path
+        if sidecar_path(path).exists():
             yield sidecar_path(path)
 
 
