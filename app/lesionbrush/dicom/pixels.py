@@ -22,7 +22,6 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     RLELossless,
     UID_dictionary,
-    generate_uid,
 )
 
 from lesionbrush.dicom.headers import UNREADABLE, name_of, read_header, text_of
@@ -31,6 +30,7 @@ from lesionbrush.errors import DamagedFile, UnsupportedSeries
 from lesionbrush.volume import Array
 
 _OF_32_BITS = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_ANY_UID = UID("2.25.1")
 _PLAIN = (*_OF_32_BITS, ExplicitVRBigEndian)
 
 
@@ -52,30 +52,31 @@ def read_cells(header: Dataset, meaning: StoredValues) -> Array:
     if "PixelData" not in header or not header.PixelData:
         raise DamagedFile(f"{name} holds no pixels: it ends too early, or is no image; copy it again")
     syntax = transfer_syntax(header)
+    _require_known(name, syntax, meaning.bits_allocated)
+    unpack = _uncompressed if syntax in _PLAIN else _decoded
+    try:
+        cells = unpack(_plain_image(header, syntax, meaning), name)
+    except UNREADABLE as error:
+        raise DamagedFile(f"{name}: its pixels cannot be read, the file is damaged") from error
+    found = (*cells.shape, 8 * cells.itemsize)
+    if found != (meaning.rows, meaning.columns, meaning.bits_allocated):
+        raise DamagedFile(
+            f"{name} holds {found[1]} x {found[0]} pixels of {found[2]} bits, its header says "
+            f"{meaning.columns} x {meaning.rows} of {meaning.bits_allocated}"
+        )
+    return cells
+
+
+def _require_known(name: str, syntax: UID, bits_allocated: int) -> None:
     if UID_dictionary.get(syntax, ("", ""))[1] != "Transfer Syntax":
         raise UnsupportedSeries(
             f"{name} is compressed in a way that is not known here (TransferSyntaxUID {syntax}): export the "
             "series without compression"
         )
-    if meaning.bits_allocated == 32 and syntax not in _OF_32_BITS:
+    if bits_allocated == 32 and syntax not in _OF_32_BITS:
         raise UnsupportedSeries(
             f"{name} has BitsAllocated 32 in {syntax.name}: export the series without compression, in 16 bits"
         )
-    image = _plain_image(header, syntax, meaning)
-    try:
-        unpack = _uncompressed if syntax in _PLAIN else _decoded
-        cells = unpack(image, name)
-    except UNREADABLE as error:
-        raise DamagedFile(f"{name}: its pixels cannot be read, the file is damaged") from error
-    shape = (meaning.rows, meaning.columns)
-    if cells.shape != shape:
-        raise DamagedFile(f"{name} holds {cells.shape[::-1]} pixels, its header says {shape[::-1]}")
-    if cells.dtype.itemsize * 8 != meaning.bits_allocated:
-        raise DamagedFile(
-            f"{name} holds pixels of {cells.dtype.itemsize * 8} bits, its header says BitsAllocated "
-            f"{meaning.bits_allocated}"
-        )
-    return cells
 
 
 def transfer_syntax(header: Dataset) -> UID:
@@ -97,7 +98,7 @@ def _plain_image(header: Dataset, syntax: UID, meaning: StoredValues) -> FileDat
     """The pixels, and of the tags what it takes to unpack them."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.TransferSyntaxUID = CTImageStorage, syntax
-    meta.MediaStorageSOPInstanceUID = generate_uid()
+    meta.MediaStorageSOPInstanceUID = _ANY_UID
     image = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     image.is_little_endian = bool(header.is_little_endian)
     image.is_implicit_VR = bool(header.is_implicit_VR)
@@ -125,7 +126,7 @@ def _uncompressed(image: Dataset, name: str) -> Array:
     size = image.Rows * image.Columns * image.BitsAllocated // 8
     if len(data) < size:
         raise DamagedFile(f"{name} ends after {len(data)} of {size} bytes of pixels; copy it again")
-    if any(data[size + size % 2 :]):
+    if data[size + size % 2 :].strip(b"\0"):
         raise DamagedFile(f"{name} holds {len(data)} bytes of pixels, its header says {size}; copy it again")
     image["PixelData"].value = data[:size] + b"\0" * (size % 2)
     cells = get_pixeldata(image).reshape(image.Rows, image.Columns)
