@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from dicom_fixtures import Series, write_series
 from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.volume import Volume
@@ -105,6 +106,11 @@ class TestDamage:
         assert_damaged(patient / "none.nii", "no such file")
         (patient / "slide.png").touch()
         assert_damaged(patient / "slide.png", r"unknown file type. Known are .nii.gz, .nii, .nrrd")
+
+    @pytest.mark.parametrize("name", ["IM0001.dcm", "IM0001", "mask.nii.gz"])
+    def test_a_slice_instead_of_its_folder(self, patient: Path, name: str) -> None:
+        (path,) = write_series(patient, Series(random_hu()[:, :, :1], names=[name]))
+        assert_damaged(path, f"{name} is a single DICOM file: name the folder of its series")
 
     def test_capital_suffixes_are_known(self, patient: Path) -> None:
         write_foreign(patient / "in.nrrd", random_hu(), np.eye(4))

@@ -22,6 +22,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from lesionbrush.dicom import read_dicom_series
+from lesionbrush.dicom.headers import START_BYTES, is_dicom
 from lesionbrush.durable import sync_file, sync_folder
 from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT, StorageFull
 from lesionbrush.geometry import require_perpendicular
@@ -56,6 +57,7 @@ def read_volume(path: Path) -> Volume:
         return read_dicom_series(path)
     if not path.is_file():
         raise DamagedFile(f"{path.name}: there is no such file")
+    _require_no_single_slice(path)
     read = _format(path).read
     with _naming(path):
         volume = read(path)
@@ -91,6 +93,16 @@ def write_volume(volume: Volume, path: Path, note: str = "") -> None:
             raise
         need = f"{stored.array.nbytes / 1e6:.1f} MB"
         raise StorageFull(f"the disk is full: {path.name} needs up to {need}; nothing was written") from error
+
+
+def _require_no_single_slice(path: Path) -> None:
+    """A slice, or a DICOM segmentation, picked instead of its folder, or of a volume."""
+    with path.open("rb") as stream:
+        if is_dicom(stream.read(START_BYTES)):
+            raise DamagedFile(
+                f"{path.name} is a single DICOM file: name the folder of its series; a segmentation or an image "
+                "of several frames has to be exported as NRRD or NIfTI first"
+            )
 
 
 def _format(path: Path, error: type[DamagedFile] | type[InvalidRequest] = DamagedFile) -> _Format:
