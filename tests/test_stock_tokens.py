@@ -1,4 +1,4 @@
-"""The doors for MONAI Label's own clients on a server with tokens: who gets through, and what the log says."""
+"""The doors for MONAI Label's own clients on a server with tokens: who gets in, and what the log says."""
 
 from __future__ import annotations
 
