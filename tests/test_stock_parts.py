@@ -220,3 +220,6 @@ def test_only_so_many_runs_are_remembered(monkeypatch: pytest.MonkeyPatch) -> No
     assert runs.find("who", "b") is None
     assert runs.find("who", "a") == Run("a", "lesion")
     assert runs.find("another", "a") is None
+    for name in ("", "x" * 257):
+        runs.remember("who", name, Run("d", "lesion"))
+        assert runs.find("who", name) is None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from anyio import move_on_after
+from anyio import CancelScope, move_on_after
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
@@ -138,8 +138,12 @@ async def named_reference(
     if query.session_id:
         vault = await the_vault(service)
         session = await run_in_threadpool(vault.sessions.use, query.session_id)
-        with vault.references.using(session.reference) as path:
+        path = await run_in_threadpool(vault.references.hold, session.reference)
+        try:
             yield Reference(path, sha256=session.reference)
+        finally:
+            with CancelScope(shield=True):
+                await run_in_threadpool(vault.references.release, session.reference)
         return
     if not query.image:
         yield None
@@ -167,9 +171,17 @@ class Received:
 
     @property
     def job(self) -> Job:
-        stored = self.reference.image is not None or self.reference.sha256 is not None
-        places = (self.folder, self.suffix, self.inputs)
-        return Job(self.model, self.reference.path, stored, self.mask, self.request, *places)
+        """For a client that waits for the CT."""
+        return Job(
+            model=self.model,
+            reference=self.reference.path,
+            stored=self.reference.image is not None or self.reference.sha256 is not None,
+            mask=self.mask,
+            request=self.request,
+            folder=self.folder,
+            suffix=self.suffix,
+            inputs=self.inputs,
+        )
 
     def ticket(self, service: Service, vault: Vault, client: str) -> Ticket:
         """For a job whose CT is kept, because its client is shown the lesion's label map alone."""

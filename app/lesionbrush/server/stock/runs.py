@@ -7,6 +7,7 @@ from threading import Lock
 from typing import NamedTuple
 
 MOST_RUNS = 1000
+MOST_CHARACTERS = 256
 
 
 class Run(NamedTuple):
@@ -24,6 +25,9 @@ class Runs:
         self._lock = Lock()
 
     def remember(self, client: str, image: str, run: Run) -> None:
+        """Nothing, where no image was named that a label can be submitted for."""
+        if not 0 < len(image) <= MOST_CHARACTERS:
+            return
         with self._lock:
             self._runs[client, image] = run
             self._runs.move_to_end((client, image))
