@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -182,6 +183,13 @@ class TestWords:
     )
     def test_who_asks(self, client_id: Any, name: str) -> None:
         assert client_name(client_id, "h") == name
+
+    @pytest.mark.parametrize("value", [-1, 65536, 10**30, "1;x", 1.5])
+    def test_a_value_is_one_a_label_map_can_have(self, value: Any) -> None:
+        with pytest.raises(InvalidRequest, match=r"label_info\.0\.id: "):
+            split(json.dumps({"label_info": [{"name": "lesion", "id": value}]}))
+        words, _ = split('{"label_info": [{"name": "lesion", "id": 0}]}')
+        assert words.values_of("lesion") == [], "what is not labelled is no lesion"
 
     def test_values_by_their_names(self) -> None:
         words, _ = split('{"label_info": [{"name": "a", "id": 4}, {"name": "b", "idx": 2}, {"name": "a"}]}')

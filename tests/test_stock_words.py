@@ -84,6 +84,12 @@ def test_label_info_says_which_value_is_the_lesion(server: Server, files: Files,
         assert np.array_equal(lesion, two_labels().array == value)
 
 
+def test_our_own_label_comes_before_label_info(server: Server, files: Files, tmp_path: Path) -> None:
+    two, info = files.save(two_labels(), "two.nii.gz"), [{"name": "lesion", "id": 2}]
+    lesion = volume(server, two, tmp_path, label=1, label_info=info, result_dtype="uint8")
+    assert np.array_equal(lesion, two_labels().array == 1)
+
+
 def two_labels() -> Any:
     array = make_mask().array.copy()
     upper = array[:, :, array.shape[2] // 2 :]

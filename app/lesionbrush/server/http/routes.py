@@ -216,7 +216,9 @@ def received_job(
         )
     reference = _reference(service, named, sent.file, words, files.folder)
     suffix = None if query.output == "json" else _result_suffix(query, words, reference.path)
-    mask = _mask(sent.label, named, words, files)
+    mask = _mask(sent.label, named, files)
+    if sent.label is not None and request.label is None:  # else it was said which value is the lesion
+        mask = drawn_lesion(mask, words)
     return Received(model, request, words, reference, mask, files.inputs(card), files.folder, suffix)
 
 
@@ -235,9 +237,9 @@ def _reference(
     return Reference(receive_reference(file, folder))
 
 
-def _mask(label: UploadFile | None, named: Reference | None, words: Words, files: Incoming) -> Path:
+def _mask(label: UploadFile | None, named: Reference | None, files: Incoming) -> Path:
     if label is not None:
-        return drawn_lesion(files.mask(label), words)
+        return files.mask(label)
     assert named is not None
     assert named.label is not None
     return files.stored_mask(named.label)

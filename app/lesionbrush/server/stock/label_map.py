@@ -46,8 +46,8 @@ class LabelMapAnswer(Answer):
 def drawn_lesion(mask: Path, words: Words) -> Path:
     """What was drawn as the lesion, where the client says which values of its mask that are.
 
-    The plugin sends all of its segments, and what its scribbles tool painted as one of them. Writes over
-    `mask`. Raises what `read_volume` and `write_volume` raise.
+    The plugin sends all of its segments, and what its scribbles tool painted as one of them. The file is
+    beside `mask`, or `mask` itself where nothing is said. Raises what `read_volume` and `write_volume` raise.
     """
     values = words.values_of(words.selected_label_name, SCRIBBLES)
     if not values:

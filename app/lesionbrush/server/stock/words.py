@@ -25,14 +25,15 @@ _PASSED_OVER = frozenset(
 )
 _HELP = {"result_dtype": "; int16 is the CT, uint8 and uint16 are the label map of the lesion"}
 _Name = Annotated[str, Field(max_length=256)]
+_Value = Annotated[int, Field(ge=0, le=65535)]
 
 
 class LabelInfo(BaseModel):
     """What a value of a label map stands for. Run says `id`, Submit says `idx`; nothing else is used."""
 
     name: _Name = ""
-    id: int | None = None
-    idx: int | None = None
+    id: _Value | None = None
+    idx: _Value | None = None
 
     @property
     def value(self) -> int | None:
@@ -56,9 +57,9 @@ class Words(BaseModel):
         return self.result_dtype != "int16"
 
     def values_of(self, *names: str) -> list[int]:
-        """Which values of the mask have one of these names."""
+        """Which values of the mask have one of these names; 0 is what is not labelled."""
         named = [info.value for info in self.label_info if info.name in names]
-        return [value for value in named if value is not None]
+        return [value for value in named if value]
 
 
 def split(params: str) -> tuple[Words, Any]:
