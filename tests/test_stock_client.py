@@ -1,4 +1,7 @@
-"""Every public method of MONAI Label's own Python client, 0.8.5, on servers with and without a token."""
+"""Every public method of MONAI Label's own Python client, 0.8.5, on servers with and without a token.
+
+The client writes its id into the parameters it is given: each call gets a copy of them.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ def test_remove_session(client: MONAILabelClient, files: Files) -> None:
     for again in (client.get_session, client.remove_session):
         refused(lambda call=again: call(made["session_id"]), "404", "unknown_session")
     refused(
-        lambda: client.infer(MODEL, "", FAST, str(files.mask), session_id=made["session_id"]),
+        lambda: client.infer(MODEL, "", dict(FAST), str(files.mask), session_id=made["session_id"]),
         "404",
         "unknown_session",
     )
