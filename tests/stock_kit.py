@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,10 +77,7 @@ def saved(volume: Volume, path: Path) -> str:
 
 @dataclass
 class Plugin:
-    """MONAI Label's 3D Slicer plugin as far as the server sees it (0.8.5, plugins/slicer/MONAILabel.py).
-
-    drawn: values of its segments by their names, in the order in which the plugin holds them.
-    """
+    """MONAI Label's 3D Slicer plugin as far as the server sees it (plugins/slicer/MONAILabel/MONAILabel.py)."""
 
     house: House
     folder: Path
@@ -171,7 +167,3 @@ def drawing(path: Path, value: int = 1, scribbles: int = 0) -> Path:
         upper[upper > 0] = scribbles
     write_volume(make_mask().with_array(array), path)
     return path
-
-
-def pretty(value: Any) -> str:
-    return json.dumps(value, indent=1)
