@@ -77,7 +77,7 @@ def saved(volume: Volume, path: Path) -> str:
 
 @dataclass
 class Plugin:
-    """MONAI Label's 3D Slicer plugin as far as the server sees it (plugins/slicer/MONAILabel/MONAILabel.py)."""
+    """MONAI Label's 3D Slicer plugin as the server sees it (plugins/slicer/MONAILabel/MONAILabel.py)."""
 
     house: House
     folder: Path
