@@ -75,20 +75,18 @@ def candidates(platform: str = sys.platform) -> list[list[str]]:
 
 def version_of(python: Sequence[str]) -> tuple[int, ...] | None:
     """(major, minor) of a Python command, None if it does not start."""
-    question = "import sys; print(*sys.version_info[:2])"
+    command = [*python, "-c", "import sys; print(*sys.version_info[:2])"]
     try:
-        answer = subprocess.run(
-            [*python, "-c", question], check=False, capture_output=True, text=True, timeout=60
-        )
+        answer = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return tuple(map(int, answer.stdout.split())) if answer.returncode == 0 else None
 
 
 def find_python(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """The command of a supported Python.
+    """The command of a supported Python; where none is found, of the one that uv brings.
 
-    Raises SetupError when LESIONBRUSH_PYTHON names an unsupported one, or when there is none to be found.
+    Raises SetupError when LESIONBRUSH_PYTHON names an unsupported one, or when there is none to be had.
     """
     named = environ.get("LESIONBRUSH_PYTHON")
     if named:
@@ -100,10 +98,11 @@ def find_python(environ: Mapping[str, str] = os.environ) -> list[str]:
     for command in candidates():
         if version_of(command) in SUPPORTED:
             return command
-    raise SetupError(
-        f"LesionBrush needs Python 3.10, 3.11 or 3.12; this is {sys.version.split()[0]}, and no other was "
-        "found. Install one of them beside it and run this again, or set LESIONBRUSH_PYTHON to where it is."
-    )
+    import get_python  # beside this file
+
+    if brought := get_python.by_uv():
+        return [brought]
+    raise SetupError(get_python.advice())
 
 
 def python_in(venv: Path, platform: str = sys.platform) -> Path:

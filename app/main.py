@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lesionbrush  # now: this folder is importable only while MONAI Label loads this file
+import numpy as np
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.registry import list_models
 from lesionbrush.server.archive.dicomweb import Archive, is_address
@@ -15,6 +15,8 @@ from lesionbrush.server.archive.fetching import fetch_first
 from lesionbrush.server.http.routes import front_app
 from lesionbrush.server.operation.serve import refuse_to_start
 from lesionbrush.server.operation.startup import open_doors, prepare
+from lesionbrush.server.stock.strategies import NextWithoutCase, offered
+from lesionbrush.server.stock.words import LESION
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.server.synthesis.task import SynthesisTask
@@ -39,6 +41,7 @@ class LesionBrush(MONAILabelApp):
             name="LesionBrush",
             description="Paint a lesion on a CT, get the same CT with it. Outputs are synthetic.",
             version=lesionbrush.__version__,
+            labels=[LESION],
         )
 
     def init_datastore(self) -> Studies:
@@ -49,12 +52,12 @@ class LesionBrush(MONAILabelApp):
     def init_infers(self) -> dict[str, SynthesisTask]:
         return {model.card.name: SynthesisTask(self.service, model) for model in list_models()}
 
-    def init_strategies(self) -> dict[str, Any]:
-        return {}
+    def init_strategies(self) -> dict[str, NextWithoutCase]:
+        return offered(np.random.default_rng())
 
     def on_init_complete(self) -> None:
         """The server is about to take requests."""
         super().on_init_complete()
-        front = front_app(self.service, self.datastore())
+        front = front_app(self.service, self.datastore(), self._strategies)
         fetch_first(front, self.datastore())
         open_doors(front, self.service, self.folder)

@@ -160,7 +160,7 @@ def test_a_checksum_that_does_not_hold(refused, files: Files, tmp_path: Path) ->
         ({"label": "/etc/passwd"}, "label: "),
         ({"model": "other"}, "model: unknown parameter"),
         ({"save_label": True, "label_tag": "../x"}, "save_label: unknown parameter"),
-        ({"result_extension": ".py"}, "result_extension: unknown parameter"),
+        ({"result_extension": ".py"}, "result_extension: Input should be '.nii'"),
         ({"session": {}, "timeout": 1}, "timeout: unknown parameter"),
         ([1, 2], "parameters"),
     ],
@@ -201,7 +201,7 @@ def test_one_mask_and_one_reference(server: Server, files: Files) -> None:
     assert "there is no mask" in send({"image": STORED}, ("file",))
     assert "send one reference CT" in send({}, ("label",))
     assert "send one reference CT" in send({"image": STORED}, ("label", "file"))
-    assert "session_id: Extra inputs are not permitted" in send({"session_id": "/etc"}, ("label",))
+    assert "session_id: String should match pattern" in send({"session_id": "/etc"}, ("label",))
     assert "output: " in send({"image": STORED, "output": "dicom_seg"}, ("label",))
     assert "format: " in send({"image": STORED, "format": "py"}, ("label",))
 

@@ -16,7 +16,14 @@ from lesionbrush.server.operation.health import router as operation_router
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.synthesis.inference import Service
 
-VALUES = {"model": "tiny", "sha256": SHA256, "id": "abc123", "n": "1"}
+VALUES = {
+    "model": "tiny",
+    "sha256": SHA256,
+    "id": "abc123",
+    "n": "1",
+    "session": "a" * 32,
+    "strategy": "first",
+}
 GUARDED = {"token": TOKEN, "read_token": READ_TOKEN}
 REMOTE = ("10.0.0.7", 40000)
 PAGE = "https://viewer.example"

@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+import get_python
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -36,6 +38,7 @@ def pythons(run: ModuleType, monkeypatch: pytest.MonkeyPatch):
         known = {name.replace("_", "."): version for name, version in versions.items()}
         monkeypatch.setattr(run, "version_of", lambda command: known.get(" ".join(command)))
         monkeypatch.setattr(run.sys, "_base_executable", "this")
+        monkeypatch.setattr(get_python, "by_uv", lambda: None)
 
     return pretend
 
@@ -55,6 +58,14 @@ def test_no_fitting_python_says_what_to_do(run: ModuleType, pythons) -> None:
     pythons(this=(3, 13))
     with pytest.raises(run.SetupError, match=r"needs Python 3\.10, 3\.11 or 3\.12.*LESIONBRUSH_PYTHON"):
         run.find_python({})
+
+
+def test_uv_is_asked_when_nothing_else_fits(run: ModuleType, pythons, monkeypatch) -> None:
+    pythons(this=(3, 13))
+    monkeypatch.setattr(get_python, "by_uv", lambda: "/uv/python3.12")
+    assert run.find_python({}) == ["/uv/python3.12"]
+    pythons(this=(3, 13), python3_10=(3, 10))
+    assert run.find_python({}) == ["python3.10"]
 
 
 def test_the_named_python_wins(run: ModuleType, pythons) -> None:

@@ -100,8 +100,8 @@ def _require_no_single_slice(path: Path) -> None:
     with path.open("rb") as stream:
         if is_dicom(stream.read(START_BYTES)):
             raise DamagedFile(
-                f"{path.name} is a single DICOM file: name the folder of its series; a segmentation or an image "
-                "of several frames has to be exported as NRRD or NIfTI first"
+                f"{path.name} is a single DICOM file: name the folder of its series; a segmentation or image "
+                "of several frames has to be saved as NRRD or NIfTI first"
             )
 
 

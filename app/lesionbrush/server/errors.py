@@ -52,6 +52,18 @@ class UnknownReference(LesionBrushError):
     code = "unknown_reference"
 
 
+class UnknownSession(LesionBrushError):
+    """No session has this id, or it has ended."""
+
+    code = "unknown_session"
+
+
+class UnknownStrategy(LesionBrushError):
+    """There is no such way to choose the next sample."""
+
+    code = "unknown_strategy"
+
+
 class HashMismatch(LesionBrushError):
     """The bytes that came are not the ones the address names."""
 
@@ -103,6 +115,8 @@ STATUS: dict[type[LesionBrushError], int] = {
     AlreadyStored: 409,
     TooLarge: 413,
     UnknownReference: 404,
+    UnknownSession: 404,
+    UnknownStrategy: 404,
     HashMismatch: 422,
     StudiesInUse: 503,
     errors.Cancelled: 499,  # nginx's "client closed request"

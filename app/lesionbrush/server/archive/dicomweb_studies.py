@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -35,6 +34,7 @@ from lesionbrush.server.archive.dicomweb_cache import (
     file_in,
     strip_slices,
 )
+from lesionbrush.server.archive.dicomweb_facts import in_dicom_words, listed, synthetic
 from lesionbrush.server.archive.dicomweb_labels import TAG, newest_seg, write_label
 from lesionbrush.server.archive.dicomweb_push import push
 from lesionbrush.server.doors.limits import Limits
@@ -219,7 +219,7 @@ class DicomWebStudies(Studies):
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         found = self._listed.get(image_id)
-        return _info(found) if found else {}
+        return listed(found) if found else {}
 
     def place_for_image(self, image: str, file_name: str) -> Path:
         raise InvalidRequest(
@@ -233,12 +233,24 @@ class DicomWebStudies(Studies):
         return list(self._listed)
 
     def get_labeled_images(self, label_tag: str | None = None, labels: list[str] | None = None) -> list[str]:
-        return [uid for uid, found in self._listed.items() if _synthetic(found)]
+        return [uid for uid, found in self._listed.items() if synthetic(found)]
 
     def get_unlabeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
     ) -> list[str]:
-        return [uid for uid, found in self._listed.items() if not _synthetic(found)]
+        return [uid for uid, found in self._listed.items() if not synthetic(found)]
+
+    def without_case(self) -> list[str]:
+        """As `update` has found them: those in whose study there is no series of ours."""
+        done = {found.study for found in self._listed.values() if synthetic(found)}
+        return sorted(uid for uid, found in self._listed.items() if found.study not in done)
+
+    def facts(self, image: str) -> dict[str, str]:
+        """In the words of DICOM, which MONAI Label's OHIF plugin shows."""
+        found = self._listed.get(image)
+        if found is None:
+            raise UnknownImage(f"the archive lists no CT series {image}")
+        return {"name": f"{image}{SUFFIX}", **in_dicom_words(found)}
 
     def refresh(self) -> None:
         """`update` does it, away from the event loop."""
@@ -246,7 +258,8 @@ class DicomWebStudies(Studies):
     def json(self) -> dict[str, Any]:
         """As MONAI Label lists a folder, with what the archive says of each series."""
         images = {
-            uid: {"image": {"ext": SUFFIX, "info": _info(f)}, "labels": {}} for uid, f in self._listed.items()
+            uid: {"image": {"ext": SUFFIX, "info": listed(f)}, "labels": {}}
+            for uid, f in self._listed.items()
         }
         return {"name": "DICOMweb", "description": "CT series of a DICOMweb archive", "objects": images}
 
@@ -260,11 +273,3 @@ def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:
         return DicomCase(series, mask, options.uids)
     reference = Reference(read_ct(file_in(cached)), sorted_slices(cached / SLICES))
     return DicomCase.prepare(accepted.synthetic, mask, accepted.provenance, reference, options)
-
-
-def _synthetic(found: FoundSeries) -> bool:
-    return found.description.startswith("SYNTHETIC LesionBrush")
-
-
-def _info(found: FoundSeries) -> dict[str, Any]:
-    return {**asdict(found), "synthetic": _synthetic(found)}

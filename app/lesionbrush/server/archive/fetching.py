@@ -14,7 +14,7 @@ from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
 from lesionbrush.server.errors import on_known
 from lesionbrush.server.storage.studies import Studies
 
-_LISTING = "/datastore/"
+_LISTING = ("/datastore/", "/activelearning/first", "/activelearning/random")
 _READING = ("GET", "HEAD")
 _LABEL = "/datastore/label"
 _NAMING = ("/datastore/image", "/infer/", "/lesionbrush/v1/jobs")
@@ -42,10 +42,11 @@ class FetchFirst:
         await self.app(scope, receive, send)
 
     async def _fetch(self, scope: Scope) -> None:
-        if scope["path"] == _LISTING:
+        if scope["path"] in _LISTING:
             await run_in_threadpool(self.studies.update)
         elif scope["path"].startswith(_NAMING):
-            images = parse_qs(scope["query_string"].decode("latin-1")).get("image", [])
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            images = [] if "session_id" in query else query.get("image", [])  # a session has its own CT
             for image in images[:1]:
                 await run_in_threadpool(self.studies.fetch, image)
         elif scope["path"].startswith(_LABEL) and scope["method"] in _READING:

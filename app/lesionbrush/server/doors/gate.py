@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from lesionbrush.errors import StorageFull
 from lesionbrush.server.aside import in_turn
 from lesionbrush.server.doors.access import Role
+from lesionbrush.server.doors.closed import why_not
 from lesionbrush.server.doors.perimeter import Perimeter
 from lesionbrush.server.errors import TooLarge, problem
 from lesionbrush.server.settings import ServerSettings
@@ -50,7 +51,15 @@ class Door:
 DOORS = (
     Door("GET", "/info/", stock=True),
     Door("POST", "/infer/{model}", Body.FILES),
+    Door("GET", "/auth/", open=True),
+    Door("POST", "/auth/token", Body.SMALL, open=True),
+    Door("GET", "/auth/token/valid"),
+    Door("POST", "/activelearning/{strategy}", Body.SMALL),
+    Door("PUT", "/session/", Body.FILES),
+    Door("GET", "/session/{session}"),
+    Door("DELETE", "/session/{session}", Body.FILES),  # none is read; see `_too_much`
     Door("GET", "/datastore/"),
+    Door("PUT", "/datastore/", Body.FILES),
     Door("GET", "/datastore/image"),
     Door("HEAD", "/datastore/image"),
     Door("PUT", "/datastore/image", Body.FILES),
@@ -83,6 +92,8 @@ PARTS = {
     "sha256": "[0-9a-f]{64}",
     "id": "[A-Za-z0-9_-]{1,64}",
     "n": "[1-9][0-9]{0,3}",
+    "session": "[0-9a-f]{32}",
+    "strategy": "[a-z]{1,32}",
 }
 
 
@@ -196,19 +207,21 @@ class Gate:
         refusal = self.perimeter.refusal(scope, headers)
         if refusal is not None:
             return problem(*refusal)
+        access = self.perimeter.access
         role: Role | None = Role.WRITE
-        if self.perimeter.access.guarded and not (door and door.open):
-            role = self.perimeter.access.role(headers.get("authorization", ""))
+        if access.guarded:
+            sent = access.role(headers.get("authorization", ""))
+            role = sent or (Role.WRITE if door and door.open else None)
         if role is None:
             answer = problem(401, "unauthorized", "send a valid token as 'Authorization: Bearer TOKEN'")
             answer.headers["WWW-Authenticate"] = 'Bearer realm="LesionBrush"'
             return answer
         if door is None:
-            return problem(404, "not_offered", "this server does not offer this")
+            return problem(*why_not(scope["method"], scope["path"]))
         foreign = self.perimeter.foreign_page(scope, headers)
         if foreign is not None:
             return problem(*foreign)
-        scope["lesionbrush_read_only"] = role is Role.READ
+        scope["lesionbrush_read_only"], scope["lesionbrush_access"] = role is Role.READ, access
         if not role.allows(door.method):
             return problem(403, "read_only", "this token may only read")
         return self._too_much(door, headers)
@@ -218,6 +231,10 @@ class Gate:
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not (length.isascii() and length.isdecimal()):
             return problem(411, "length_required", "send the Content-Length of the request")
+        if (
+            door.method in _BODILESS
+        ):  # no route reads one, and MONAI Label's client claims that of its last request
+            return None
         taken = self.perimeter.limits.upload_bytes if door.body is Body.FILES else door.body.value
         assert taken is not None
         if int(length[:20]) <= taken:
@@ -236,6 +253,7 @@ class Gate:
 
 
 _SPOOLED_BYTES = 1 << 20  # smaller ones stay in memory
+_BODILESS = ("GET", "HEAD")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _ALWAYS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 _SENT_BY_PAGES = (

@@ -18,11 +18,14 @@ from fastapi import Depends, File, Request, UploadFile
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.inputs import ABOUT, InputName, require_accepted
 from lesionbrush.registry import ModelCard
+from lesionbrush.server.doors.limits import check_volume
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.http import wire
 from lesionbrush.server.jobs.job import JobRecord
+from lesionbrush.server.stock.runs import Runs
+from lesionbrush.server.stock.words import client_name
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.storage.uploads import receive_volume
+from lesionbrush.server.storage.uploads import copied, receive_volume, suffix_of
 from lesionbrush.server.synthesis.inference import Service, Vault
 
 CLIENT_HEADER = "X-LesionBrush-Client"
@@ -59,6 +62,16 @@ async def the_client(request: Request) -> str:
     return name
 
 
+def asker(request: Request, client: str, client_id: object) -> str:
+    """As `the_client`; a client of MONAI Label, without that header, by what it calls itself as well."""
+    return client if CLIENT_HEADER in request.headers else client_name(client_id, client)
+
+
+async def the_runs(request: Request) -> Runs:
+    runs: Runs = request.app.state.runs
+    return runs
+
+
 async def the_vault(service: Annotated[Service, Depends(the_service)]) -> Vault:
     vault = service.vault
     if vault is None:
@@ -80,6 +93,13 @@ class Incoming(NamedTuple):
     def mask(self, upload: UploadFile) -> Path:
         """Raises as `receive_volume`."""
         return receive_volume(upload, self.folder, "mask")
+
+    def stored_mask(self, label: Path) -> Path:
+        """A label of the datastore, as if it had come with the request: jobs take their mask away."""
+        with label.open("rb") as stream:
+            file = copied(stream, self.folder / f"mask{suffix_of(label.name)}")
+        check_volume(file)
+        return file
 
     def inputs(self, card: ModelCard) -> dict[InputName, Path]:
         """Raises InvalidRequest for one the model does not take, and as `receive_volume`."""
@@ -105,3 +125,4 @@ TheStudies = Annotated[Studies, Depends(the_studies)]
 TheIncoming = Annotated[Incoming, Depends(incoming)]
 Workspace = Annotated[Path, Depends(workspace)]
 TheClient = Annotated[str, Depends(the_client)]
+TheRuns = Annotated[Runs, Depends(the_runs)]

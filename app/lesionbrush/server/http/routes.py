@@ -8,52 +8,93 @@ the event loop alone; so does what takes microseconds, because a thread costs mo
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from anyio import move_on_after
+import numpy as np
+from anyio import CancelScope, move_on_after
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Query, Request, UploadFile
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.inputs import InputName
 from lesionbrush.registry import find_model
 from lesionbrush.request import parse_request
+from lesionbrush.request_base import BaseRequest
 from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.errors import HANDLERS
-from lesionbrush.server.http.deps import TheClient, TheIncoming, TheService, TheStudies
+from lesionbrush.server.http.datastore_routes import router as datastore
+from lesionbrush.server.http.deps import (
+    Incoming,
+    TheClient,
+    TheIncoming,
+    TheRuns,
+    TheService,
+    TheStudies,
+    asker,
+    the_vault,
+)
 from lesionbrush.server.http.downloads import router as downloads
 from lesionbrush.server.http.job_routes import PREFIX, job_app
 from lesionbrush.server.http.replies import Kind, reply
 from lesionbrush.server.jobs.board import Jobs
-from lesionbrush.server.jobs.job import JobRecord
+from lesionbrush.server.jobs.job import JobRecord, Ticket
+from lesionbrush.server.stock.label_map import drawn_lesion, label_map_of
+from lesionbrush.server.stock.routes import router as stock
+from lesionbrush.server.stock.runs import Run, Runs
+from lesionbrush.server.stock.stale import TrueBoundary
+from lesionbrush.server.stock.strategies import NextWithoutCase, offered
+from lesionbrush.server.stock.words import Words, require_device, split
+from lesionbrush.server.storage.cases import TAG
+from lesionbrush.server.storage.sessions import keep_upload
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.storage.uploads import receive_reference, stored, suffix_of
-from lesionbrush.server.synthesis.inference import Job, Service, output_of, submitted
+from lesionbrush.server.storage.uploads import receive_reference, suffix_of
+from lesionbrush.server.synthesis.inference import (
+    Job,
+    Output,
+    Service,
+    Vault,
+    output_of,
+    require_done,
+    submitted,
+)
+from lesionbrush.server.synthesis.kept import Asked, Kept
 
 HANG_UP_S = 1.0
 """How often it is looked whether the client is still there."""
+LABEL_STEM = "lesion_label"
 
 router = APIRouter()
 
 
-def front_app(service: Service, studies: Studies) -> FastAPI:
+def front_app(
+    service: Service, studies: Studies, strategies: Mapping[str, NextWithoutCase] | None = None
+) -> FastAPI:
+    """strategies: of Next Sample, by name; MONAI Label lists its own app's."""
     app = FastAPI(openapi_url=None, exception_handlers=HANDLERS)
-    app.state.service, app.state.studies = service, studies
-    app.include_router(router)
-    app.include_router(downloads)
+    app.state.service, app.state.studies, app.state.runs = service, studies, Runs()
+    app.state.strategies = strategies or offered(np.random.default_rng())
+    for routes in (router, datastore, downloads, stock):
+        app.include_router(routes)
+    app.add_middleware(TrueBoundary)
     app.mount(PREFIX, job_app(service, studies))
     return app
 
 
 class InferQuery(BaseModel):
-    """image: id of a stored CT, where none is uploaded; format: of the result, by default the reference's."""
+    """image: id of a stored CT, where none is uploaded; session_id: its CT is taken, whatever `image` says.
+
+    format: of the result, by default the reference's.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     image: str = ""
+    session_id: str = Field("", pattern=r"^([0-9a-f]{32})?$")
     output: Kind = "all"
     format: Literal["nii", "nii.gz", "nrrd", "mha"] | None = None
 
@@ -72,8 +113,84 @@ async def uploads(
     return Uploads(params, file, label)
 
 
-async def stored_image(query: Annotated[InferQuery, Query()], studies: TheStudies) -> Path | None:
-    return studies.locate(query.image) if query.image else None
+class Reference(NamedTuple):
+    """The CT of a request. image: its id, of a stored one; sha256: of an uploaded one that is kept.
+
+    label: the mask that is stored with it, looked for where none was sent.
+    """
+
+    path: Path
+    image: str | None = None
+    sha256: str | None = None
+    label: Path | None = None
+
+
+async def named_reference(
+    query: Annotated[InferQuery, Query()],
+    sent: Annotated[Uploads, Depends(uploads)],
+    studies: TheStudies,
+    service: TheService,
+) -> AsyncIterator[Reference | None]:
+    """The CT that the query names; it stays until the answer is out.
+
+    Raises UnknownSession, UnknownReference, UnknownImage, and for studies in an archive what that raises.
+    """
+    if query.session_id:
+        vault = await the_vault(service)
+        session = await run_in_threadpool(vault.sessions.use, query.session_id)
+        path = await run_in_threadpool(vault.references.hold, session.reference)
+        try:
+            yield Reference(path, sha256=session.reference)
+        finally:
+            with CancelScope(shield=True):
+                await run_in_threadpool(vault.references.release, session.reference)
+        return
+    if not query.image:
+        yield None
+        return
+    label = ""
+    path = studies.locate(query.image)
+    if sent.label is None:
+        await run_in_threadpool(studies.fetch_label, query.image, TAG)
+        label = studies.get_label_uri(query.image, TAG)
+    yield Reference(path, query.image, label=Path(label) if label else None)
+
+
+@dataclass(frozen=True)
+class Received:
+    """A request with its files in place. suffix: of the answer's file, None for no file at all."""
+
+    model: str
+    request: BaseRequest
+    words: Words
+    reference: Reference
+    mask: Path
+    inputs: Mapping[InputName, Path]
+    folder: Path
+    suffix: str | None
+
+    @property
+    def job(self) -> Job:
+        """For a client that waits for the CT."""
+        return Job(
+            model=self.model,
+            reference=self.reference.path,
+            stored=self.reference.image is not None or self.reference.sha256 is not None,
+            mask=self.mask,
+            request=self.request,
+            folder=self.folder,
+            suffix=self.suffix,
+            inputs=self.inputs,
+        )
+
+    def ticket(self, service: Service, vault: Vault, client: str) -> Ticket:
+        """For a job whose CT is kept, because its client is shown the lesion's label map alone."""
+        image = self.reference.image
+        stored = (image, self.reference.path) if image is not None else None
+        asked = Asked(self.model, self.request, self.mask, self.reference.sha256, stored, self.inputs)
+        steps = self.request.steps * self.request.variants
+        what = f"infer {self.model}"
+        return Ticket(self.model, client, lambda ident: Kept(service, vault, asked, ident), steps, what)
 
 
 @few_at_a_time
@@ -81,50 +198,87 @@ def received_job(
     model: str,
     query: Annotated[InferQuery, Query()],
     sent: Annotated[Uploads, Depends(uploads)],
-    image: Annotated[Path | None, Depends(stored_image)],
+    named: Annotated[Reference | None, Depends(named_reference)],
     files: TheIncoming,
     service: TheService,
-) -> Job:
+) -> Received:
     """The request with its files in place.
 
     Raises UnknownModel, InvalidRequest, DamagedFile, TooLarge, StorageFull.
     """
     card = find_model(model, service.models.root).card
-    request = parse_request(sent.params, card.system)
-    if sent.label is None:
-        raise InvalidRequest("there is no mask: send it as the file 'label'")
-    reference = _reference(image, sent.file, files.folder)
-    suffix = None if query.output == "json" else _result_suffix(query, reference)
-    mask, inputs = files.mask(sent.label), files.inputs(card)
-    return Job(model, reference, image is not None, mask, request, files.folder, suffix, inputs)
+    words, rest = split(sent.params)
+    request = parse_request(rest, card.system)
+    require_device(words, service.jobs.devices)
+    if sent.label is None and (named is None or named.label is None):
+        raise InvalidRequest(
+            "there is no mask: send it as the file 'label', or store it as label 'final' of the image"
+        )
+    reference = _reference(service, named, sent.file, words, files.folder)
+    suffix = None if query.output == "json" else _result_suffix(query, words, reference.path)
+    mask = _mask(sent.label, named, files)
+    if sent.label is not None and request.label is None:  # else it was said which value is the lesion
+        mask = drawn_lesion(mask, words)
+    return Received(model, request, words, reference, mask, files.inputs(card), files.folder, suffix)
 
 
-def _reference(image: Path | None, file: UploadFile | None, folder: Path) -> Path:
-    if file is None and image is not None:
-        return image
-    if file is not None and image is None:
-        return receive_reference(file, folder)
-    raise InvalidRequest("send one reference CT: the id of a stored one as 'image', or the file 'file'")
+def _reference(
+    service: Service, named: Reference | None, file: UploadFile | None, words: Words, folder: Path
+) -> Reference:
+    if file is None and named is not None:
+        return named
+    if file is None or named is not None:
+        raise InvalidRequest(
+            "send one reference CT: the id of a stored one as 'image', the file 'file', or a session"
+        )
+    if words.wants_label_map and service.vault is not None:  # its synthetic CT may be asked for later
+        kept = keep_upload(service.vault.references, file)
+        return Reference(service.vault.references.path(kept.reference), sha256=kept.reference)
+    return Reference(receive_reference(file, folder))
 
 
-def _result_suffix(query: InferQuery, reference: Path) -> str:
-    if query.format:
-        return f".{query.format}"
+def _mask(label: UploadFile | None, named: Reference | None, files: Incoming) -> Path:
+    if label is not None:
+        return files.mask(label)
+    assert named is not None
+    assert named.label is not None
+    return files.stored_mask(named.label)
+
+
+def _result_suffix(query: InferQuery, words: Words, reference: Path) -> str:
+    if query.format or words.result_extension:
+        return f".{query.format}" if query.format else str(words.result_extension)
     return ".nii.gz" if reference.is_dir() else suffix_of(reference.name)
 
 
 @router.post("/infer/{model}")
 async def infer(
     request: Request,
-    job: Annotated[Job, Depends(received_job)],
+    received: Annotated[Received, Depends(received_job)],
     query: Annotated[InferQuery, Query()],
     service: TheService,
     client: TheClient,
+    runs: TheRuns,
 ) -> Response:
-    """The reference CT with the lesion in it. Waits for its turn among the jobs."""
-    record, work = submitted(service, job, client, f"infer {job.model}")
+    """The reference CT with the lesion in it, or the lesion's label map. Waits for its turn among jobs."""
+    client = asker(request, client, received.words.client_id)
+    if not received.words.wants_label_map:
+        record, work = submitted(service, received.job, client, f"infer {received.model}")
+        await _over(request, service.jobs, record)
+        return reply(await run_in_threadpool(output_of, service, record, work), query.output)
+    ticket = received.ticket(service, await the_vault(service), client)
+    record = await run_in_threadpool(service.jobs.submit, ticket)
     await _over(request, service.jobs, record)
-    return reply(await run_in_threadpool(output_of, service, record, work), query.output)
+    output = await run_in_threadpool(_shown, service, record, received)
+    runs.remember(client, query.image, Run(record.id, received.words.selected_label_name))
+    return reply(output, query.output)
+
+
+def _shown(service: Service, record: JobRecord, received: Received) -> Output:
+    """Raises what ended the job, StorageFull."""
+    require_done(record)
+    name = f"{LABEL_STEM}{received.suffix or '.nii.gz'}"
+    return label_map_of(service, record, received.words, received.folder / name)
 
 
 async def _over(request: Request, jobs: Jobs, record: JobRecord) -> None:
@@ -140,48 +294,3 @@ async def _over(request: Request, jobs: Jobs, record: JobRecord) -> None:
     except asyncio.CancelledError:
         jobs.cancel(record)
         raise
-
-
-@router.get("/datastore/")
-async def list_images(studies: TheStudies, output: Literal["stats", "all"] = "stats") -> dict[str, Any]:
-    studies.refresh()
-    listing: dict[str, Any] = studies.json() if output == "all" else studies.status()
-    return listing
-
-
-@router.put("/datastore/image")
-async def put_image(
-    image: str, file: UploadFile, studies: TheStudies, params: Annotated[str, Form()] = "{}"
-) -> dict[str, str]:
-    info = _json_object(params)
-    place = studies.place_for_image(image, file.filename or "")
-    await few_at_a_time(stored)(file.file, place)
-    studies.refresh()
-    studies.update_image_info(image, info)
-    return {"image": image}
-
-
-@router.put("/datastore/label")
-async def put_label(
-    image: str,
-    label: UploadFile,
-    studies: TheStudies,
-    tag: str = "final",
-    params: Annotated[str, Form()] = "{}",
-) -> dict[str, str]:
-    info = _json_object(params)
-    place = studies.place_for_label(image, tag, label.filename or "")
-    await few_at_a_time(stored)(label.file, place)
-    studies.refresh()
-    studies.update_label_info(image, tag, info)
-    return {"image": image, "label": image}
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InvalidRequest(f"params is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest("params is not a JSON object")
-    return value

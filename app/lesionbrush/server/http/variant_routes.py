@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated, Literal, NamedTuple
 
@@ -18,6 +19,7 @@ from lesionbrush.server.http.replies import FileReply
 from lesionbrush.server.jobs.errors import Discarded, Gone, NotDone, UnknownJob, UnknownVariant
 from lesionbrush.server.jobs.job import JobRecord, JobStatus, State
 from lesionbrush.server.storage.accept import AcceptedCase, accept_case
+from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.synthesis.inference import STEM
 from lesionbrush.server.synthesis.kept import Kept
 
@@ -96,19 +98,23 @@ def accept(
     body: Annotated[wire.AcceptBody | None, Body()] = None,
 ) -> wire.Accepted:
     """Make it a case of the datastore: image and final label. Doing it twice makes one case."""
+    case = case_of(variant, client)
+    image = accept_case(studies, replace(case, image=body.image) if body else case)
+    service.jobs.accept(variant.record, variant.number, image)
+    return wire.Accepted(image=image, label=TAG)
+
+
+def case_of(variant: Variant, user: str) -> AcceptedCase:
+    """A variant as a case to accept. Raises Gone, Discarded, UnknownReference."""
     synthesis = variant.kept.synthesis(variant.number)
-    case = AcceptedCase(
+    return AcceptedCase(
         synthetic=synthesis.volume(),
         mask=variant.kept.lesion(synthesis),
         provenance=synthesis.provenance,
         reference_id=variant.kept.asked.reference_id,
-        user=client,
+        user=user,
         key=f"{variant.record.id}-{variant.number}",
-        image=body.image if body else None,
     )
-    image = accept_case(studies, case)
-    service.jobs.accept(variant.record, variant.number, image)
-    return wire.Accepted(image=image, label="final")
 
 
 @variants.post("/discard")

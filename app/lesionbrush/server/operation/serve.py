@@ -81,14 +81,14 @@ def serve(
 
 
 def _tell_monai_label(studies: Path | str, port: int) -> None:
-    """What its own command would set. Its sessions and training are not offered, and so not made."""
+    """What its own command would set. Its own sessions and training are not offered, and so not made."""
     from monailabel.config import settings
 
     settings.MONAI_LABEL_APP_DIR = str(APP)
     settings.MONAI_LABEL_STUDIES = str(studies.resolve() if isinstance(studies, Path) else studies)
     settings.MONAI_LABEL_APP_CONF = {}
     settings.MONAI_LABEL_SERVER_PORT = port
-    for name in ("SESSIONS", "TASKS_TRAIN", "TASKS_STRATEGY", "TASKS_SCORING", "TASKS_BATCH_INFER"):
+    for name in ("SESSIONS", "TASKS_TRAIN", "TASKS_SCORING", "TASKS_BATCH_INFER"):
         setattr(settings, f"MONAI_LABEL_{name}", False)
 
 

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lesionbrush.durable import sync_folder
 from lesionbrush.errors import LesionBrushError
@@ -41,7 +42,11 @@ class Cases:
             self._remove_drafts()
             for pending in private.accepts.iterdir():
                 self._recover(pending)
-            self._images = dict(self._recorded())
+            self._images: dict[str, str] = {}
+            self._references: dict[str, str] = {}
+            for record in self._recorded():
+                self._images[record["key_sha256"]] = record["image"]
+                self._references[record["image"]] = str(record.get("reference_id"))
 
     def files(self, image: str) -> dict[str, Path]:
         """Where each part of a case goes, in the order in which they get there."""
@@ -63,6 +68,12 @@ class Cases:
     def record(self, image: str) -> dict[str, object] | None:
         """The record beside an image, if there is one that can be read."""
         return _json_object(self.files(image)[RECORD])
+
+    def references(self) -> set[str]:
+        """Ids of what cases were made from, as long as these are there."""
+        with PUBLISHING:
+            made_from = self._references.items()
+            return {reference for image, reference in made_from if self.files(image)[IMAGE].is_file()}
 
     def require_free(self, image: str) -> None:
         """AlreadyStored when an image or a final label of this id exists, in whatever format."""
@@ -86,6 +97,7 @@ class Cases:
                 self._undo(pending, image)
                 raise
             self._images[key_sha256] = image
+            self._references[image] = str((self.record(image) or {}).get("reference_id"))
 
     def _finish(self, pending: Path, image: str) -> None:
         for name, target in self.files(image).items():
@@ -130,14 +142,14 @@ class Cases:
             targets[name].exists() != here or (name == RECORD and here) for name, here in staged.items()
         )
 
-    def _recorded(self) -> list[tuple[str, str]]:
-        """(key, image) of every case that was accepted here."""
+    def _recorded(self) -> list[dict[str, Any]]:
+        """The record of every case that was accepted here."""
         found = []
         for path in sorted(self.folder.glob(f"*{RECORD_SUFFIX}")):
             record = _json_object(path) or {}
-            image, key = record.get("image"), record.get("key_sha256")
-            if isinstance(key, str) and f"{image}{RECORD_SUFFIX}" == path.name:
-                found.append((key, str(image)))
+            named = f"{record.get('image')}{RECORD_SUFFIX}" == path.name
+            if named and isinstance(record.get("key_sha256"), str):
+                found.append(record)
         return found
 
     def _remove_drafts(self) -> None:

@@ -3,6 +3,7 @@
 references/  uploaded CTs that are kept for a while        accepts/  cases on their way into the studies
 results/     of jobs; of no use once the server has gone   tmp/      all other files that are not for keeps
 lock         held by the one server that works here        aside/    damaged files, for a person to look at
+sessions/    of MONAI Label's clients: which uploaded CT each of them is about
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lesionbrush.server.storage.retention import Sweeper
 NAME = ".lesionbrush"
 SWEEP_S = 60.0
 
-_FOLDERS = ("references", "results", "accepts", "tmp", "aside")
+_FOLDERS = ("references", "sessions", "results", "accepts", "tmp", "aside")
 _EMPTIED = ("results", "tmp")
 _OURS_ONLY = 0o700
 
@@ -60,6 +61,10 @@ class PrivateRoot:
     @property
     def references(self) -> Path:
         return self.path / "references"
+
+    @property
+    def sessions(self) -> Path:
+        return self.path / "sessions"
 
     @property
     def results(self) -> Path:

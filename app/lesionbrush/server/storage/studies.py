@@ -20,7 +20,7 @@ from monailabel.datastore.local import LocalDatastore, LocalDatastoreModel
 
 from lesionbrush.errors import InvalidRequest, StorageFull
 from lesionbrush.server.errors import AlreadyStored, UnknownImage, naming_full_disk
-from lesionbrush.server.storage.cases import Cases
+from lesionbrush.server.storage.cases import TAG, Cases
 from lesionbrush.server.storage.durable import write_text
 from lesionbrush.server.storage.index import read_index, rebuilt
 from lesionbrush.server.storage.names import require_name, split
@@ -66,6 +66,20 @@ class Studies(LocalDatastore):
     def _after_refresh(self, image: str) -> str:
         self.refresh()
         return str(self.get_image_uri(image))
+
+    def without_case(self) -> list[str]:
+        """Sorted ids of the CTs from which no case was made: neither labelled nor the reference of one."""
+        self.refresh()
+        used = self.cases.references()
+        objects = self._datastore.objects
+        return sorted(image for image in objects if TAG not in objects[image].labels and image not in used)
+
+    def facts(self, image: str) -> dict[str, str]:
+        """What MONAI Label's clients show of a CT, and never its path. Raises UnknownImage."""
+        return {"name": self.locate(image).name}
+
+    def fetch_label(self, image: str, tag: str) -> None:
+        """For studies elsewhere: bring a label here. A folder has all it has."""
 
     def place_for_image(self, image: str, file_name: str) -> Path:
         """Where a new image goes. Raises InvalidRequest (its id or type), AlreadyStored."""

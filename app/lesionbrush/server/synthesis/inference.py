@@ -25,6 +25,7 @@ from lesionbrush.server.operation.meter import Meter
 from lesionbrush.server.settings import ServerSettings
 from lesionbrush.server.storage.private import private_root
 from lesionbrush.server.storage.references import ReferenceCache, read_ct
+from lesionbrush.server.storage.sessions import Sessions
 from lesionbrush.server.storage.vault import RESULT_BOUNDS, References, Results
 from lesionbrush.server.synthesis.devices import chosen_devices
 from lesionbrush.server.synthesis.facts import WeightsCheck
@@ -69,13 +70,15 @@ class Vault:
     studies: Path
     references: References
     results: Results
+    sessions: Sessions
 
     @classmethod
     def open(cls, studies: Path, result_seconds: float) -> Vault:
         """Raises StudiesInUse, InvalidRequest, OSError."""
         private = private_root(studies)
         bounds = replace(RESULT_BOUNDS, max_age_s=result_seconds)
-        vault = cls(studies, References(private), Results(private, bounds))
+        references = References(private)
+        vault = cls(studies, references, Results(private, bounds), Sessions(private, references))
         private.sweep_regularly(vault.sweep)
         return vault
 
@@ -83,6 +86,7 @@ class Vault:
         """Drop what is past its time or room."""
         self.references.sweep()
         self.results.sweep()
+        self.sessions.sweep()
 
 
 @dataclass(frozen=True)
@@ -156,19 +160,24 @@ def output_of(service: Service, record: JobRecord, work: InMemory) -> Output:
     """Write the result of a job that is over, and forget the job. Raises what ended it."""
     made = work.made
     service.jobs.forget(record)
-    if record.failure is not None:
-        raise record.failure
+    require_done(record)
     if made is None:
-        problem = record.problem
-        if problem is not None and problem.code == Cancelled.code:
-            raise Cancelled(problem.message)
-        raise JobCrashed(problem.message if problem else "the job has no result")
+        raise JobCrashed("the job has no result")
     clock, (syntheses, seconds), job = Clock(), made, work.job
     with clock.phase("write"):
         path = _write(syntheses, job) if job.suffix else None
     return Output(
         Answer(seconds={**seconds, **clock.seconds}, variants=[s.provenance for s in syntheses]), path
     )
+
+
+def require_done(record: JobRecord) -> None:
+    """Raises what ended a job that is over and has no result."""
+    if record.failure is not None:
+        raise record.failure
+    problem = record.problem
+    if problem is not None:
+        raise (Cancelled if problem.code == Cancelled.code else JobCrashed)(problem.message)
 
 
 def synthesized(

@@ -24,7 +24,10 @@ class SynthesisTask(InferTask):
 
     def __init__(self, service: Service, installed: InstalledModel) -> None:
         card = installed.card
-        super().__init__(InferType.OTHERS, ["lesion"], 3, f"{card.title}: {card.makes}", options(card.system))
+        described = f"{card.title}: {card.makes}"
+        # Of all types, MONAI Label's plugin sends what was drawn to this one alone. Where a model has one of
+        # the app's labels, the plugin runs it by itself at each Next Sample, with nothing drawn.
+        super().__init__(InferType.SCRIBBLES, [], 3, described, options(card.system))
         self.service, self.installed = service, installed
 
     def is_valid(self) -> bool:

@@ -1,0 +1,28 @@
+"""What is said of a series in an archive."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from lesionbrush.server.archive.dicomweb import FoundSeries
+
+
+def synthetic(found: FoundSeries) -> bool:
+    return found.description.startswith("SYNTHETIC LesionBrush")
+
+
+def listed(found: FoundSeries) -> dict[str, Any]:
+    """As the datastore lists it."""
+    return {**asdict(found), "synthetic": synthetic(found)}
+
+
+def in_dicom_words(found: FoundSeries) -> dict[str, str]:
+    """As MONAI Label's OHIF plugin shows the next sample."""
+    return {
+        "PatientID": found.patient,
+        "Modality": found.modality,
+        "StudyDate": found.date,
+        "StudyInstanceUID": found.study,
+        "SeriesInstanceUID": found.series,
+    }

@@ -1,0 +1,105 @@
+"""Listing the datastore and writing into it, at MONAI Label's own addresses; `downloads` reads from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from fastapi import APIRouter, Depends, Form, Request, UploadFile
+
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.server.aside import few_at_a_time
+from lesionbrush.server.http.deps import (
+    TheClient,
+    TheIncoming,
+    TheService,
+    TheStudies,
+    asker,
+)
+from lesionbrush.server.stock.label_map import KEPT, Submission, submit
+from lesionbrush.server.stock.runs import Run, Runs
+from lesionbrush.server.stock.words import understood
+from lesionbrush.server.storage.cases import TAG
+from lesionbrush.server.storage.uploads import stored
+
+router = APIRouter()
+
+
+@router.get("/datastore/")
+async def list_images(studies: TheStudies, output: Literal["stats", "all"] = "stats") -> dict[str, Any]:
+    studies.refresh()
+    listing: dict[str, Any] = studies.json() if output == "all" else studies.status()
+    return listing
+
+
+@router.put("/datastore/")  # as MONAI Label's own client still calls it
+@router.put("/datastore/image")
+async def put_image(
+    image: str, file: UploadFile, studies: TheStudies, params: Annotated[str, Form()] = "{}"
+) -> dict[str, str]:
+    info = _json_object(params)
+    place = studies.place_for_image(image, file.filename or "")
+    await few_at_a_time(stored)(file.file, place)
+    studies.refresh()
+    studies.update_image_info(image, info)
+    return {"image": image}
+
+
+class SentLabel(NamedTuple):
+    """A label on its way in. info: what is to be noted with it; run: whose CT is kept for it, if any."""
+
+    image: str
+    tag: str
+    file: UploadFile
+    info: dict[str, Any]
+    client: str
+    run: Run | None
+
+
+async def sent_label(
+    request: Request,
+    image: str,
+    label: UploadFile,
+    client: TheClient,
+    tag: str = TAG,
+    params: Annotated[str, Form()] = "{}",
+) -> SentLabel:
+    """Raises InvalidRequest."""
+    info = _json_object(params)
+    client = asker(request, client, info.get("client_id"))
+    runs: Runs = request.app.state.runs
+    return SentLabel(image, tag, label, info, client, runs.find(client, image) if tag == TAG else None)
+
+
+@router.put("/datastore/label")
+async def put_label(
+    sent: Annotated[SentLabel, Depends(sent_label)],
+    studies: TheStudies,
+    service: TheService,
+    files: TheIncoming,
+) -> dict[str, Any]:
+    """Store a label. That of a lesion whose synthetic CT is kept becomes a case, see `stock.label_map`."""
+    both = {"image": sent.image, "label": sent.image}
+    if sent.run is not None:
+        uri = studies.get_image_uri(sent.image)
+        words = understood({"label_info": sent.info.get("label_info", ())})
+        mask = await few_at_a_time(files.mask)(sent.file)
+        submission = Submission(sent.image, Path(uri) if uri else None, mask, words, sent.client)
+        cases = await few_at_a_time(submit)(service, studies, sent.run, submission)
+        return {**both, "cases": cases, "note": KEPT}
+    place = studies.place_for_label(sent.image, sent.tag, sent.file.filename or "")
+    await few_at_a_time(stored)(sent.file.file, place)
+    studies.refresh()
+    studies.update_label_info(sent.image, sent.tag, sent.info)
+    return both
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"params is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest("params is not a JSON object")
+    return value
