@@ -257,6 +257,14 @@ def test_series_in_a_zip(server: Server, files: Files, tmp_path: Path) -> None:
     assert send_zip(server, files, tilted)["code"] == "unsupported_series"
 
 
+def test_a_series_in_a_zip_by_its_own_names(server: Server, files: Files, tmp_path: Path) -> None:
+    """What is wrong with a file is said of it as the archive calls it, before anything waits in the queue."""
+    wrong = series_zip(tmp_path, "Doe{:03d}".format, edit=lambda _, s: s.update({"RescaleSlope": 0}))
+    read = send_zip(server, files, wrong)
+    assert read["code"] == "not_a_ct"
+    assert read["message"].startswith("Doe000 has RescaleSlope 0")
+
+
 def test_a_form_that_ends_early(server: Server, files: Files) -> None:
     """Its length is as announced, but the last part has no end."""
     head = b'--x\r\nContent-Disposition: form-data; name="label"; filename="m.nii.gz"\r\n\r\n'

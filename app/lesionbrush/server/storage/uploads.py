@@ -17,6 +17,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from fastapi import UploadFile
 
+from lesionbrush.dicom import find_slices
 from lesionbrush.dicom.headers import START_BYTES, is_dicom
 from lesionbrush.dicom.series import SUFFIXES as DICOM_SUFFIXES
 from lesionbrush.dicom.series import shape_of
@@ -24,7 +25,8 @@ from lesionbrush.durable import sync_file, sync_folder
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError
 from lesionbrush.server.doors.limits import Limits, check_volume
 from lesionbrush.server.errors import AlreadyStored, TooLarge, naming_full_disk
-from lesionbrush.server.storage.durable import PUBLISHING
+from lesionbrush.server.storage.durable import PUBLISHING, write_json
+from lesionbrush.server.storage.references import ABOUT
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 SERIES = ".zip"
@@ -56,9 +58,15 @@ def receive_reference(upload: UploadFile, folder: Path) -> Path:
     """The uploaded volume, or the folder of an unpacked DICOM series. Raises as `receive_volume` does."""
     suffix = suffix_of(upload.filename or "", (*SUFFIXES, SERIES))
     file = copied(upload.file, folder / f"reference{suffix}")
-    reference = unpacked(file, folder / "reference").folder if suffix == SERIES else file
-    check_volume(reference)
-    return reference
+    if suffix != SERIES:
+        check_volume(file)
+        return file
+    came = unpacked(file, folder / "reference")
+    with came.naming():
+        check_volume(came.folder)
+        find_slices(came.folder)  # what tags tell is told before the work, and by the names of the archive
+    write_json(folder / ABOUT, {"remarks": came.remarks})
+    return came.folder
 
 
 def copied(stream: IO[bytes], path: Path) -> Path:
