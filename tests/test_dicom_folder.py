@@ -13,7 +13,7 @@ import pydicom
 import pytest
 from dicom_fixtures import Edit, Series, write_series
 from dicom_kit import missing
-from lesionbrush.dicom import series as series_module
+from lesionbrush.dicom import contents as contents_module
 from lesionbrush.dicom import sorted_slices
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError, NotACT, UnsupportedSeries
 from lesionbrush.io import read_volume
@@ -138,9 +138,7 @@ class TestMissingSlices:
         write_series(tmp_path, replace(series, edit=numbers(1, 2, 4, 5, 6)))
         assert remarks(tmp_path) == "InstanceNumber leaves out 3: slices may be missing at an end of this CT"
 
-    @pytest.mark.parametrize(
-        "own", [(1, 3, 5, 7, 9), (5, 4, 3, 2, 1), (1, 1, 2, 2, 3), (0, 1, 2, 3, 4)], ids=str
-    )
+    @pytest.mark.parametrize("own", [(5, 4, 3, 2, 1), (1, 1, 2, 2, 3), (0, 1, 2, 3, 4)], ids=str)
     def test_numbers_that_say_nothing(self, tmp_path: Path, series: Series, own: tuple[int, ...]) -> None:
         write_series(tmp_path, replace(series, edit=numbers(*own)))
         assert remarks(tmp_path) == ""
@@ -216,7 +214,7 @@ class TestSubFolders:
 
     def test_too_many_files(self, tmp_path: Path, series: Series, monkeypatch: pytest.MonkeyPatch) -> None:
         write_series(tmp_path, series)
-        monkeypatch.setattr(series_module, "MOST_FILES", 4)
+        monkeypatch.setattr(contents_module, "MOST_FILES", 4)
         with pytest.raises(InvalidRequest, match="holds more than 4 files: name the folder of one series"):
             read_volume(tmp_path)
 

@@ -160,6 +160,14 @@ def test_bits_outside_of_the_stored_ones_are_not_read(tmp_path: Path) -> None:
         header = pydicom.dcmread(path)
         header.PixelData = (np.frombuffer(header.PixelData, "<u2") | 0xF000).tobytes()
         header.save_as(path)
+    with pytest.raises(
+        NotACT, match=r"slice000.dcm contradicts itself: it says BitsStored 12, and 1155 pixels"
+    ):
+        read_volume(tmp_path)
+    for path in tmp_path.iterdir():
+        header = pydicom.dcmread(path)
+        header.add_new((0x6000, 0x0100), "US", 16)  # an overlay, in these bits
+        header.save_as(path)
     assert np.array_equal(read_volume(tmp_path).array, coding.hu(coding.stored()))
 
 
@@ -210,7 +218,7 @@ def test_a_compression_that_cannot_be_read_is_named(tmp_path: Path, uid: str, te
     path = Coding().write(tmp_path)[0]
     header = pydicom.dcmread(path)
     header.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.90")
-    header.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51" + bytes(60)])
+    header.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51" + bytes(58) + b"\xff\xd9"])
     header["PixelData"].is_undefined_length = True
     header.save_as(path)
     whole = path.read_bytes()

@@ -53,18 +53,20 @@ def read_volume(path: Path) -> Volume:
     Raises DamagedFile (missing, truncated, misnamed, unknown suffix, two geometries), NotACT (2-D, 4-D,
     colour), UnsupportedSeries (axes at an angle), and for a folder what `read_dicom_series` raises.
     """
-    if path.is_dir():
-        return read_dicom_series(path)
-    if not path.is_file():
-        raise DamagedFile(f"{path.name}: there is no such file")
-    _require_no_single_slice(path)
-    read = _format(path).read
-    with _naming(path):
-        volume = read(path)
+    volume = read_dicom_series(path) if path.is_dir() else _read_file(path)
     if not np.isfinite(volume.affine).all() or not volume.voxel_volume_mm3 > 0:
         raise DamagedFile(f"{path.name} has no usable geometry: its spacing is {volume.spacing_mm} mm")
     require_perpendicular(path.name, volume)
     return volume
+
+
+def _read_file(path: Path) -> Volume:
+    if not path.is_file():
+        raise DamagedFile(f"{path.name}: there is no such file")
+    with _naming(path):
+        _require_no_single_slice(path)
+        read = _format(path).read
+        return read(path)
 
 
 def write_volume(volume: Volume, path: Path, note: str = "") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.fileholders import FileHolder
+from nibabel.quaternions import mat2quat, quat2mat
 
 from lesionbrush.errors import DamagedFile
 from lesionbrush.geometry import require_agreement, require_perpendicular
@@ -22,6 +23,10 @@ _CHUNK_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
 _MM_PER_UNIT = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI codes: metre, millimetre, micrometre
 _QUATERNION_ROUNDING = 0.01  # of the squared length beyond 1
+_HALF_TURN = 1e-7  # of w squared, as in ITK
+_FLOAT32 = 4e-7  # what rounding makes of it
+_CODES = range(6)
+_HEADER_BYTES = {348: 352, 540: 544}  # where voxels begin at the earliest, by what the header says it is long
 _REMEDY = (
     "Keep the right one: in Python, with nibabel, image.set_qform(image.get_sform(), code=1) or "
     "image.set_sform(image.get_qform(), code=1), then save; or open it in 3D Slicer, which takes one, and "
@@ -30,16 +35,32 @@ _REMEDY = (
 _AXES_UNKNOWN = "its header does not say which way the axes lead (both codes are 0): taken as 3D Slicer does"
 
 
-class _Nifti1Header(nib.Nifti1Header):
-    """Takes a quaternion that rounding made longer than 1 for a half turn, as ITK does."""
+def _unit_quaternion(header: nib.Nifti1Header) -> Array:
+    """(w, x, y, z) in float64, as ITK makes it: for a half turn, rounding may make the stored part too long.
 
-    quaternion_threshold = np.float64(_QUATERNION_ROUNDING)
+    Raises ValueError for what is no rotation.
+    """
+    part, rest = _quaternion(header)
+    if rest < _HALF_TURN:
+        return np.array([0.0, *(part / np.linalg.norm(part))])
+    return np.array([np.sqrt(rest), *part])
+
+
+def _quaternion(header: nib.Nifti1Header) -> tuple[Array, float]:
+    """(3,) the stored part, and the square of what is not stored. ValueError for what is no rotation."""
+    part = np.array([header[f"quatern_{axis}"] for axis in "bcd"], np.float64)
+    rest = 1.0 - float(part @ part)
+    if not rest > -_QUATERNION_ROUNDING:
+        raise ValueError(f"its qform is no rotation: the quaternion {part.tolist()} is longer than 1")
+    return part, rest
+
+
+class _Nifti1Header(nib.Nifti1Header):
+    get_qform_quaternion = _unit_quaternion
 
 
 class _Nifti2Header(nib.Nifti2Header):
-    """As `_Nifti1Header`."""
-
-    quaternion_threshold = np.float64(_QUATERNION_ROUNDING)
+    get_qform_quaternion = _unit_quaternion
 
 
 class _Nifti1Image(nib.Nifti1Image):
@@ -66,15 +87,14 @@ def read_nifti(path: Path) -> Volume:
     opener: Callable[..., Any] = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream:
         kind = _nifti_class(stream)
-        pixdim = np.array(kind.header_class.from_fileobj(stream, check=False)["pixdim"][1:4], np.float64)
+        pixdim = _stated_lengths(kind.header_class.from_fileobj(stream, check=False))
         stream.seek(0)
         image = kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
         shape = _without_unit_axes(image.shape)
         require_3d(shape, len(image.get_data_dtype().fields or "1"))
         require_plausible_size(math.prod(shape), path)
         stored = _voxels(stream, image.dataobj.offset, image.get_data_dtype(), shape)
-        while stream.read(_CHUNK_BYTES):  # gzip compares its checksum at the very end
-            pass
+        _require_end(stream, stored)
     native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     image.header.extensions.clear()
     affine = _nifti_affine(image.header)
@@ -99,6 +119,29 @@ def _voxels(stream: Any, offset: int, dtype: np.dtype[Any], shape: tuple[int, ..
             raise OSError(f"the file ends after {begin} of {raw.size} bytes of voxels")
         begin += count
     return array
+
+
+def _stated_lengths(header: nib.Nifti1Header) -> Array:
+    """(3,) pixdim as it stands in the file, before nibabel mends it. Raises ValueError for other oddities."""
+    for form in ("sform_code", "qform_code"):
+        if int(header[form]) not in _CODES:
+            raise ValueError(f"its {form} is {int(header[form])}; the standard has 0 to 5")
+    earliest = _HEADER_BYTES.get(int(header["sizeof_hdr"]), 0)
+    if header["vox_offset"] < earliest:
+        raise ValueError(f"its voxels begin at byte {float(header['vox_offset']):g}, within the header")
+    return np.array(header["pixdim"][1:4], np.float64)
+
+
+def _require_end(stream: Any, voxels: Array) -> None:
+    """Raise ValueError where a whole slice or more follows: the header tells of fewer voxels than there are.
+
+    Reads on to the very end, where gzip compares its checksum.
+    """
+    more = 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        more += len(chunk)
+    if more >= voxels[:, :, 0].nbytes:
+        raise ValueError(f"{more} bytes follow the {voxels.nbytes} of the voxels that its header tells of")
 
 
 def _nifti_class(stream: Any) -> type[nib.Nifti1Image]:
@@ -158,18 +201,31 @@ def _require_one_geometry(name: str, volume: Volume, header: nib.Nifti1Header, p
     sform = f"sform (code {int(header['sform_code'])})"
     if header["qform_code"] > 0:
         qform = f"qform (code {int(header['qform_code'])})"
-        require_agreement(name, volume, _to_mm(header) @ _qform(header), (sform, qform), _REMEDY)
+        require_agreement(name, volume, _qform_nearest(header, volume), (sform, qform), _REMEDY)
     scaled = volume.affine.copy()
     scaled[:3, :3] *= pixdim * _to_mm(header)[0, 0] / volume.spacing_mm
     require_agreement(name, volume, scaled, (sform, "pixdim, as ITK and 3D Slicer use it"), _REMEDY)
 
 
-def _qform(header: nib.Nifti1Header) -> Array:
-    """4x4, in the header's unit; NaN where the quaternion is none."""
+def _qform_nearest(header: nib.Nifti1Header, volume: Volume) -> Array:
+    """4x4, to mm: of all qforms that have these float32 numbers, the one nearest to the volume's affine.
+
+    Near a half turn they tell the angle to a tenth of a degree only. NaN where the quaternion is none.
+    """
     try:
-        return np.asarray(header.get_qform(), np.float64)
+        part, rest = _quaternion(header)
     except ValueError:
         return np.full((4, 4), np.nan)
+    axes = volume.affine[:3, :3] / volume.spacing_mm
+    w, *own = mat2quat(axes * [1, 1, np.sign(np.linalg.det(axes))])
+    w = w if part @ own >= 0 else -w
+    low, high = np.sqrt(max(rest - _FLOAT32, 0.0)), np.sqrt(max(rest + _FLOAT32, 0.0))
+    qfac = -1 if header["pixdim"][0] < 0 else 1
+    affine = np.eye(4)
+    affine[:3, :3] = quat2mat([np.copysign(np.clip(abs(w), low, high), w), *part])
+    affine[:3, :3] *= np.array(header["pixdim"][1:4], np.float64) * [1, 1, qfac]
+    affine[:3, 3] = [header[f"qoffset_{axis}"] for axis in "xyz"]
+    return _to_mm(header) @ affine
 
 
 def write_nifti(volume: Volume, path: Path, note: str) -> None:

@@ -13,11 +13,18 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from lesionbrush.dicom.grid import group_by_place, refuse_doubles, series_affine, sort_slices
+from lesionbrush.dicom.grid import (
+    group_by_place,
+    refuse_doubles,
+    series_affine,
+    sort_slices,
+    step_remark,
+)
 from lesionbrush.dicom.headers import text_of
-from lesionbrush.dicom.pixels import slice_hu
+from lesionbrush.dicom.kinds import require_hu
+from lesionbrush.dicom.pixels import is_lossy, slice_hu
 from lesionbrush.dicom.series import COPY, FoundSeries, find_series, numbering_remarks, unused_remarks
-from lesionbrush.dicom.values import AIR_HU, read_stored_values, require_hu
+from lesionbrush.dicom.values import AIR_HU, read_stored_values
 from lesionbrush.errors import DamagedFile
 from lesionbrush.volume import Array, SourceHeader, Volume
 
@@ -77,6 +84,14 @@ def find_slices(folder: Path) -> Slices:
 def _remarks(found: FoundSeries, headers: list[Dataset]) -> Iterator[str]:
     yield from unused_remarks(+found.unused, len(headers))
     yield from numbering_remarks(found, headers)
+    yield from filter(None, [step_remark(headers)])
+    lossy = sum(is_lossy(header) for header in headers)
+    if lossy:
+        yield f"{lossy} slices were compressed with loss: their HU are those of the compression"
+    rounded = [header for header in headers if not read_stored_values(header).gives_whole_hu]
+    if rounded:
+        slope, intercept = (text_of(rounded[0], f"Rescale{name}") for name in ("Slope", "Intercept"))
+        yield f"HU were rounded to whole numbers (RescaleSlope {slope}, RescaleIntercept {intercept})"
     for keyword in _WITH_NUMBERS:
         said = text_of(headers[0], keyword)
         if "," in said:

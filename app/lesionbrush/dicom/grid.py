@@ -6,8 +6,6 @@ column, as ITK and Slicer stack them; the affine leads to RAS mm (DICOM PS3.3 eq
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from pydicom.dataset import Dataset
 
@@ -18,6 +16,7 @@ from lesionbrush.volume import Array
 
 _SHEAR_MM = 0.1
 _SAME_PLACE_MM = 0.05
+_SAME_PLACE_FRACTION = 0.25  # of the largest step: slices of a micro-CT lie nearer than that
 _STEP_MM = 0.05
 _STEP_FRACTION = 0.01
 _DRIFT_MM = 0.1  # what positions rounded to 0.1 mm stray from their grid, at most
@@ -38,13 +37,28 @@ def sort_slices(headers: list[Dataset]) -> list[Dataset]:
 def group_by_place(slices: list[Dataset]) -> list[list[Dataset]]:
     """Sorted slices, those at one place together. Raises UnsupportedSeries."""
     along_mm = np.array([_position(header) for header in slices]) @ _slice_axes(slices[0])[2]
+    steps_mm = np.diff(along_mm)
+    limit_mm = min(_SAME_PLACE_MM, _SAME_PLACE_FRACTION * steps_mm.max(initial=0.0))
     groups = [[slices[0]]]
-    for header, (before, after) in zip(slices[1:], pairwise(along_mm), strict=True):
-        if after - before < _SAME_PLACE_MM:
+    for header, step_mm in zip(slices[1:], steps_mm, strict=True):
+        if step_mm <= limit_mm:
             groups[-1].append(header)
         else:
             groups.append([header])
     return groups
+
+
+def step_remark(slices: list[Dataset]) -> str:
+    """What there is to say of slices that lie farther apart than their tags let expect, or ""."""
+    if len(slices) < 2:
+        return ""
+    first, second = (_position(header) for header in slices[:2])
+    step_mm = float((second - first) @ _slice_axes(slices[0])[2])
+    for keyword, most in (("SpacingBetweenSlices", 1.1), ("SliceThickness", 1.5)):
+        said = _length_mm(slices[0], keyword)
+        if said is not None and step_mm > most * said:
+            return f"slices lie {step_mm:.4g} mm apart, {keyword} is {said:g} mm: some may be missing"
+    return ""
 
 
 def refuse_doubles(doubles: list[list[Dataset]]) -> None:
@@ -81,9 +95,12 @@ def _slice_axes(header: Dataset) -> Array:
     axes = numbers_of(header, "ImageOrientationPatient", 6).reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
         found = np.round(axes, 4).tolist()
-        raise UnsupportedSeries(f"ImageOrientationPatient is no pair of perpendicular unit vectors: {found}")
-    axes = np.array([*axes, np.cross(*axes)])
-    return axes / np.linalg.norm(axes, axis=1, keepdims=True)
+        raise UnsupportedSeries(
+            f"{name_of(header)}: ImageOrientationPatient is no pair of perpendicular unit vectors: {found}"
+        )
+    left, _, right = np.linalg.svd(axes, full_matrices=False)
+    along_row, along_column = left @ right  # the nearest pair that is perpendicular to the last digit
+    return np.array([along_row, along_column, np.cross(along_row, along_column)])
 
 
 def _affine(headers: list[Dataset], axes: Array) -> Array:
@@ -91,7 +108,10 @@ def _affine(headers: list[Dataset], axes: Array) -> Array:
     between_rows_mm, between_columns_mm = numbers_of(headers[0], "PixelSpacing", 2)
     spacing_mm = [between_columns_mm, between_rows_mm, _slice_spacing_mm(headers, positions, axes[2])]
     if min(spacing_mm) <= 0:
-        raise UnsupportedSeries(f"the voxel spacing is {_text(np.array(spacing_mm))} mm: it must be positive")
+        raise UnsupportedSeries(
+            f"the voxel spacing is {_text(np.array(spacing_mm))} mm: it must be positive "
+            f"({name_of(headers[0])})"
+        )
     affine = np.eye(4)
     affine[:3, :3] = axes.T * spacing_mm
     affine[:3, 3] = positions[0]
@@ -108,11 +128,18 @@ def _slice_spacing_mm(headers: list[Dataset], positions: Array, normal: Array) -
 
 
 def _thickness_mm(header: Dataset) -> float:
-    """Of a single slice, which has no neighbour to be measured to."""
+    """Of a single slice, which has no neighbour to be measured to. Raises UnsupportedSeries."""
+    between_mm = _length_mm(header, "SpacingBetweenSlices")
+    return float(numbers_of(header, "SliceThickness", 1)[0]) if between_mm is None else between_mm
+
+
+def _length_mm(header: Dataset, keyword: str) -> float | None:
+    """A length that is stated and positive."""
     try:
-        return float(numbers_of(header, "SpacingBetweenSlices", 1)[0])
+        length_mm = float(numbers_of(header, keyword, 1)[0])
     except UnsupportedSeries:
-        return float(numbers_of(header, "SliceThickness", 1)[0])
+        return None
+    return length_mm if length_mm > 0 else None
 
 
 def _require_upright(offsets: Array, normal: Array) -> None:

@@ -18,6 +18,7 @@ import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import BaseTag, Tag
 from pydicom.values import converters
 
 from lesionbrush.errors import DamagedFile, UnsupportedSeries
@@ -30,6 +31,7 @@ UNREADABLE = (
 """What pydicom was seen to raise for damaged files."""
 START_BYTES = 132
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+_PADDING = " \0\t\r\n"
 _FIRST_GROUPS = (0x0002, 0x0008)
 _LONGEST_FIRST_VALUE = 1 << 16
 _NUMBERS_IN_TEXT = ("DS", "IS")
@@ -53,12 +55,16 @@ def _begins_data_set(start: bytes) -> bool:
     return False
 
 
-def read_header(path: Path, keywords: Sequence[str] | None = None, *, pixels: bool = False) -> Dataset:
+def read_header(
+    path: Path, keywords: Sequence[str | BaseTag] | None = None, *, pixels: bool = False
+) -> Dataset:
     """Those tags of a DICOM file (all without `keywords`), `filename` being the path.
 
     Raises DamagedFile where pydicom cannot read on, or one of `keywords` is damaged.
     """
-    tags = None if keywords is None else [*keywords, *(["PixelData"] if pixels else [])]
+    tags = None if keywords is None else [Tag(keyword) for keyword in keywords]
+    if tags is not None and pixels:
+        tags.append(Tag("PixelData"))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on values that are judged here, or by nobody
@@ -67,7 +73,10 @@ def read_header(path: Path, keywords: Sequence[str] | None = None, *, pixels: bo
                 _parse(header)
     except UNREADABLE as error:
         kind = type(error).__name__
-        raise DamagedFile(f"{path.name} is a damaged DICOM file ({kind}); copy it again") from error
+        raise DamagedFile(
+            f"{path.name} is a damaged DICOM file, or of an unknown kind ({kind}); copy it again, or export "
+            "the series anew"
+        ) from error
     header.filename = str(path)  # that of a deflated file would be its unpacked bytes
     return header
 
@@ -94,9 +103,9 @@ def texts_of(header: Dataset, keyword: str) -> list[str]:
         return []
     value = element.value
     if isinstance(value, bytes):
-        value = value.decode("latin-1").strip(" \0").split("\\")
+        value = value.decode("latin-1").split("\\")
     values = [value] if isinstance(value, (str, int, float)) else list(value)
-    found = [str(value).strip(" \0") for value in values]
+    found = [str(value).strip(_PADDING) for value in values]
     return [] if found == [""] else found
 
 

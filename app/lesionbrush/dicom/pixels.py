@@ -11,15 +11,20 @@ from tempfile import TemporaryDirectory
 
 import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import decode_data_sequence
 from pydicom.pixel_data_handlers.numpy_handler import get_pixeldata
 from pydicom.pixel_data_handlers.rle_handler import get_pixeldata as unpack_runs
 from pydicom.uid import (
+    JPEG2000,
     UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
     RLELossless,
     UID_dictionary,
 )
@@ -30,6 +35,8 @@ from lesionbrush.errors import DamagedFile, UnsupportedSeries
 from lesionbrush.volume import Array
 
 _OF_32_BITS = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
+_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
+_END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _ANY_UID = UID("2.25.1")
 _PLAIN = (*_OF_32_BITS, ExplicitVRBigEndian)
 
@@ -133,20 +140,29 @@ def _uncompressed(image: Dataset, name: str) -> Array:
     return cells.astype(cells.dtype.newbyteorder("="), copy=False)
 
 
+def is_lossy(header: Dataset) -> bool:
+    """Whether the slice was compressed with loss, once or now."""
+    syntax = text_of(header.file_meta, "TransferSyntaxUID")
+    return syntax in _LOSSY or text_of(header, "LossyImageCompression") == "01"
+
+
 def _decoded(image: FileDataset, name: str) -> Array:
-    """As `read_cells`, by GDCM, which takes files alone."""
+    """As `read_cells`, by GDCM, which takes files alone, and fills up what a frame lacks without a word."""
+    if image.file_meta.TransferSyntaxUID == RLELossless:
+        return _unpacked_runs(image)
+    frame = b"".join(decode_data_sequence(image.PixelData)).rstrip(b"\0")
+    if not frame.endswith(_END_OF_IMAGE):
+        raise DamagedFile(f"{name}: its compressed pixels end too early; copy it again")
     with TemporaryDirectory(prefix="lesionbrush-") as folder:
         path = Path(folder) / "slice.dcm"
         image.save_as(path, write_like_original=False)
         try:
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(path), imageIO="GDCMImageIO"))
         except RuntimeError as error:
-            syntax = image.file_meta.TransferSyntaxUID
-            if syntax == RLELossless:  # GDCM fails on slices of an odd number of pixels
-                return _unpacked_runs(image)
+            syntax = image.file_meta.TransferSyntaxUID.name
             raise DamagedFile(
-                f"{name}: its pixels cannot be read ({syntax.name}): the file is damaged, or compressed in a "
-                "way that is not supported; export the series without compression"
+                f"{name}: its pixels cannot be read ({syntax}): the file is damaged, or compressed in a way "
+                "that is not supported; export the series without compression"
             ) from error
     if array.ndim != 3 or array.dtype.kind not in "iu":
         raise DamagedFile(f"{name}: its pixels are unpacked to {array.shape} of {array.dtype}, no slice")

@@ -11,42 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, UID_dictionary
+from pydicom.tag import BaseTag, Tag
 
-from lesionbrush.dicom.headers import items_of, name_of, number, shown, text_of, texts_of, whole_of
+from lesionbrush.dicom.headers import items_of, name_of, number, shown, texts_of, whole_of
 from lesionbrush.errors import DamagedFile, NotACT, UnsupportedSeries
 from lesionbrush.volume import Array
 
 KEYWORDS = (
-    "SOPClassUID", "Modality", "ImageType", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation",
     "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
-    "RealWorldValueMappingSequence",
+    "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence",
 )  # fmt: skip
+OVERLAYS = tuple(Tag(group, 0x0100) for group in range(0x6000, 0x6020, 2))
+"""Overlay Bits Allocated: more than 1 where an overlay lies in cells of the image."""
 AIR_HU = -1024
-LOCALIZER = "LOCALIZER"
 
 _INT16 = np.iinfo(np.int16)
-_GREY = ("MONOCHROME1", "MONOCHROME2")
-_HU = ("HU", "HOUNSFIELD", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS")
-_UNITS = {
-    "MGML": "mg/ml, as in a map of iodine or another material",
-    "Z_EFF": "effective atomic number",
-    "ED": "electron density",
-    "EDW": "electron density relative to water",
-    "HU_MOD": "modified Hounsfield units",
-    "PCT": "per cent",
-    "OD": "optical density",
-    "US": "a unit that the file leaves unspecified",
-}
-_MAPS = re.compile(
-    r"MAT_(SPECIFIC|VALUE_BASED|FRACTIONAL)|EFF_ATOMIC_NUM|Z_?EFF|ELECTRON_DENSITY|.*IODINE.*|.*MATERIAL.?DENS.*"
-    r"|CBF|CBV|MTT|TTP|TMAX|.*PERFUSION.*"
-)
-"""Values of ImageType (DICOM PS3.3 C.8.15.3.10, and vendors' own): computed from CT, and no HU."""
-_CHANGED = ("MAT_MODIFIED", "MAT_REMOVED")
-"""HU of tissue without one of its materials: a CT where the file says HU."""
-_HU_UNIT = "[hnsf'U]"
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
@@ -63,6 +42,11 @@ class StoredValues:
     slope: float
     intercept: float
     padding: tuple[int, int] | None = None
+    overlaid: bool = False
+
+    @property
+    def gives_whole_hu(self) -> bool:
+        return float(self.slope).is_integer() and float(self.intercept).is_integer()
 
     def stored(self, cells: Array) -> Array:
         """Integers. cells: unsigned, of `bits_allocated` bits; bits that store nothing are not used."""
@@ -74,79 +58,38 @@ class StoredValues:
     def hounsfield(self, cells: Array, name: str) -> tuple[Array, int]:
         """int16 HU of the same shape, and how many padded cells are `AIR_HU` as 16 bits cannot hold them.
 
-        name: of the file. Raises NotACT for tissue beyond 16 bits.
+        name: of the file. Raises NotACT for tissue beyond 16 bits, and for bits that should store nothing.
         """
         stored = self.stored(cells)
         hu = np.rint(stored * self.slope + self.intercept)
-        if hu.min() >= _INT16.min and hu.max() <= _INT16.max:
-            return hu.astype(np.int16), 0
-        beyond = (hu < _INT16.min) | (hu > _INT16.max)
-        low, high = self.padding or (1, 0)
-        if not ((low <= stored[beyond]) & (stored[beyond] <= high)).all():
+        padded = self._padding_beyond(cells, stored, hu)
+        hu[padded] = AIR_HU
+        if hu.min() < _INT16.min or hu.max() > _INT16.max:
             raise NotACT(f"{name} holds values from {hu.min():g} to {hu.max():g}, beyond 16-bit HU")
-        hu[beyond] = AIR_HU
-        return hu.astype(np.int16), int(beyond.sum())
-
-
-def is_localizer(header: Dataset) -> bool:
-    return LOCALIZER in (value.upper() for value in texts_of(header, "ImageType"))
-
-
-def require_hu(header: Dataset) -> None:
-    """Raise NotACT, or UnsupportedSeries for colour and multi-frame images, unless the slice holds HU."""
-    name = name_of(header)
-    modality = text_of(header, "Modality")
-    if modality != "CT":
-        raise NotACT(f"the series has modality {modality or 'unknown'}, a CT is needed")
-    _require_hu_unit(header, name)
-    _require_ct_image(header, name)
-    if (whole_of(header, "SamplesPerPixel") or 1) != 1:
-        samples = text_of(header, "SamplesPerPixel")
-        raise UnsupportedSeries(f"{name} is a colour image ({samples} samples per pixel)")
-    photometric = text_of(header, "PhotometricInterpretation")
-    if photometric and photometric not in _GREY:
-        raise UnsupportedSeries(
-            f"{name} is a colour image (PhotometricInterpretation {photometric}): export the CT itself"
-        )
-    frames = texts_of(header, "NumberOfFrames")
-    if frames and whole_of(header, "NumberOfFrames") != 1:
-        raise UnsupportedSeries(f"{name} holds {frames[0]} frames in one file: convert it to NIfTI first")
-
-
-def _require_ct_image(header: Dataset, name: str) -> None:
-    if is_localizer(header):
-        raise NotACT(
-            f"{name} is a localizer (scout view; ImageType {text_of(header, 'ImageType')}), no slice of a CT"
-        )
-    sop_class = text_of(header, "SOPClassUID") or CTImageStorage
-    known = UID_dictionary.get(sop_class, ("",))[0]
-    if known and "CT Image" not in known:
-        raise NotACT(f"{name} is stored as {known}, not as CT: choose the series that the scanner made")
-    for value in texts_of(header, "ImageType"):
-        if _MAPS.fullmatch(value.upper()):
+        strange = self._overfull(cells, stored) & ~padded
+        if strange.any():
             raise NotACT(
-                f"{name} is a map computed from CT (ImageType {text_of(header, 'ImageType')}) and holds no HU"
+                f"{name} contradicts itself: it says BitsStored {self.bits_stored}, and {strange.sum()} "
+                f"pixels hold more, as {int(cells[strange][0])}; export the series again"
             )
+        return hu.astype(np.int16), int(padded.sum())
 
+    def _padding_beyond(self, cells: Array, stored: Array, hu: Array) -> Array:
+        """bool: padded cells whose HU 16 bits cannot hold, or that hold more bits than tissue does."""
+        low, high = self.padding or (1, 0)
+        whole = cells.view(f"i{cells.itemsize}") if low < 0 else cells
+        by_value = (low <= stored) & (stored <= high) & ((hu < _INT16.min) | (hu > _INT16.max))
+        return by_value | ((low <= whole) & (whole <= high) & self._overfull(cells, stored))
 
-def _require_hu_unit(header: Dataset, name: str) -> None:
-    unit = text_of(header, "RescaleType")
-    plain = re.sub(r"[^A-Z_]", "", unit.upper())
-    if plain and plain not in _HU:
-        meaning = _UNITS.get(plain, f"{unit!r}")
-        raise NotACT(
-            f"the series is in {meaning}, not HU (RescaleType {unit} in {name}): choose the CT itself"
-        )
-    changed = [value for value in texts_of(header, "ImageType") if value.upper() in _CHANGED]
-    if changed and not plain:
-        raise NotACT(
-            f"{name} is a CT with a material taken out ({changed[0]}) and does not say that it is in HU"
-        )
-    for mapping in items_of(header, "RealWorldValueMappingSequence"):
-        for code in items_of(mapping, "MeasurementUnitsCodeSequence"):
-            mapped_to = text_of(code, "CodeValue")
-            if mapped_to not in ("", _HU_UNIT):
-                raise NotACT(f"{name} maps its values to {mapped_to} (RealWorldValueMapping), not to HU")
+    def _overfull(self, cells: Array, stored: Array) -> Array:
+        """bool: cells with bits beyond the stored ones, but for a sign that goes on and overlays."""
+        if self.bits_stored == self.bits_allocated or self.overlaid:
+            return np.zeros(cells.shape, bool)
+        shift = self.high_bit + 1 - self.bits_stored
+        mask = ((1 << self.bits_stored) - 1) << shift
+        everything = (1 << self.bits_allocated) - 1
+        signed_on = (stored << shift) & everything
+        return (cells & ~np.array(mask, cells.dtype)).astype(bool) & (cells != signed_on)
 
 
 def read_stored_values(header: Dataset) -> StoredValues:
@@ -156,8 +99,10 @@ def read_stored_values(header: Dataset) -> StoredValues:
     allocated, bits, high, representation = _bits(header, name)
     signed = representation == 1
     slope, intercept = _rescale(header, name)
-    padding = _padding(header, allocated, bits, signed)
-    return StoredValues(rows, columns, allocated, bits, high, signed, slope, intercept, padding)
+    padding = _padding(header, allocated, signed)
+    overlaid = any(_lies_in_cells(header, tag) for tag in OVERLAYS)
+    bits_said = (allocated, bits, high, signed)
+    return StoredValues(rows, columns, *bits_said, slope, intercept, padding, overlaid)
 
 
 def _size(header: Dataset, name: str) -> tuple[int, int]:
@@ -192,7 +137,7 @@ def _bits(header: Dataset, name: str) -> tuple[int, int, int, int]:
 
 def _rescale(header: Dataset, name: str) -> tuple[float, float]:
     """Slope and intercept. Raises NotACT for what is no number, or could be two."""
-    if "ModalityLUTSequence" in header:
+    if items_of(header, "ModalityLUTSequence"):
         raise NotACT(f"{name} gives its HU as a table (ModalityLUTSequence), not as slope and intercept")
     values = []
     for keyword in ("RescaleSlope", "RescaleIntercept"):
@@ -219,16 +164,20 @@ def _rescale(header: Dataset, name: str) -> tuple[float, float]:
     return slope, intercept
 
 
-def _padding(header: Dataset, allocated: int, bits: int, signed: bool) -> tuple[int, int] | None:
+def _padding(header: Dataset, allocated: int, signed: bool) -> tuple[int, int] | None:
+    """Lowest and highest padding value. Whatever kind of number the tag has, its bits are a cell's."""
     value = whole_of(header, "PixelPaddingValue")
     if value is None:
         return None
     limit = whole_of(header, "PixelPaddingRangeLimit")
-    low, high = sorted(
-        int(_with_sign(np.array([end]), bits if end >= 0 else allocated, signed)[0])
-        for end in (value, value if limit is None else limit)
-    )
+    ends = np.array([value, value if limit is None else limit], np.int64)
+    low, high = sorted(int(end) for end in _with_sign(ends, allocated, signed))
     return low, high
+
+
+def _lies_in_cells(header: Dataset, overlay: BaseTag) -> bool:
+    bits = header[overlay].value if overlay in header else None
+    return isinstance(bits, int) and bits > 1
 
 
 def _with_sign(values: Array, bits: int, signed: bool) -> Array:

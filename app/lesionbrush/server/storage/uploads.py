@@ -18,9 +18,9 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 from fastapi import UploadFile
 
 from lesionbrush.dicom import find_slices
+from lesionbrush.dicom.contents import SUFFIXES as DICOM_SUFFIXES
+from lesionbrush.dicom.contents import shape_of
 from lesionbrush.dicom.headers import START_BYTES, is_dicom
-from lesionbrush.dicom.series import SUFFIXES as DICOM_SUFFIXES
-from lesionbrush.dicom.series import shape_of
 from lesionbrush.durable import sync_file, sync_folder
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError
 from lesionbrush.server.doors.limits import Limits, check_volume
@@ -146,6 +146,8 @@ def unpacked(archive: Path, folder: Path) -> Unpacked:
             left_out = len(nothing) + len(_hidden(zipped))
     except _BROKEN_ZIP as error:
         raise DamagedFile("the .zip is damaged or has a password: pack the series again") from error
+    if not names:
+        raise DamagedFile(f"there is no DICOM image in this .zip ({left_out} other or hidden files)")
     _require_no_lost_slice(nothing, names.values())
     archive.unlink()
     remark = f"{left_out} files of the .zip are no DICOM, or hidden, and were not used"

@@ -149,10 +149,8 @@ class References:
             raise InvalidRequest(f"format {format!r}: use one of {', '.join(FORMATS)}")
         limit_bytes = min(Limits.current().upload_bytes, self.shelf.bounds.limit_bytes)
         if not 0 < size_bytes <= limit_bytes:
-            raise TooLarge(
-                f"the reference is {size_bytes / 1e9:.3f} GB; "
-                f"this server takes up to {limit_bytes / 1e9:.3f} GB"
-            )
+            size = f"is {size_bytes / 1e9:.3f} GB" if size_bytes else "has no bytes, or no Content-Length"
+            raise TooLarge(f"the reference {size}; this server takes up to {limit_bytes / 1e9:.3f} GB")
         folder = self.private.tmp / f"{uuid4().hex}.reference"
         with naming_full_disk():
             folder.mkdir(0o700)

@@ -100,7 +100,7 @@ def names_in_archive(series: Path) -> "dict[str, Path]":
 
     Raises WrongInput for too many files, and for one that is no DICOM and is named as those that are.
     """
-    files = sorted(file for file in series.rglob("*") if file.is_file())
+    files = sorted(file for file in series.rglob("*") if _is_file(file))
     if len(files) > MOST_FILES:
         raise WrongInput(f"{series.name} holds {len(files)} files: choose the folder of one series")
     _require_no_lost_slice(files)
@@ -122,6 +122,14 @@ def _sent_suffix(file: Path) -> str:
     return suffix if suffix in _DICOM_SUFFIXES else ""
 
 
+def _is_file(path: Path) -> bool:
+    """Raises WrongInput for what is no file, and may stand where one was."""
+    if path.is_symlink() and not path.is_file():
+        what = "links to a folder" if path.is_dir() else "is a link that leads nowhere"
+        raise WrongInput(f"{path.name} {what}: copy what it leads to into the folder, or take it away")
+    return path.is_file()
+
+
 def _require_no_lost_slice(files: "list[Path]") -> None:
     """It may have been one. The server sees numbers instead of names, and cannot tell."""
     nothing = [file for file in files if not _has_dicom_start(file)]
@@ -138,7 +146,11 @@ def _has_dicom_start(file: Path) -> bool:
     """With a preamble, or without: then the first element is of group 0002 or 0008."""
     with file.open("rb") as stream:
         start = stream.read(_DICOM_START_BYTES)
-    return start[128:132] == b"DICM" or start[:2] in (b"\x02\0", b"\x08\0", b"\0\x02", b"\0\x08")
+    if start[128:132] == b"DICM":
+        return True
+    little, big = start[:2] in (b"\x02\0", b"\x08\0"), start[:2] in (b"\0\x02", b"\0\x08")
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return ((little or big) and explicit) or (little and start[6:8] == b"\0\0")
 
 
 def _shape(file: Path) -> str:
