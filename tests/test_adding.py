@@ -62,6 +62,9 @@ class TestAdded:
         assert "secret" not in (model.folder / PUBLISHED).read_text()
         assert told[-1] == (len(content), len(content))
         assert sorted(path.name for path in model.folder.rglob("*") if path.is_file()) == [
+            "LICENSE",
+            "README.md",
+            "inference.json",
             "metadata.json",
             "model.safetensors",
             "published.json",
