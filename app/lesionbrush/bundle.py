@@ -30,7 +30,7 @@ CARD = "lesionbrush"
 INTENDED_USE = "research and the training of other software; not for diagnosis, not a medical device"
 PACKAGES = (
     *("nibabel", "pillow", "pydantic", "pydicom", "requests"),
-    *("safetensors", "scipy", "simpleitk", "tqdm"),
+    *("safetensors", "scikit-image", "scipy", "simpleitk", "tqdm"),
 )
 """What a synthesis imports beside MONAI's own requirements; LesionBrush itself is on no index."""
 
