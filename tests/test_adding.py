@@ -18,8 +18,10 @@ from urllib.request import Request
 import pytest
 import torch
 from adding_kit import SMALL, URL, Answer, Web, ignore, order
+from bundle_kit import SCHEMA_COPY, parser_of
 from lesionbrush import adding, download
 from lesionbrush.adding import add, read_weights
+from lesionbrush.bundle import LICENSE, README
 from lesionbrush.catalogue import find_known
 from lesionbrush.download import HttpsOnly, check_url, plain_url
 from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull, WeightsError
@@ -29,7 +31,8 @@ from lesionbrush.published import (
     find_published,
     list_published,
 )
-from lesionbrush.registry import find_model
+from lesionbrush.registry import METADATA, WEIGHTS, find_model
+from monai.bundle import verify_metadata
 from published_kit import TINY, checkpoint, random_tensors, save
 from safetensors.torch import load_file, save_file
 
@@ -62,6 +65,9 @@ class TestAdded:
         assert "secret" not in (model.folder / PUBLISHED).read_text()
         assert told[-1] == (len(content), len(content))
         assert sorted(path.name for path in model.folder.rglob("*") if path.is_file()) == [
+            "LICENSE",
+            "README.md",
+            "inference.json",
             "metadata.json",
             "model.safetensors",
             "published.json",
@@ -78,6 +84,16 @@ class TestAdded:
         assert (card.system, card.scaling, card.timesteps) == ("lung_ddpm", "columns", 250)
         assert card.weights_license == "unstated"
         assert [model.card.model.name for model in list_published(root)] == ["lung_ddpm_published"]
+
+    def test_it_is_a_monai_bundle(self, weights: Path, root: Path) -> None:
+        folder = add(order(weights), ignore, root).folder
+        verify_metadata(str(folder / METADATA), filepath=SCHEMA_COPY)
+        network = parser_of(folder).get_parsed_content("network").state_dict()
+        assert all(torch.equal(value, network[name]) for name, value in load_file(folder / WEIGHTS).items())
+        assert "Weights: unstated." in (folder / LICENSE).read_text()
+        readme = (folder / README).read_text()
+        assert "python -m monai.bundle run" in readme
+        assert find_known("lung_ddpm_published").page in readme
 
 
 class TestTerms:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from cli_kit import Command
+from lesionbrush.bundle import INFERENCE
 from lesionbrush.cli.parameters import parameter_lines
+from lesionbrush.registry import METADATA
 from lesionbrush.request import Attributes, SynthesisRequest
 from server_kit import make_model
 
@@ -56,6 +58,22 @@ class TestModels:
     def test_nothing_to_verify(self, command: Command, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
         assert "no model is installed" in command("models", "verify").one_line
+
+    def test_configs_for_monai_are_written_anew(self, command: Command, tmp_path: Path, monkeypatch) -> None:
+        folder = make_model(tmp_path)
+        make_model(tmp_path, "other")
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+        before = (folder / METADATA).read_text()
+        outcome = command("models", "bundle", "tiny")
+        assert outcome.out == "tiny: configs/metadata.json and configs/inference.json are written\n"
+        assert json.loads((folder / METADATA).read_text())["name"] == "Tiny" != json.loads(before).get("name")
+        assert json.loads((folder / INFERENCE).read_text())["model"] == "tiny"
+        assert not (tmp_path / "other" / INFERENCE).exists()
+        assert command("models", "bundle").out.count("are written") == 2
+
+    def test_nothing_to_write(self, command: Command, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+        assert "nothing to write" in command("models", "bundle").one_line
 
 
 class TestModelTable:

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import OpenerDirector
 
+from lesionbrush.bundle import INFERENCE, write_configs
 from lesionbrush.catalogue import KnownModel
 from lesionbrush.download import OnBytes, fetch, is_url, plain_url
 from lesionbrush.durable import sync_file
 from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull, WeightsError
 from lesionbrush.published import PUBLISHED, Origin, PublishedCard, PublishedModel
-from lesionbrush.published_cards import card_of
-from lesionbrush.registry import METADATA, WEIGHTS, file_sha256, models_dir, write_card
+from lesionbrush.published_cards import card_of, documents_of
+from lesionbrush.registry import METADATA, WEIGHTS, file_sha256, models_dir
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,8 +187,7 @@ def _write(folder: Path, order: Order, origin: Origin, state: Mapping[str, Tenso
 
     from lesionbrush.networks.published import ARCHITECTURES
 
-    parts = (WEIGHTS, PUBLISHED, METADATA)
-    for part in parts:
+    for part in (WEIGHTS, PUBLISHED):
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
     save_file(dict(state), folder / WEIGHTS)
     added = PublishedCard(
@@ -198,8 +198,13 @@ def _write(folder: Path, order: Order, origin: Origin, state: Mapping[str, Tenso
     )
     (folder / PUBLISHED).write_text(added.model_dump_json(indent=2) + "\n", encoding="utf-8")
     config = ARCHITECTURES[str(order.known.architecture)].config
-    write_card(folder, card_of(order.known, config, file_sha256(folder / WEIGHTS)))
-    for part in parts:
+    card = card_of(order.known, config, file_sha256(folder / WEIGHTS))
+    write_configs(folder, card)
+    documents = documents_of(order.known, card)
+    for part, text in documents.items():
+        (folder / part).parent.mkdir(exist_ok=True)
+        (folder / part).write_text(text, encoding="utf-8")
+    for part in (WEIGHTS, PUBLISHED, METADATA, INFERENCE, *documents):
         sync_file(folder / part)
     return added
 

@@ -1,11 +1,13 @@
-"""The card that makes added weights an infer task, as their publishers trained them. Imports no torch."""
+"""What makes added weights a model as their publishers trained them: card and documents. Imports no torch."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lesionbrush.bundle import INTENDED_USE, LICENSE, README
 from lesionbrush.catalogue import KnownModel
-from lesionbrush.registry import ModelCard, Tissue
+from lesionbrush.registry import WEIGHTS, ModelCard, Tissue
 
 if TYPE_CHECKING:
     from lesionbrush.networks.lung_ddpm import LungDDPMConfig
@@ -56,3 +58,41 @@ def card_of(known: KnownModel, config: LungDDPMConfig, weights_sha256: str) -> M
         **_OF_SYSTEM[system],
     }
     return ModelCard.model_validate(facts)
+
+
+def documents_of(known: KnownModel, card: ModelCard) -> dict[Path, str]:
+    """What a MONAI bundle has beside its configs."""
+    readme = f"""# {card.title}
+
+{card.makes} Published weights that a user added; the card is in `configs/metadata.json`.
+For {INTENDED_USE}.
+
+## Model description
+
+{known.reference}. Page of its publishers: {known.page}
+
+## Data
+
+{card.training_data}. Split: {card.split}.
+
+## Performance
+
+Nothing was measured here; see the publication.
+
+## Usage
+
+```
+python -m monai.bundle run --config_file configs/inference.json \\
+    --image ct.nii.gz --label mask.nii.gz --output out.nii.gz --params '{{"seed": 7}}'
+```
+
+## Limitations
+
+{" ".join(card.limits)}.
+
+## License
+
+{known.terms()}
+"""
+    terms = f"The weights in {WEIGHTS.as_posix()} are not part of LesionBrush.\n\n{known.terms()}\n"
+    return {README: readme, LICENSE: terms}

@@ -1,7 +1,7 @@
 """The models that are installed: typed cards in MONAI Bundle folders. Imports no torch.
 
 A model is a folder `models/<name>/` with `configs/metadata.json`, whose key `lesionbrush` holds the card, and
-`models/model.safetensors`.
+`models/model.safetensors`. `bundle` writes what else MONAI wants in it.
 """
 
 from __future__ import annotations
@@ -190,13 +190,6 @@ def load_card(folder: Path) -> ModelCard:
         raise WeightsError(
             f"model folder {folder.name!r} has no valid {METADATA.as_posix()}: {error}"
         ) from error
-
-
-def write_card(folder: Path, card: ModelCard) -> None:
-    """Put a card into a model folder that has none yet."""
-    metadata = {"description": card.makes, "lesionbrush": json.loads(card.model_dump_json())}
-    text = json.dumps(metadata, indent=2, ensure_ascii=False)
-    (folder / METADATA).write_text(text + "\n", encoding="utf-8")
 
 
 def list_models(root: Path | None = None) -> list[InstalledModel]:

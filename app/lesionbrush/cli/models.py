@@ -1,4 +1,4 @@
-"""List, show, add, verify and remove models; keep the README's table of them up to date."""
+"""List, show, add, verify, remove models; keep their MONAI configs and the README's table up to date."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from lesionbrush.bundle import INFERENCE, write_configs
 from lesionbrush.catalogue import CATALOGUE
 from lesionbrush.cli.model_table import BEGIN, END, replaced, table
 from lesionbrush.cli.outputs import check_outputs, reports
 from lesionbrush.cli.parameters import parameter_lines
 from lesionbrush.cli.published_models import add_actions, published_lines, show_known, show_origin
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.registry import InstalledModel, find_model, list_models, verify_weights
+from lesionbrush.registry import METADATA, InstalledModel, find_model, list_models, verify_weights
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -26,6 +27,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     verify = actions.add_parser("verify", help="compare the weights with the cards")
     verify.add_argument("name", nargs="?", help="default: all models")
     verify.set_defaults(action=verify_all)
+    configs = actions.add_parser("bundle", help="write the configs of MONAI's bundles anew from the cards")
+    configs.add_argument("name", nargs="?", help="default: all models")
+    configs.set_defaults(action=write_bundles)
     add_actions(actions)
     markdown = actions.add_parser("table", help="the table of models in the README")
     either = markdown.add_mutually_exclusive_group()
@@ -63,10 +67,23 @@ def show_card(options: Namespace) -> int:
 
 def verify_all(options: Namespace) -> int:
     """1 if any weights are missing or are not the ones their card names."""
+    return 0 if all([_verified(model) for model in _named(options, "verify")]) else 1
+
+
+def write_bundles(options: Namespace) -> int:
+    models = _named(options, "write")
+    check_outputs(reports(*(model.folder / part for model in models for part in (METADATA, INFERENCE))))
+    for model in models:
+        write_configs(model.folder, model.card)
+        print(f"{model.card.name}: {METADATA.as_posix()} and {INFERENCE.as_posix()} are written")
+    return 0
+
+
+def _named(options: Namespace, what: str) -> list[InstalledModel]:
     models = [find_model(options.name)] if options.name else list_models()
     if not models:
-        raise InvalidRequest("no model is installed: there is nothing to verify")
-    return 0 if all([_verified(model) for model in models]) else 1
+        raise InvalidRequest(f"no model is installed: there is nothing to {what}")
+    return models
 
 
 def _verified(model: InstalledModel) -> bool:

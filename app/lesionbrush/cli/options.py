@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,11 @@ def require_taken(options: Namespace, card: ModelCard) -> None:
 
 def inputs_from(options: Namespace) -> Inputs:
     """The volumes that were named; `require_taken` says whether a model takes them."""
-    return Inputs(**{name: read_volume(path) for name, path in named_inputs(options).items()})
+    return read_inputs(named_inputs(options))
+
+
+def read_inputs(paths: Mapping[InputName, Path]) -> Inputs:
+    return Inputs(**{name: read_volume(path) for name, path in paths.items()})
 
 
 def nested(assignments: list[str]) -> dict[str, Any]:

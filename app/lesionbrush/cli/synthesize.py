@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lesionbrush.cli.files import numbered
@@ -11,23 +13,37 @@ from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
-    inputs_from,
     named_inputs,
+    read_inputs,
     request_from,
-    require_taken,
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
+from lesionbrush.inputs import InputName, require_accepted
 from lesionbrush.io import read_volume, write_volume
 from lesionbrush.montage import montage
 from lesionbrush.provenance import write_sidecar
-from lesionbrush.registry import find_model
+from lesionbrush.registry import InstalledModel, find_model
 from lesionbrush.request_base import BaseRequest
 from lesionbrush.steering import require_fitting
 from lesionbrush.synthesize import Synthesis, synthesize
 from lesionbrush.systems import load_model
 from lesionbrush.systems.devices import pick_device
 from lesionbrush.volume import Volume, mask_on_grid, require_ct
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be made of which files, by which model. device: None is a GPU if there is one."""
+
+    model: InstalledModel
+    request: BaseRequest
+    ct: Path
+    mask: Path
+    out: Path
+    inputs: Mapping[InputName, Path] = field(default_factory=dict)
+    montage: Path | None = None
+    device: str | None = None
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,18 +58,33 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    request = request_from(options)
-    paths, drawings = outputs(options, request)
-    installed = find_model(options.model)
-    require_taken(options, installed.card)
-    pick_device(options.device)
-    reference = require_ct(read_volume(options.ct))
+    order = Order(
+        model=find_model(options.model),
+        request=request_from(options),
+        ct=options.ct,
+        mask=options.mask,
+        out=options.out,
+        inputs=named_inputs(options),
+        montage=options.montage,
+        device=options.device,
+    )
+    carry_out(order)
+    return 0
+
+
+def carry_out(order: Order) -> None:
+    """Check, read, synthesize, write. Raises LesionBrushError or OSError; what is wrong is told early."""
+    request, card = order.request, order.model.card
+    paths, drawings = outputs(order)
+    require_accepted(card.name, list(order.inputs), card.inputs)
+    pick_device(order.device)
+    reference = require_ct(read_volume(order.ct))
     if request.output == "volume":
         require_room(paths, reference.array.nbytes)
-    mask, inputs = read_volume(options.mask), inputs_from(options)
+    mask, inputs = read_volume(order.mask), read_inputs(order.inputs)
     lesion = mask_on_grid(mask, reference, request.label)
-    require_fitting(inputs, reference, installed.card)
-    model = load_model(installed, options.device)
+    require_fitting(inputs, reference, card)
+    model = load_model(order.model, order.device)
     with StepBar() as bar:
         made = synthesize(reference, mask, request, model, inputs, on_step=bar)
     for path in (*paths, *drawings):
@@ -62,16 +93,15 @@ def run(options: Namespace) -> int:
         save(synthesis, path, request)
     for synthesis, path in zip(made if drawings else [], drawings, strict=True):
         draw(synthesis, lesion, path)
-    return 0
 
 
-def outputs(options: Namespace, request: BaseRequest) -> tuple[list[Path], list[Path]]:
+def outputs(order: Order) -> tuple[list[Path], list[Path]]:
     """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
-    paths = numbered(options.out, request.variants)
-    drawings = numbered(options.montage, request.variants) if options.montage else []
+    variants = order.request.variants
+    paths = numbered(order.out, variants)
+    drawings = numbered(order.montage, variants) if order.montage else []
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
-    inputs = [options.ct, options.mask, *named_inputs(options).values()]
-    check_outputs([*wanted, *pictures(*drawings)], inputs)
+    check_outputs([*wanted, *pictures(*drawings)], [order.ct, order.mask, *order.inputs.values()])
     return paths, drawings
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from lesionbrush.bundle import CARD, write_configs
 from lesionbrush.registry import METADATA, WEIGHTS, ModelCard, load_card
 
 
@@ -36,10 +37,5 @@ def export(checkpoint: Path, folder: Path) -> ModelCard:
 
 def update_card(folder: Path, **facts: Any) -> None:
     """Replace some facts of the card; what the card does not know is refused before anything is written."""
-    path = folder / METADATA
-    metadata = json.loads(path.read_text(encoding="utf-8"))
-    card = ModelCard.model_validate({**metadata["lesionbrush"], **facts})
-    metadata["lesionbrush"] = json.loads(card.model_dump_json())
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    write_configs(folder, ModelCard.model_validate({**metadata[CARD], **facts}))
