@@ -268,12 +268,3 @@ class TestLocalizers:
         write_series(tmp_path, replace(series, edit=self.scout()))
         with pytest.raises(NotACT, match=r"holds 5 localizer images .scout views. and no slices of a CT"):
             read_volume(tmp_path)
-
-
-def test_numbers_with_a_decimal_comma_say_where_a_slice_lies(tmp_path: Path, series: Series) -> None:
-    for path in write_series(tmp_path, series):
-        content = path.read_bytes()
-        path.write_bytes(content.replace(b"0.8\\0.7 ", b"0,8\\0,7 "))
-    volume = read_volume(tmp_path)
-    assert volume.spacing_mm == pytest.approx((0.7, 0.8, 2.5))
-    assert "PixelSpacing 0,8\\0,7 has decimal commas" in remarks(tmp_path)

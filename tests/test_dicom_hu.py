@@ -15,7 +15,7 @@ import pydicom
 import pytest
 from dicom_fixtures import Edit, Series, write_numbers, write_series
 from dicom_kit import missing
-from lesionbrush.errors import LesionBrushError, NotACT, UnsupportedSeries
+from lesionbrush.errors import DamagedFile, LesionBrushError, NotACT, UnsupportedSeries
 from lesionbrush.io import read_volume
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -236,3 +236,49 @@ def test_slices_may_differ_in_how_they_are_stored(tmp_path: Path) -> None:
         moved = replace(part, first_mm=(0, 0, 2.5 * k), names=[f"{k}"], edit=edit)
         write_series(tmp_path, moved)
     assert np.array_equal(read_volume(tmp_path).array, hu)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_padding_over_all_bits_is_no_tissue(tmp_path: Path, signed: bool) -> None:
+    """-2000 in 16 bits, in a series that says 12."""
+    coding = Coding(bits=12, high=11, signed=signed, intercept="0" if signed else "-1024")
+    for path in coding.write(tmp_path):
+        header = pydicom.dcmread(path)
+        cells = np.frombuffer(header.PixelData, "<u2").reshape(35, 33).copy()
+        cells[:2] = 63536
+        header.PixelData = cells.tobytes()
+        header.add_new("PixelPaddingValue", "US", 63536)
+        header.save_as(path)
+    volume = read_volume(tmp_path)
+    assert np.array_equal(volume.array[:, 2:], coding.hu(coding.stored())[:, 2:])
+    assert (volume.array[:, :2] == (-2000 if signed else -1024)).all()
+
+
+@pytest.mark.parametrize("command", [BY_DCMTK["JPEG lossless"], BY_DCMTK["JPEG-LS"], BY_DCMTK["RLE"]])
+@pytest.mark.parametrize("lost", [2, 40, 400])
+def test_a_frame_that_ends_too_early(tmp_path: Path, command: str, lost: int) -> None:
+    """The file is whole, and what is in it is not: decoders fill it up."""
+    Coding().write(tmp_path / "plain")
+    folder = converted(tmp_path / "plain", command)
+    path = folder / "slice001.dcm"
+    header = pydicom.dcmread(path)
+    frame = b"".join(pydicom.encaps.decode_data_sequence(header.PixelData))
+    kept = frame[: len(frame) - lost]
+    header.PixelData = pydicom.encaps.encapsulate([kept if "rle" in command else kept + bytes(lost)])
+    header["PixelData"].is_undefined_length = True
+    header.save_as(path)
+    with pytest.raises(DamagedFile, match=r"^slice001.dcm"):
+        read_volume(folder)
+
+
+def test_loss_and_rounding_are_said(tmp_path: Path) -> None:
+    Coding(slope="0.37").write(tmp_path / "a")
+    assert read_volume(tmp_path / "a").source.remarks == (
+        "HU were rounded to whole numbers (RescaleSlope 0.37, RescaleIntercept -1024)",
+    )
+    for path in Coding().write(tmp_path / "b"):
+        header = pydicom.dcmread(path)
+        header.LossyImageCompression = "01"
+        header.save_as(path)
+    (remark,) = read_volume(tmp_path / "b").source.remarks
+    assert remark.startswith("2 slices were compressed with loss")

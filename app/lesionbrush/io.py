@@ -36,6 +36,7 @@ _UNREADABLE = (
     OSError, EOFError, ValueError, OverflowError, RuntimeError, zlib.error,
     HeaderDataError, ImageFileError, WrapStructError,
 )  # fmt: skip
+_FINEST_MM, _COARSEST_MM = 1e-4, 1e3
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -54,10 +55,19 @@ def read_volume(path: Path) -> Volume:
     colour), UnsupportedSeries (axes at an angle), and for a folder what `read_dicom_series` raises.
     """
     volume = read_dicom_series(path) if path.is_dir() else _read_file(path)
-    if not np.isfinite(volume.affine).all() or not volume.voxel_volume_mm3 > 0:
+    if (
+        not np.isfinite(volume.affine).all()
+        or not _is_spacing(volume.spacing_mm)
+        or not volume.voxel_volume_mm3
+    ):
         raise DamagedFile(f"{path.name} has no usable geometry: its spacing is {volume.spacing_mm} mm")
     require_perpendicular(path.name, volume)
     return volume
+
+
+def _is_spacing(spacing_mm: tuple[float, float, float]) -> bool:
+    """Wider than that no scanner looks, and finer neither: such numbers are damage."""
+    return min(spacing_mm) >= _FINEST_MM and max(spacing_mm) <= _COARSEST_MM
 
 
 def _read_file(path: Path) -> Volume:

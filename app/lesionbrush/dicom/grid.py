@@ -22,6 +22,7 @@ _STEP_FRACTION = 0.01
 _DRIFT_MM = 0.1  # what positions rounded to 0.1 mm stray from their grid, at most
 _DRIFT_FRACTION = 0.25  # of the spacing: less than a missing slice makes
 _ROUNDING_MM = 1e-6
+_ROUNDED_COSINES = 2e-3  # in three digits
 
 
 def sort_slices(headers: list[Dataset]) -> list[Dataset]:
@@ -93,7 +94,8 @@ def _require_alike(headers: list[Dataset], keyword: str, count: int, tolerance: 
 def _slice_axes(header: Dataset) -> Array:
     """(3, 3) unit vectors in LPS, one per row: along a row, along a column, slice normal."""
     axes = numbers_of(header, "ImageOrientationPatient", 6).reshape(2, 3)
-    if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
+    lengths, between = np.linalg.norm(axes, axis=1), float(axes[0] @ axes[1])
+    if np.abs(lengths - 1).max() > _ROUNDED_COSINES or abs(between) > _ROUNDED_COSINES:
         found = np.round(axes, 4).tolist()
         raise UnsupportedSeries(
             f"{name_of(header)}: ImageOrientationPatient is no pair of perpendicular unit vectors: {found}"
