@@ -64,6 +64,20 @@ class TestTheClient:
         with pytest.raises(WrongInput, match=rf"^{NAMES[3]} is named like the slices and"):
             sent(series)
 
+    @pytest.mark.parametrize("target", ["nowhere", "."])
+    def test_does_not_pass_over_links(self, series: Path, target: str) -> None:
+        (series / NAMES[3]).unlink()
+        (series / NAMES[3]).symlink_to(target)
+        what = "links to a folder" if target == "." else "is a link that leads nowhere"
+        with pytest.raises(WrongInput, match=rf"^{NAMES[3]} {what}: copy what it leads to"):
+            sent(series)
+
+    @pytest.mark.parametrize("start", [b"\x02\0junk", b"\x08\0\1\2\3\4\5\6"])
+    def test_knows_dicom_as_the_server_does(self, series: Path, start: bytes) -> None:
+        (series / NAMES[3]).write_bytes(start + bytes(200))
+        with pytest.raises(WrongInput, match="holds no DICOM data"):
+            sent(series)
+
     def test_counts_before_it_packs(self, series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert MOST_FILES == 20_000
         monkeypatch.setattr(client_uploads, "MOST_FILES", 3)

@@ -36,7 +36,7 @@ _UNREADABLE = (
     OSError, EOFError, ValueError, OverflowError, RuntimeError, zlib.error,
     HeaderDataError, ImageFileError, WrapStructError,
 )  # fmt: skip
-_FINEST_MM, _COARSEST_MM = 1e-4, 1e3
+_FINEST_MM, _COARSEST_MM = 1e-4, 1e4
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
