@@ -72,7 +72,7 @@ class TestTheClient:
         with pytest.raises(WrongInput, match=rf"^{NAMES[3]} {what}: copy what it leads to"):
             sent(series)
 
-    @pytest.mark.parametrize("start", [b"\x02\0junk", b"\x08\0\1\2\3\4\5\6"])
+    @pytest.mark.parametrize("start", [b"\x02\0\1\2\xff\xff\xff\xff", b"\x08\0\1\2\3\4\5\6"])
     def test_knows_dicom_as_the_server_does(self, series: Path, start: bytes) -> None:
         (series / NAMES[3]).write_bytes(start + bytes(200))
         with pytest.raises(WrongInput, match="holds no DICOM data"):
