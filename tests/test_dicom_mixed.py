@@ -46,6 +46,11 @@ def test_slices_of_two_are_no_series(tmp_path: Path, series: Series, values: dic
         read_volume(tmp_path)
 
 
+def test_one_number_in_two_spellings_is_one(tmp_path: Path, series: Series) -> None:
+    write_series(tmp_path, replace(series, edit=halves(KVP=("120", "120.0"))))
+    assert np.array_equal(read_volume(tmp_path).array, series.hu)
+
+
 def test_uids_that_were_made_up_for_each_slice_tell_nothing(tmp_path: Path, series: Series) -> None:
     edit: Edit = lambda k, header: header.update({"StudyInstanceUID": generate_uid()})  # noqa: E731
     write_series(tmp_path, replace(series, edit=edit))

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from lesionbrush.dicom.contents import Contents
-from lesionbrush.dicom.headers import items_of, name_of, text_of, texts_of, whole_of
+from lesionbrush.dicom.headers import items_of, name_of, number, text_of, texts_of, whole_of
 from lesionbrush.errors import DamagedFile, NotACT, UnsupportedSeries
 
 ELSEWHERE, COPY = "images of other series in sub-folders", "copies of slices"
@@ -99,7 +99,7 @@ def _fewer_than_listed(found: FoundSeries) -> str:
 def _require_one_patient(headers: list[Dataset]) -> None:
     """One series UID may be given twice, or to nobody. The values are not repeated: they name a patient."""
     for keyword in _ONE_OF_EACH:
-        said = [(text_of(header, keyword), header) for header in headers if texts_of(header, keyword)]
+        said = [(_plain(text_of(header, keyword)), header) for header in headers if texts_of(header, keyword)]
         if keyword in _MADE_UP_EACH and len({value for value, _ in said}) == len(headers):
             continue
         other = next((header for value, header in said if value != said[0][0]), None)
@@ -108,6 +108,14 @@ def _require_one_patient(headers: list[Dataset]) -> None:
                 f"{keyword} differs between slices, as {name_of(said[0][1])} and {name_of(other)}: put "
                 "slices of one kind into a folder"
             )
+
+
+def _plain(text: str) -> str:
+    """`120` for 120.0 kV."""
+    try:
+        return f"{number(text):g}" if "." in text else text
+    except ValueError:  # a UID, or a name
+        return text
 
 
 def _refuse_without_images(folder: Path, found: Contents) -> None:
