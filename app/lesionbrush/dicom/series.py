@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from lesionbrush.dicom.contents import Contents
-from lesionbrush.dicom.headers import items_of, name_of, number, text_of, texts_of, whole_of
+from lesionbrush.dicom.headers import items_of, name_of, text_of, texts_of, whole_of
 from lesionbrush.errors import DamagedFile, NotACT, UnsupportedSeries
 
 ELSEWHERE, COPY = "images of other series in sub-folders", "copies of slices"
@@ -99,7 +99,7 @@ def _fewer_than_listed(found: FoundSeries) -> str:
 def _require_one_patient(headers: list[Dataset]) -> None:
     """One series UID may be given twice, or to nobody. The values are not repeated: they name a patient."""
     for keyword in _ONE_OF_EACH:
-        said = [(_plain(text_of(header, keyword)), header) for header in headers if texts_of(header, keyword)]
+        said = [(_said(header, keyword), header) for header in headers if texts_of(header, keyword)]
         if keyword in _MADE_UP_EACH and len({value for value, _ in said}) == len(headers):
             continue
         other = next((header for value, header in said if value != said[0][0]), None)
@@ -110,12 +110,10 @@ def _require_one_patient(headers: list[Dataset]) -> None:
             )
 
 
-def _plain(text: str) -> str:
-    """`120` for 120.0 kV."""
-    try:
-        return f"{number(text):g}" if "." in text else text
-    except ValueError:  # a UID, or a name
-        return text
+def _said(header: Dataset, keyword: str) -> str:
+    """As it stands; `120` for 120.0 kV."""
+    volts = whole_of(header, keyword) if keyword == "KVP" else None
+    return text_of(header, keyword) if volts is None else str(volts)
 
 
 def _refuse_without_images(folder: Path, found: Contents) -> None:
