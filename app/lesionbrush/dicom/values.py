@@ -48,6 +48,11 @@ class StoredValues:
     def gives_whole_hu(self) -> bool:
         return float(self.slope).is_integer() and float(self.intercept).is_integer()
 
+    @property
+    def _uses_all_bits(self) -> bool:
+        """For tissue, or for an overlay."""
+        return self.bits_stored == self.bits_allocated or self.overlaid
+
     def stored(self, cells: Array) -> Array:
         """Integers. cells: unsigned, of `bits_allocated` bits; bits that store nothing are not used."""
         if self.bits_stored == self.bits_allocated:
@@ -62,9 +67,11 @@ class StoredValues:
         """
         stored = self.stored(cells)
         hu = np.rint(stored * self.slope + self.intercept)
+        if self._uses_all_bits and _fits(hu):
+            return hu.astype(np.int16), 0
         padded = self._padding_beyond(cells, stored, hu)
         hu[padded] = AIR_HU
-        if hu.min() < _INT16.min or hu.max() > _INT16.max:
+        if not _fits(hu):
             raise NotACT(f"{name} holds values from {hu.min():g} to {hu.max():g}, beyond 16-bit HU")
         strange = self._overfull(cells, stored) & ~padded
         if strange.any():
@@ -83,13 +90,17 @@ class StoredValues:
 
     def _overfull(self, cells: Array, stored: Array) -> Array:
         """bool: cells with bits beyond the stored ones, but for a sign that goes on and overlays."""
-        if self.bits_stored == self.bits_allocated or self.overlaid:
+        if self._uses_all_bits:
             return np.zeros(cells.shape, bool)
         shift = self.high_bit + 1 - self.bits_stored
         mask = ((1 << self.bits_stored) - 1) << shift
         everything = (1 << self.bits_allocated) - 1
         signed_on = (stored << shift) & everything
         return (cells & ~np.array(mask, cells.dtype)).astype(bool) & (cells != signed_on)
+
+
+def _fits(hu: Array) -> bool:
+    return bool(hu.min() >= _INT16.min and hu.max() <= _INT16.max)
 
 
 def read_stored_values(header: Dataset) -> StoredValues:
