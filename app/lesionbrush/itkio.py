@@ -1,4 +1,7 @@
-"""NRRD and MetaImage volumes, by ITK. ITK counts in LPS mm: its first two world axes change sign here."""
+"""NRRD and MetaImage volumes. ITK counts in LPS mm: its first two world axes change sign here.
+
+Headers are read twice, by ITK and by our own readers, and have to come out the same; voxels by `itkdata`.
+"""
 
 from __future__ import annotations
 
@@ -6,37 +9,31 @@ import errno
 import math
 import re
 import shutil
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-from lesionbrush.itkheaders import check_metaimage, check_nrrd
-from lesionbrush.volume import Array, SourceHeader, Volume, require_3d
+from lesionbrush.errors import DamagedFile
+from lesionbrush.itkdata import read_voxels
+from lesionbrush.itkheaders import ItkGeometry, ItkHeader
+from lesionbrush.metaheader import DATA_FILE, LOCAL, meta_fields, read_metaimage_header
+from lesionbrush.nrrdheader import nrrd_fields, read_nrrd_header
+from lesionbrush.volume import Array, SourceHeader, Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 NOTE_KEY = "lesionbrush_note"
 
-_CHUNK_BYTES = 1 << 16
 _MAX_COMPRESSION = 1032  # the best deflate can do; a header that promises more is wrong
 _HEADER_BYTES = 1 << 20  # longer headers are refused: what they name could not be checked
-_NRRD_DATA_FILE = re.compile(rb"^\s*data\s*file\s*:\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
-_META_DATA_FILE = re.compile(
-    rb"^\s*ElementDataFile\s*[=:][ \t]*([^\r\n]*?)[ \t]*\r?\n", re.IGNORECASE | re.MULTILINE
-)
-_META_DIMENSIONS = re.compile(rb"^\s*NDims\s*[=:]\s*(\S*)", re.IGNORECASE | re.MULTILINE)
-_META_COMPRESSED = re.compile(rb"^\s*CompressedData\s*[=:]\s*T", re.IGNORECASE | re.MULTILINE)
-
-
-class ItkGeometry(NamedTuple):
-    """ITK's own numbers, LPS mm; the affine gives them back only to rounding."""
-
-    origin: tuple[float, ...]
-    spacing: tuple[float, ...]
-    direction: tuple[float, ...]
+_NRRD_END = re.compile(rb"\n\r?\n")
+_SAME, _SAME_MM = 1e-5, 1e-3  # steps by part of the longest, the place by mm: what text rounds away
+_PIXELS = {
+    sitk.sitkInt8: "i1", sitk.sitkUInt8: "u1", sitk.sitkInt16: "i2", sitk.sitkUInt16: "u2",
+    sitk.sitkInt32: "i4", sitk.sitkUInt32: "u4", sitk.sitkInt64: "i8", sitk.sitkUInt64: "u8",
+    sitk.sitkFloat32: "f4", sitk.sitkFloat64: "f8",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,25 +45,23 @@ class ItkSource(SourceHeader):
 
 def read_nrrd(path: Path) -> Volume:
     """A .nrrd file, or .nhdr with its voxels beside it. Raises RuntimeError (ITK), NotACT, ValueError."""
-    header, *voxels = re.split(rb"\n\r?\n", _start_of(path), maxsplit=1)
-    if not voxels and path.stat().st_size > _HEADER_BYTES:
+    start = _start_of(path)
+    end = _NRRD_END.search(start)
+    if not end and path.stat().st_size > _HEADER_BYTES:
         raise ValueError(f"its header is longer than {_HEADER_BYTES} bytes")
-    data_file = _data_file(path, _NRRD_DATA_FILE.findall(header))
-    return _read_itk(path, "NrrdImageIO", data_file, check_nrrd(header))
+    text = start[: end.start()] if end else start
+    fields, _ = nrrd_fields(text)
+    data_file = _data_file(path, [fields["datafile"]] if "datafile" in fields else [])
+    header = read_nrrd_header(text, (end.end() if end else len(start)) if data_file == path else 0)
+    return _read_itk(path, "NrrdImageIO", data_file, header)
 
 
 def read_metaimage(path: Path) -> Volume:
-    """A .mha file, or .mhd with its voxels beside it. Raises as `read_nrrd` does, and zlib.error."""
-    start = _start_of(path)
-    names = list(_META_DATA_FILE.finditer(start))
-    if not names:
-        raise ValueError("its header names no voxels (ElementDataFile)")
-    if not all(re.fullmatch(rb"[1-9]", number) for number in _META_DIMENSIONS.findall(start)):
-        raise ValueError("its NDims is not a number from 1 to 9")  # ITK writes past its arrays from 11 on
-    data_file = _data_file(path, [name[1] for name in names if name[1].upper() != b"LOCAL"])
-    if _META_COMPRESSED.search(start):
-        _require_sound_zlib(data_file, names[0].end() if data_file == path else 0)
-    return _read_itk(path, "MetaImageIO", data_file, check_metaimage(start[: names[0].end()]))
+    """A .mha file, or .mhd with its voxels beside it. Raises as `read_nrrd` does."""
+    fields, end = meta_fields(_start_of(path))
+    data_file = _data_file(path, [name for name in fields[DATA_FILE] if name not in LOCAL])
+    header = read_metaimage_header(fields, end if data_file == path else 0)
+    return _read_itk(path, "MetaImageIO", data_file, header)
 
 
 def _start_of(path: Path) -> bytes:
@@ -74,44 +69,53 @@ def _start_of(path: Path) -> bytes:
         return stream.read(_HEADER_BYTES)
 
 
-def _data_file(path: Path, names: list[bytes]) -> Path:
+def _data_file(path: Path, names: list[str]) -> Path:
     """Where the voxels are: in this file, or for .nhdr and .mhd in a file beside it.
 
     Any other place is refused: an uploaded header could name every file the server can read.
     """
     if not names:
         return path
-    name = names[0].decode(errors="replace")
+    name = names[0]
     beside = path.parent / name
-    plain = len(names) == 1 and not set(name) & {"/", "\\"} and beside.is_file()
+    plain = not set(name) & set("/\\%") and not name.upper().startswith("LIST") and beside.is_file()
     if not plain or path.suffix.lower() not in (".nhdr", ".mhd"):
         raise ValueError(f"its voxels are in another file ({name!r}); save it as one file, .nrrd or .mha")
     return beside
 
 
-def _require_sound_zlib(path: Path, offset: int) -> None:
-    """ITK reads on when zlib fails, and hands out voxels that were never in the file."""
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        while chunk := stream.read(_CHUNK_BYTES):
-            inflate.decompress(chunk)
-    if not inflate.eof:
-        raise ValueError("its compressed voxels end too early")
+def _read_itk(path: Path, image_io: str, data_file: Path, header: ItkHeader) -> Volume:
+    geometry = header.geometry
+    if header.rank == 3:  # ITK knows no place for a fourth axis, even of length 1
+        geometry = _as_itk_reads(path, image_io, header)
+    require_plausible_size(math.prod(header.shape), data_file)
+    array = read_voxels(data_file, header.layout, header.shape, header.dtype)
+    affine = _itk_affine(geometry)
+    return Volume(array, affine, ItkSource(array.dtype, affine, geometry, remarks=header.remarks))
 
 
-def _read_itk(path: Path, image_io: str, data_file: Path, remarks: tuple[str, ...]) -> Volume:
+def _as_itk_reads(path: Path, image_io: str, header: ItkHeader) -> ItkGeometry:
+    """ITK's numbers. Raises DamagedFile where they are not those of the header: one of the two is wrong."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO(image_io)
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
-    require_3d(reader.GetSize(), reader.GetNumberOfComponents())
-    require_plausible_size(math.prod(reader.GetSize()), data_file)
-    image = reader.Execute()
-    array = sitk.GetArrayFromImage(image).T  # ITK's array is (K, J, I)
-    geometry = ItkGeometry(image.GetOrigin(), image.GetSpacing(), image.GetDirection())
-    affine = _itk_affine(geometry)
-    return Volume(array, affine, ItkSource(array.dtype, affine, geometry, remarks=remarks))
+    found = ItkGeometry(reader.GetOrigin(), reader.GetSpacing(), reader.GetDirection())
+    same = reader.GetSize() == header.shape and _PIXELS.get(reader.GetPixelID()) == header.dtype.str[1:]
+    if same:
+        one, other = _itk_affine(found), _itk_affine(header.geometry)
+        apart = np.abs(one - other)
+        same = bool(
+            (apart[:, :3] <= _SAME * np.abs(other[:, :3]).max()).all() and apart[:, 3].max() <= _SAME_MM
+        )
+    if not same:
+        by_itk = f"{reader.GetSize()} voxels of {found.spacing} mm at {found.origin}"
+        own = f"{header.shape} voxels of {header.geometry.spacing} mm at {header.geometry.origin}"
+        raise DamagedFile(
+            f"its header can be read in two ways. ITK and 3D Slicer: {by_itk}; by what it says: {own}. Save "
+            "it again from a program that writes it plainly"
+        )
+    return found
 
 
 def write_itk(volume: Volume, path: Path, note: str) -> None:
