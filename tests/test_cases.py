@@ -110,7 +110,9 @@ class TestGeometry:
 
 def test_segments_that_overlap_are_named_with_a_way_out(tmp_path: Path) -> None:
     path = case("overlapping_segments", "two_layers.seg.nrrd", tmp_path)
-    with pytest.raises(NotACT, match=r"^two_layers.seg.nrrd: a segmentation of 2 layers.*in 3D Slicer"):
+    with pytest.raises(
+        NotACT, match=r"^two_layers.seg.nrrd: a list of 2 volumes, .*segments overlap: save one"
+    ):
         read_volume(path)
 
 

@@ -5,67 +5,17 @@ The expected HU are made first, and the file from them. What compresses the file
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from dicom_fixtures import Edit, Series, write_numbers, write_series
-from dicom_kit import missing
-from lesionbrush.errors import DamagedFile, LesionBrushError, NotACT, UnsupportedSeries
+from coding_kit import SHAPE, Coding, converted
+from dicom_fixtures import Edit, Series, write_series
+from lesionbrush.errors import LesionBrushError, NotACT, UnsupportedSeries
 from lesionbrush.io import read_volume
-from pydicom.dataset import Dataset
 from pydicom.uid import UID
-
-SHAPE = (33, 35, 2)  # odd, so that 8-bit pixels need a byte of padding
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How stored values are written. bits: stored; high: the high bit."""
-
-    allocated: int = 16
-    bits: int = 16
-    high: int = 15
-    signed: bool = False
-    photometric: str = "MONOCHROME2"
-    slope: str = "1"
-    intercept: str = "-1024"
-
-    @property
-    def range(self) -> tuple[int, int]:
-        half = 1 << (self.bits - 1)
-        low, high = (-half, half - 1) if self.signed else (0, 2 * half - 1)
-        return max(low, -30000), min(high, 30000)
-
-    def stored(self) -> np.ndarray:
-        """The whole range, its ends included."""
-        values = np.random.default_rng(self.bits).integers(*self.range, SHAPE, endpoint=True)
-        values[0, 0, :], values[-1, -1, :] = self.range
-        return values
-
-    def hu(self, stored: np.ndarray) -> np.ndarray:
-        """The closed form; slope and intercept as numbers of Python."""
-        return np.rint(stored * float(self.slope.replace(",", ".")) + float(self.intercept.replace(",", ".")))
-
-    def write(self, folder: Path) -> list[Path]:
-        stored = self.stored()
-
-        def edit(k: int, header: Dataset) -> None:
-            header.BitsAllocated, header.BitsStored, header.HighBit = self.allocated, self.bits, self.high
-            header.PixelRepresentation = int(self.signed)
-            header.PhotometricInterpretation = self.photometric
-            cells = (stored[:, :, k].T & ((1 << self.bits) - 1)) << (self.high + 1 - self.bits)
-            pixels = cells.astype(f"<u{self.allocated // 8}").tobytes()
-            header.PixelData = pixels + b"\0" * (len(pixels) % 2)
-            header["PixelData"].VR = "OB" if self.allocated == 8 else "OW"
-            write_numbers(header, RescaleSlope=self.slope, RescaleIntercept=self.intercept)
-
-        return write_series(folder, Series(np.zeros(SHAPE), edit=edit))
-
 
 CODINGS = {
     "16 bits": Coding(),
@@ -97,20 +47,6 @@ SLOPES = {
 UNCOMPRESSED = {"implicit": "dcmconv +ti", "big-endian": "dcmconv +tb", "deflated": "dcmconv +td"}
 BY_DCMTK = {"JPEG lossless": "dcmcjpeg +e1", "JPEG-LS": "dcmcjpls +el", "RLE": "dcmcrle"}
 BY_GDCM = {"JPEG 2000": "gdcmconv --j2k", "JPEG of GDCM": "gdcmconv --jpeg"}
-
-
-def converted(folder: Path, command: str) -> Path:
-    """Every slice of a series, in another transfer syntax."""
-    program, *options = command.split()
-    if shutil.which(program) is None:
-        missing(program)
-    other = folder.with_name("converted")
-    other.mkdir()
-    for path in folder.iterdir():
-        subprocess.run(
-            [program, *options, str(path), str(other / path.name)], check=True, capture_output=True
-        )
-    return other
 
 
 @pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS)
@@ -236,49 +172,3 @@ def test_slices_may_differ_in_how_they_are_stored(tmp_path: Path) -> None:
         moved = replace(part, first_mm=(0, 0, 2.5 * k), names=[f"{k}"], edit=edit)
         write_series(tmp_path, moved)
     assert np.array_equal(read_volume(tmp_path).array, hu)
-
-
-@pytest.mark.parametrize("signed", [False, True])
-def test_padding_over_all_bits_is_no_tissue(tmp_path: Path, signed: bool) -> None:
-    """-2000 in 16 bits, in a series that says 12."""
-    coding = Coding(bits=12, high=11, signed=signed, intercept="0" if signed else "-1024")
-    for path in coding.write(tmp_path):
-        header = pydicom.dcmread(path)
-        cells = np.frombuffer(header.PixelData, "<u2").reshape(35, 33).copy()
-        cells[:2] = 63536
-        header.PixelData = cells.tobytes()
-        header.add_new("PixelPaddingValue", "US", 63536)
-        header.save_as(path)
-    volume = read_volume(tmp_path)
-    assert np.array_equal(volume.array[:, 2:], coding.hu(coding.stored())[:, 2:])
-    assert (volume.array[:, :2] == (-2000 if signed else -1024)).all()
-
-
-@pytest.mark.parametrize("command", [BY_DCMTK["JPEG lossless"], BY_DCMTK["JPEG-LS"], BY_DCMTK["RLE"]])
-@pytest.mark.parametrize("lost", [2, 40, 400])
-def test_a_frame_that_ends_too_early(tmp_path: Path, command: str, lost: int) -> None:
-    """The file is whole, and what is in it is not: decoders fill it up."""
-    Coding().write(tmp_path / "plain")
-    folder = converted(tmp_path / "plain", command)
-    path = folder / "slice001.dcm"
-    header = pydicom.dcmread(path)
-    frame = b"".join(pydicom.encaps.decode_data_sequence(header.PixelData))
-    kept = frame[: len(frame) - lost]
-    header.PixelData = pydicom.encaps.encapsulate([kept if "rle" in command else kept + bytes(lost)])
-    header["PixelData"].is_undefined_length = True
-    header.save_as(path)
-    with pytest.raises(DamagedFile, match=r"^slice001.dcm"):
-        read_volume(folder)
-
-
-def test_loss_and_rounding_are_said(tmp_path: Path) -> None:
-    Coding(slope="0.37").write(tmp_path / "a")
-    assert read_volume(tmp_path / "a").source.remarks == (
-        "HU were rounded to whole numbers (RescaleSlope 0.37, RescaleIntercept -1024)",
-    )
-    for path in Coding().write(tmp_path / "b"):
-        header = pydicom.dcmread(path)
-        header.LossyImageCompression = "01"
-        header.save_as(path)
-    (remark,) = read_volume(tmp_path / "b").source.remarks
-    assert remark.startswith("2 slices were compressed with loss")

@@ -130,3 +130,9 @@ def test_small_sloppiness(tmp_path: Path, changes: dict[str, object]) -> None:
 def test_what_to_do_with_others(tmp_path: Path, changes: dict[str, object], text: str) -> None:
     with pytest.raises(LesionBrushError, match=text):
         read(tmp_path, lambda k, header: header.update(changes))
+
+
+@pytest.mark.parametrize("value", ["PERFUSION", "DOSE", "SUBTRACTION"])
+def test_how_an_original_was_taken_makes_it_no_map(tmp_path: Path, value: str) -> None:
+    edit: Edit = lambda k, header: header.update({"ImageType": ["ORIGINAL", "PRIMARY", "AXIAL", value]})  # noqa: E731
+    assert np.array_equal(read(tmp_path, edit), HU)

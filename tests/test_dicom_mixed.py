@@ -35,6 +35,10 @@ def halves(**values: tuple[object, object]) -> Edit:
         {"FrameOfReferenceUID": ("1.2", "1.3")},
         {"StudyInstanceUID": ("1.2", "1.3")},
         {"KVP": ("80", "140")},
+        {"PatientID": ("1", "")},
+        {"PatientName": ("A", "B")},
+        {"SeriesNumber": (2, 3)},
+        {"PatientPosition": ("HFS", "FFS")},
         {"ConvolutionKernel": ("B30f", "B70f")},
         {"SeriesInstanceUID": ("", ""), "PatientID": ("1", "2")},
     ],
@@ -112,6 +116,19 @@ def test_a_damaged_dicomdir_is_no_slice(tmp_path: Path, series: Series, cut: flo
     assert "damaged DICOMDIR: 1" in remarks(tmp_path)
 
 
+def test_two_stacks_that_are_counted_alike(tmp_path: Path, series: Series) -> None:
+    number: Edit = lambda k, header: setattr(header, "InstanceNumber", k // 2 + 1)  # noqa: E731
+    write_series(tmp_path, replace(series, edit=number))
+    assert remarks(tmp_path).startswith("InstanceNumber is given to several slices")
+
+
+def test_a_folder_of_reports_may_be_called_as_slices_are(tmp_path: Path, series: Series) -> None:
+    write_series(tmp_path, replace(series, names=[str(k) for k in range(9)]))
+    (tmp_path / "77").mkdir()
+    (tmp_path / "77" / "report.txt").write_text("words")
+    assert np.array_equal(read_volume(tmp_path).array, series.hu)
+
+
 class TestEverySecondSlice:
     @pytest.mark.parametrize("kept", [(0, 2, 4, 6, 8), (0, 4, 8), (0, 8)])
     def test_is_seen_by_thickness_and_number(
@@ -131,6 +148,11 @@ class TestEverySecondSlice:
             remarks(tmp_path)
             == "slices lie 2.5 mm apart, SpacingBetweenSlices is 1.25 mm: some may be missing"
         )
+
+    def test_a_gap_that_is_stated_is_none(self, tmp_path: Path, series: Series) -> None:
+        edit: Edit = lambda k, header: header.update({"SpacingBetweenSlices": 2.5, "SliceThickness": 0.6})  # noqa: E731
+        write_series(tmp_path, replace(series, edit=edit))
+        assert remarks(tmp_path) == ""
 
     @pytest.mark.parametrize("thickness_mm", [2.5, 5.0, 1.7])
     def test_small_gaps_are_usual(self, tmp_path: Path, series: Series, thickness_mm: float) -> None:

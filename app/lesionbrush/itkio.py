@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -76,11 +77,17 @@ def _data_file(path: Path, names: list[str]) -> Path:
     """
     if not names:
         return path
-    name = names[0]
+    name = os.fsdecode(names[0].encode("latin-1"))  # as bytes, a name is that of the disk
+    name = name.removeprefix("./")
     beside = path.parent / name
-    plain = not set(name) & set("/\\%") and not name.upper().startswith("LIST") and beside.is_file()
+    plain = not set(name) & set("/\\%") and not name.upper().startswith("LIST ") and name.upper() != "LIST"
     if not plain or path.suffix.lower() not in (".nhdr", ".mhd"):
         raise ValueError(f"its voxels are in another file ({name!r}); save it as one file, .nrrd or .mha")
+    if not beside.is_file():
+        raise ValueError(
+            f"its voxels are in another file ({name!r}), which is not beside it: copy both, or save it as "
+            "one file, .nrrd or .mha"
+        )
     return beside
 
 

@@ -60,19 +60,32 @@ def meta_fields(start: bytes) -> tuple[Fields, int]:
         end = start.find(b"\n", at) + 1
         line = start[at : end or len(start)].decode("latin-1").strip()
         if not end:
+            _require_exact_names(fields)
             raise ValueError(f"its header names no voxels ({DATA_FILE})")
         at = end
         if not line:
             continue
         name = line.replace(":", "=").partition("=")[0]
         if len(name) == len(line):
-            raise ValueError(f"a line of its header, {line[:40]!r}, states no field")
+            raise ValueError(
+                f"a line of its header, {line[:40]!r}, states no field: write a text of several lines as one"
+            )
         key, value = name.strip(), line[len(name) + 1 :].strip()
-        exact = _EXACT_NAMES.get(key.lower(), key)
-        if key != exact:
-            raise DamagedFile(f"its header has {key!r}, which most programs overlook: write it {exact!r}")
         fields.setdefault(key, []).append(value)
+    _require_exact_names(fields)
     return fields, at
+
+
+def _require_exact_names(fields: Fields) -> None:
+    """A name in other case is a note of somebody's, if the field is there, and else it is overlooked."""
+    for key in fields:
+        exact = _EXACT_NAMES.get(key.lower(), key)
+        if exact not in fields and not any(other in fields for other in _same_field(exact)):
+            raise DamagedFile(f"its header has {key!r}, which most programs overlook: write it {exact!r}")
+
+
+def _same_field(name: str) -> tuple[str, ...]:
+    return next((names for names in (_PLACE, _AXES, _SPACING, _MSB) if name in names), ())
 
 
 def read_metaimage_header(fields: Fields, begin: int) -> ItkHeader:

@@ -89,12 +89,13 @@ def nrrd_fields(header: bytes) -> tuple[Fields, list[str]]:
     for line in filter(str.strip, lines[1:]):
         if line.startswith("#"):
             continue
-        name, found, value = line.partition(":")
-        if not found:
-            raise ValueError(f"a line of its header, {line.strip()[:40]!r}, states no field")
-        if value.startswith("="):
-            segments += [value[1:].strip()] if _SEGMENT_NAME.fullmatch(name.strip()) else []
+        name, is_key, value = line.partition(":=")
+        if is_key:
+            segments += [value.strip()] if _SEGMENT_NAME.fullmatch(name.strip()) else []
             continue
+        name, is_field, value = line.partition(":")
+        if not is_field:
+            raise ValueError(f"a line of its header, {line.strip()[:40]!r}, states no field")
         key = "".join(name.lower().split())
         if key in fields:
             raise ValueError(f"its header states {name.strip()!r} twice")
@@ -129,7 +130,12 @@ def _axes(fields: Fields, segments: list[str]) -> _Axes:
 
 def _layers(count: int, segments: list[str]) -> NotACT:
     """A segmentation whose segments overlap has layers; one voxel would belong to several labels."""
-    listed = f" ({', '.join(segments[:8])})" if segments else ""
+    if not segments:
+        return NotACT(
+            f"a list of {count} volumes, as time points, or layers of a segmentation whose segments overlap: "
+            "save one of them by itself, in 3D Slicer for example"
+        )
+    listed = f" ({', '.join(segments[:8])})"
     return NotACT(
         f"a segmentation of {count} layers: its segments overlap{listed}. Export the one you want: in 3D "
         "Slicer, Segmentations module, show only that segment, then Export visible segments to a label map"
@@ -138,11 +144,11 @@ def _layers(count: int, segments: list[str]) -> NotACT:
 
 def _require_hu(fields: Fields) -> None:
     unit = fields.get("sampleunits", "").strip("\"' ")
-    if unit.lower() not in _HU:
+    if unit.lower() not in (*_HU, "none", "???"):
         raise NotACT(f"its values are in {unit!r}, not in HU (sample units), and most programs overlook that")
     for name in ("old min", "old max"):
-        if name.replace(" ", "") in fields:
-            value = fields[name.replace(" ", "")]
+        value = fields.get(name.replace(" ", ""), "nan")
+        if value.lower() != "nan":  # which is what an unset one is written as
             raise DamagedFile(f"its values are scaled ({name}: {value}), and most programs overlook that")
 
 
@@ -229,7 +235,8 @@ def _straight(fields: Fields, axes: _Axes, remarks: tuple[str, ...]) -> tuple[It
     origin = np.zeros(3)
     if "axismins" in fields:
         mins = numbers(_of(fields, "axismins", axes), "axis mins", 3)
-        centers = _of(fields, "centers", axes).lower().split() or ["cell"] * 3
+        field = "centerings" if "centerings" in fields else "centers"
+        centers = _of(fields, field, axes).lower().split() or ["cell"] * 3
         origin = mins + spacing / 2 * [center != "node" for center in centers]
     else:
         remarks += (PLACE_UNKNOWN,)

@@ -21,8 +21,8 @@ from lesionbrush.dicom.grid import (
     step_remark,
 )
 from lesionbrush.dicom.headers import text_of
-from lesionbrush.dicom.kinds import require_hu
-from lesionbrush.dicom.pixels import is_lossy, slice_hu
+from lesionbrush.dicom.kinds import is_lossy, require_hu
+from lesionbrush.dicom.pixels import slice_hu
 from lesionbrush.dicom.series import COPY, FoundSeries, find_series, numbering_remarks, unused_remarks
 from lesionbrush.dicom.values import AIR_HU, read_stored_values
 from lesionbrush.errors import DamagedFile
@@ -93,8 +93,8 @@ def _remarks(found: FoundSeries, headers: list[Dataset]) -> Iterator[str]:
         slope, intercept = (text_of(rounded[0], f"Rescale{name}") for name in ("Slope", "Intercept"))
         yield f"HU were rounded to whole numbers (RescaleSlope {slope}, RescaleIntercept {intercept})"
     for keyword in _WITH_NUMBERS:
-        said = text_of(headers[0], keyword)
-        if "," in said:
+        said = next((text for text in (text_of(header, keyword) for header in headers) if "," in text), None)
+        if said is not None:
             yield f"{keyword} {said} has decimal commas, which were read as points"
 
 

@@ -24,6 +24,7 @@ MOST_FILES = 100_000
 SUFFIXES = (".dcm", ".ima", ".dicom")
 KEYWORDS: tuple[str | BaseTag, ...] = (
     *dict.fromkeys((*kinds.KEYWORDS, *values.KEYWORDS)), *values.OVERLAYS, "SOPInstanceUID", "PatientID",
+    "PatientName", "PatientPosition", "SeriesNumber",
     "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "InstanceNumber",
     "NumberOfSeriesRelatedInstances", "KVP", "ConvolutionKernel", "LossyImageCompression", "PixelSpacing",
     "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness", "SpacingBetweenSlices",
@@ -120,7 +121,7 @@ class Contents:
         shapes = {shape_of(name_of(header)) for header in self.images}
         for path, what in self.nothing:
             is_named_dicom = path.suffix.lower() in SUFFIXES and not path.is_dir()
-            if is_named_dicom or (shape_of(path.name) in shapes and not _holds_slices(path, self.images)):
+            if is_named_dicom or (shape_of(path.name) in shapes and not _is_full(path)):
                 raise DamagedFile(
                     f"{path.name} is named like a DICOM file and is none: it {what}; copy it again, or "
                     "take it out of the folder"
@@ -145,9 +146,9 @@ def _paths(folder: Path) -> Iterator[Path]:
         yield from (Path(here) / name for name in (*folders, *sorted(names)))
 
 
-def _holds_slices(path: Path, images: list[Dataset]) -> bool:
-    """A folder may be called as its files are, as on a CD."""
-    return any(path in Path(header.filename).parents for header in images)
+def _is_full(path: Path) -> bool:
+    """A folder may be called as files are, as on a CD; an empty one may stand where a file was."""
+    return path.is_dir() and any(path.iterdir())
 
 
 def _require_no_half_slice(header: Dataset) -> None:

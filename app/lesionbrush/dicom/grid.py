@@ -55,10 +55,11 @@ def step_remark(slices: list[Dataset]) -> str:
         return ""
     first, second = (_position(header) for header in slices[:2])
     step_mm = float((second - first) @ _slice_axes(slices[0])[2])
-    for keyword, most in (("SpacingBetweenSlices", 1.1), ("SliceThickness", 1.5)):
-        said = _length_mm(slices[0], keyword)
-        if said is not None and step_mm > most * said:
-            return f"slices lie {step_mm:.4g} mm apart, {keyword} is {said:g} mm: some may be missing"
+    between_mm = _length_mm(slices[0], "SpacingBetweenSlices")
+    keyword, most = ("SliceThickness", 1.5) if between_mm is None else ("SpacingBetweenSlices", 1.1)
+    said = _length_mm(slices[0], keyword)
+    if said is not None and step_mm > most * said:
+        return f"slices lie {step_mm:.4g} mm apart, {keyword} is {said:g} mm: some may be missing"
     return ""
 
 
@@ -98,7 +99,8 @@ def _slice_axes(header: Dataset) -> Array:
     if np.abs(lengths - 1).max() > _ROUNDED_COSINES or abs(between) > _ROUNDED_COSINES:
         found = np.round(axes, 4).tolist()
         raise UnsupportedSeries(
-            f"{name_of(header)}: ImageOrientationPatient is no pair of perpendicular unit vectors: {found}"
+            f"{name_of(header)}: ImageOrientationPatient is no pair of perpendicular unit vectors: {found}; "
+            "export the series again"
         )
     left, _, right = np.linalg.svd(axes, full_matrices=False)
     along_row, along_column = left @ right  # the nearest pair that is perpendicular to the last digit

@@ -50,7 +50,7 @@ def _begins_data_set(start: bytes) -> bool:
         (group,) = struct.unpack_from(f"{order}H", start)
         (length,) = struct.unpack_from(f"{order}I", start, 4)
         explicit = start[4:6].decode("latin-1") in converters
-        if group in _FIRST_GROUPS and (explicit or (order == "<" and length < _LONGEST_FIRST_VALUE)):
+        if group in _FIRST_GROUPS and (explicit or (order == "<" and 0 < length < _LONGEST_FIRST_VALUE)):
             return True
     return False
 

@@ -6,7 +6,14 @@ import math
 import re
 
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, UID_dictionary
+from pydicom.uid import (
+    JPEG2000,
+    CTImageStorage,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    UID_dictionary,
+)
 
 from lesionbrush.dicom.headers import items_of, name_of, number, text_of, texts_of, whole_of
 from lesionbrush.errors import NotACT, UnsupportedSeries
@@ -14,8 +21,10 @@ from lesionbrush.errors import NotACT, UnsupportedSeries
 KEYWORDS = (
     "SOPClassUID", "Modality", "ImageType", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "RealWorldValueMappingSequence",
+    "LossyImageCompression",
 )  # fmt: skip
 
+_LOSSY, _PERHAPS_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit), (JPEGLSNearLossless, JPEG2000)
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _HU = ("HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS", "HNSF'U", "[HNSF'U]")
 _UNITS = {
@@ -40,6 +49,12 @@ _MAPS = re.compile(
 """Computed from CT, and no attenuation whatever the unit."""
 _CHANGED = ("MAT_MODIFIED", "MAT_REMOVED", "SUBTRACTION", "SUB", "PERFUSION")
 """A CT where the file says HU; without that, it may be a difference or a map."""
+
+
+def is_lossy(header: Dataset) -> bool:
+    """Whether the pixels were compressed with loss, once or now. Some ways only allow for loss."""
+    said, syntax = text_of(header, "LossyImageCompression"), text_of(header.file_meta, "TransferSyntaxUID")
+    return said == "01" or syntax in _LOSSY or (syntax in _PERHAPS_LOSSY and said != "00")
 
 
 def is_localizer(header: Dataset) -> bool:
@@ -96,7 +111,7 @@ def _require_one_scale(header: Dataset, name: str) -> None:
             if own and mapped and not math.isclose(_float(own), _float(mapped), rel_tol=1e-6, abs_tol=1e-6):
                 raise NotACT(
                     f"{name} states two HU for each value: Rescale{keyword} {own}, RealWorldValue{keyword} "
-                    f"{mapped}"
+                    f"{mapped}; export the series again"
                 )
 
 
@@ -119,7 +134,10 @@ def _require_stored_as_ct(header: Dataset, name: str) -> None:
 
 def _require_no_map(header: Dataset, name: str, unit: str) -> None:
     image_type = text_of(header, "ImageType")
+    is_original = _kinds(header)[:2] == ["ORIGINAL", "PRIMARY"]
     for kind in _kinds(header):
+        if is_original and kind in (*_PICTURES, *_CHANGED):  # how it was taken, not what was made of it
+            continue
         if kind in _SCOUTS or kind in _PICTURES:
             what = "localizer (scout view)" if kind in _SCOUTS else "picture made from a CT"
             raise NotACT(f"{name} is a {what}, no slice of a CT (ImageType {image_type})")

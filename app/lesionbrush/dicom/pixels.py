@@ -11,11 +11,10 @@ from tempfile import TemporaryDirectory
 
 import SimpleITK as sitk  # noqa: N813
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.encaps import decode_data_sequence
+from pydicom.encaps import decode_data_sequence, encapsulate
 from pydicom.pixel_data_handlers.numpy_handler import get_pixeldata
 from pydicom.pixel_data_handlers.rle_handler import get_pixeldata as unpack_runs
 from pydicom.uid import (
-    JPEG2000,
     UID,
     CTImageStorage,
     DeflatedExplicitVRLittleEndian,
@@ -24,6 +23,9 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLosslessP14,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
     RLELossless,
     UID_dictionary,
@@ -35,7 +37,9 @@ from lesionbrush.errors import DamagedFile, UnsupportedSeries
 from lesionbrush.volume import Array
 
 _OF_32_BITS = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian)
-_LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless, JPEG2000)
+_OF_WHOLE_CELLS = (
+    JPEGLosslessP14, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless, JPEGBaseline8Bit, JPEGExtended12Bit,
+)  # fmt: skip
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000
 _ANY_UID = UID("2.25.1")
 _PLAIN = (*_OF_32_BITS, ExplicitVRBigEndian)
@@ -114,16 +118,19 @@ def _plain_image(header: Dataset, syntax: UID, meaning: StoredValues) -> FileDat
     image.RescaleIntercept, image.RescaleSlope = "0", "1"
     image.Rows, image.Columns = meaning.rows, meaning.columns
     image.BitsAllocated = meaning.bits_allocated
-    image.BitsStored, image.HighBit, image.PixelRepresentation = _asked_of_decoder(meaning)
+    image.BitsStored, image.HighBit, image.PixelRepresentation = _asked_of_decoder(meaning, syntax)
     image["PixelData"] = header["PixelData"]
     return image
 
 
-def _asked_of_decoder(meaning: StoredValues) -> tuple[int, int, int]:
-    """BitsStored, HighBit, PixelRepresentation: whole cells where GDCM would not know which bits to take."""
-    if meaning.high_bit == meaning.bits_stored - 1 >= 7:
-        return meaning.bits_stored, meaning.high_bit, int(meaning.signed)
-    return meaning.bits_allocated, meaning.bits_allocated - 1, 0
+def _asked_of_decoder(meaning: StoredValues, syntax: UID) -> tuple[int, int, int]:
+    """BitsStored, HighBit, PixelRepresentation.
+
+    Whole cells where GDCM would not know which bits to take, or would cut off those beyond the stored ones.
+    """
+    if syntax in _OF_WHOLE_CELLS or not meaning.high_bit == meaning.bits_stored - 1 >= 7:
+        return meaning.bits_allocated, meaning.bits_allocated - 1, 0
+    return meaning.bits_stored, meaning.high_bit, int(meaning.signed)
 
 
 def _uncompressed(image: Dataset, name: str) -> Array:
@@ -140,19 +147,14 @@ def _uncompressed(image: Dataset, name: str) -> Array:
     return cells.astype(cells.dtype.newbyteorder("="), copy=False)
 
 
-def is_lossy(header: Dataset) -> bool:
-    """Whether the slice was compressed with loss, once or now."""
-    syntax = text_of(header.file_meta, "TransferSyntaxUID")
-    return syntax in _LOSSY or text_of(header, "LossyImageCompression") == "01"
-
-
 def _decoded(image: FileDataset, name: str) -> Array:
     """As `read_cells`, by GDCM, which takes files alone, and fills up what a frame lacks without a word."""
     if image.file_meta.TransferSyntaxUID == RLELossless:
         return _unpacked_runs(image)
-    frame = b"".join(decode_data_sequence(image.PixelData)).rstrip(b"\0")
+    frame = b"".join(decode_data_sequence(image.PixelData)).rstrip(b"\0\xff ")
     if not frame.endswith(_END_OF_IMAGE):
         raise DamagedFile(f"{name}: its compressed pixels end too early; copy it again")
+    image.PixelData = encapsulate([frame + b"\0" * (len(frame) % 2)])
     with TemporaryDirectory(prefix="lesionbrush-") as folder:
         path = Path(folder) / "slice.dcm"
         image.save_as(path, write_like_original=False)

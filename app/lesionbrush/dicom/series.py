@@ -10,12 +10,17 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from lesionbrush.dicom.contents import Contents
-from lesionbrush.dicom.headers import items_of, name_of, text_of, texts_of, whole_of
+from lesionbrush.dicom.headers import items_of, name_of, text_of, whole_of
 from lesionbrush.errors import DamagedFile, NotACT, UnsupportedSeries
 
 ELSEWHERE, COPY = "images of other series in sub-folders", "copies of slices"
-_ONE_OF_EACH = ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "KVP", "ConvolutionKernel")
+_ONE_OF_EACH = (
+    "PatientID", "PatientName", "StudyInstanceUID", "SeriesNumber", "FrameOfReferenceUID", "PatientPosition",
+    "KVP", "ConvolutionKernel",
+)  # fmt: skip
 """What all slices of a CT share, as far as they say it."""
+_WHOSE = ("PatientID", "PatientName")
+"""Here, to say nothing in a part of the slices is to say something else."""
 _MADE_UP_EACH = ("StudyInstanceUID", "FrameOfReferenceUID")
 """Some programs give every slice one of its own, which tells nothing."""
 
@@ -71,15 +76,17 @@ def numbering_remarks(found: FoundSeries, slices: list[Dataset]) -> tuple[str, .
 def _gaps(found: FoundSeries, slices: list[Dataset]) -> str:
     own = [whole_of(header, "InstanceNumber") for header in slices]
     numbers = sorted(number for number in own if number is not None)
-    if len(set(numbers)) < len(own):
+    if len(numbers) < len(own):
         return ""
+    if len(set(numbers)) < len(numbers):
+        return "InstanceNumber is given to several slices: the folder may hold several stacks of images"
     said = [f"InstanceNumber begins at {numbers[0]}"] if numbers[0] > 1 else []
     taken = {*numbers, *(whole_of(header, "InstanceNumber") for header in found.others)}
     gaps = [number for number in range(numbers[0], numbers[-1]) if number not in taken]
     if gaps:
         shown = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
         said.append(f"InstanceNumber leaves out {shown}")
-    return f"{' and '.join(said)}: slices may be missing at an end of this CT" if said else ""
+    return f"{' and '.join(said)}: slices may be missing, at an end of this CT too" if said else ""
 
 
 def _fewer_than_known(found: FoundSeries) -> str:
@@ -99,8 +106,10 @@ def _fewer_than_listed(found: FoundSeries) -> str:
 def _require_one_patient(headers: list[Dataset]) -> None:
     """One series UID may be given twice, or to nobody. The values are not repeated: they name a patient."""
     for keyword in _ONE_OF_EACH:
-        said = [(_said(header, keyword), header) for header in headers if texts_of(header, keyword)]
-        if keyword in _MADE_UP_EACH and len({value for value, _ in said}) == len(headers):
+        said = [(_said(header, keyword), header) for header in headers]
+        if keyword not in _WHOSE:
+            said = [(value, header) for value, header in said if value]
+        if keyword in _MADE_UP_EACH and len({value for value, _ in said}) == len(headers) > 2:
             continue
         other = next((header for value, header in said if value != said[0][0]), None)
         if other is not None:

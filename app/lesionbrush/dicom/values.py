@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from lesionbrush.dicom.headers import items_of, name_of, number, shown, texts_of, whole_of
+from lesionbrush.dicom.kinds import is_lossy
 from lesionbrush.errors import DamagedFile, NotACT, UnsupportedSeries
 from lesionbrush.volume import Array
 
@@ -43,21 +44,19 @@ class StoredValues:
     intercept: float
     padding: tuple[int, int] | None = None
     overlaid: bool = False
+    lossy: bool = False
 
     @property
     def gives_whole_hu(self) -> bool:
         return float(self.slope).is_integer() and float(self.intercept).is_integer()
-
-    @property
-    def _uses_all_bits(self) -> bool:
-        """For tissue, or for an overlay."""
-        return self.bits_stored == self.bits_allocated or self.overlaid
 
     def stored(self, cells: Array) -> Array:
         """Integers. cells: unsigned, of `bits_allocated` bits; bits that store nothing are not used."""
         if self.bits_stored == self.bits_allocated:
             return cells.view(f"i{cells.itemsize}") if self.signed else cells
         values = cells.astype(np.int64) >> (self.high_bit + 1 - self.bits_stored)
+        if self.lossy and not self.signed:  # an edge that compression made brighter than the brightest
+            return values.clip(max=(1 << self.bits_stored) - 1)
         return _with_sign(values, self.bits_stored, self.signed)
 
     def hounsfield(self, cells: Array, name: str) -> tuple[Array, int]:
@@ -67,14 +66,14 @@ class StoredValues:
         """
         stored = self.stored(cells)
         hu = np.rint(stored * self.slope + self.intercept)
-        if self._uses_all_bits and _fits(hu):
+        if self.bits_stored == self.bits_allocated and _fits(hu):
             return hu.astype(np.int16), 0
         padded = self._padding_beyond(cells, stored, hu)
         hu[padded] = AIR_HU
         if not _fits(hu):
             raise NotACT(f"{name} holds values from {hu.min():g} to {hu.max():g}, beyond 16-bit HU")
         strange = self._overfull(cells, stored) & ~padded
-        if strange.any():
+        if strange.any() and not self.overlaid and not (self.lossy and not self.signed):
             raise NotACT(
                 f"{name} contradicts itself: it says BitsStored {self.bits_stored}, and {strange.sum()} "
                 f"pixels hold more, as {int(cells[strange][0])}; export the series again"
@@ -89,8 +88,8 @@ class StoredValues:
         return by_value | ((low <= whole) & (whole <= high) & self._overfull(cells, stored))
 
     def _overfull(self, cells: Array, stored: Array) -> Array:
-        """bool: cells with bits beyond the stored ones, but for a sign that goes on and overlays."""
-        if self._uses_all_bits:
+        """bool: cells with bits beyond the stored ones, but for a sign that goes on."""
+        if self.bits_stored == self.bits_allocated:
             return np.zeros(cells.shape, bool)
         shift = self.high_bit + 1 - self.bits_stored
         mask = ((1 << self.bits_stored) - 1) << shift
@@ -113,7 +112,8 @@ def read_stored_values(header: Dataset) -> StoredValues:
     padding = _padding(header, allocated, signed)
     overlaid = any(_lies_in_cells(header, tag) for tag in OVERLAYS)
     bits_said = (allocated, bits, high, signed)
-    return StoredValues(rows, columns, *bits_said, slope, intercept, padding, overlaid)
+    lossy = is_lossy(header)
+    return StoredValues(rows, columns, *bits_said, slope, intercept, padding, overlaid, lossy)
 
 
 def _size(header: Dataset, name: str) -> tuple[int, int]:
