@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from argparse import Namespace
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ import pytest
 from cli_kit import Command
 from lesionbrush.cli import anatomy, bench, demo, evaluate, load, lungs, peers, synthesize, train, variations
 from lesionbrush.cli.__main__ import main
+from lesionbrush.cli.options import request_from
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.io import read_volume, write_volume
 from mddpm_kit import install_guided
 from server_kit import REPOSITORY, make_ct, make_mask, make_model
@@ -270,3 +273,10 @@ def test_upper_case_variants_are_written(command: Command, ct: Path, mask: Path,
     assert {path.name for path in out.parent.iterdir()} == names
     assert read_volume(out.with_name("OUT-2.NII.GZ")).shape == read_volume(ct).shape
     assert {path.name for path in tmp_path.glob("*.PNG")} == {"M-1.PNG", "M-2.PNG"}
+
+
+def test_a_parameter_is_given_once() -> None:
+    """Which of the two would count, nobody could know."""
+    given = Namespace(param=["seed=7"], seed=3, variants=None, model="lung_lesion")
+    with pytest.raises(InvalidRequest, match="seed is given twice, as --seed and as --param seed="):
+        request_from(given)

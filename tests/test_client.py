@@ -16,6 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 from LesionBrushLib.client import Client, ServerError, ServerUnreachable
+from LesionBrushLib.client.errors import WrongInput
 from LesionBrushLib.client.wire import BrokenAnswer, read_answer
 from server_kit import free_port
 
@@ -263,3 +264,21 @@ def test_an_answer_that_ends_anywhere(cut: int) -> None:
     with pytest.raises(BrokenAnswer):
         read_answer(iter([whole[:cut]]), out)
     assert read_answer((whole[i : i + 1] for i in range(len(whole))), out) == RECORD
+
+
+@pytest.mark.parametrize("which", ["reference_path", "mask_path"])
+def test_a_result_never_replaces_what_it_is_made_from(tmp_path: Path, which: str) -> None:
+    """Not even by another spelling of the name; nothing is sent."""
+    paths = {name: tmp_path / f"{name}.nii" for name in ("reference_path", "mask_path")}
+    for path in paths.values():
+        path.write_bytes(b"a volume")
+    spelled = tmp_path / "." / paths[which].name
+    with pytest.raises(WrongInput, match=rf"{which}.nii is what the result is made from"):
+        Client("http://127.0.0.1:9").infer("lung", out_path=spelled, params={}, **paths)
+    assert paths[which].read_bytes() == b"a volume"
+
+
+def test_a_token_from_a_file_has_a_line_break(script: Script, infer: Infer) -> None:
+    script.body = answer(b"image")
+    infer(Client(script.url, token="abcdefghijklmnopqrstuvwx\n"))
+    assert "Bearer abcdefghijklmnopqrstuvwx" in script.asked[0][0]["Authorization"]

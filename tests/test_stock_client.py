@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from doors_kit import READ_TOKEN
 from lesionbrush.io import read_volume
+from lesionbrush.volume import Volume
 from monailabel.client import MONAILabelClient
-from server_kit import FAST, MODEL, STORED, Files, edit_region, make_ct
+from server_kit import FAST, MODEL, STORED, Files, edit_region, make_ct, make_mask
 from stock_kit import House, house, refused, stock_client
 
 pytest_plugins = "server_fixtures"
@@ -127,6 +128,25 @@ def test_save_label(at: House, client: MONAILabelClient, files: Files) -> None:
     assert stored == {"image": "to-label", "label": "to-label"}
     assert (at.studies / "labels" / "final" / "to-label.nii.gz").read_bytes() == files.mask.read_bytes()
     refused(lambda: client.save_label("to-label", str(files.mask)), "409", "already_stored")
+
+
+def test_save_label_of_something_else(at: House, client: MONAILabelClient, files: Files) -> None:
+    """What is stored cannot be corrected, so it has to be a label, on the grid of its CT."""
+    client.upload_image(str(files.ct), "not-to-label")
+    elsewhere = make_mask().affine @ np.diag([1.3, 1.3, 1.3, 1.0])
+    other = files.save(Volume(make_mask().array, elsewhere), "other_mask.nii.gz")
+    refused(lambda: client.save_label("not-to-label", str(other)), "422", "geometry_mismatch")
+    refused(lambda: client.save_label("not-to-label", str(files.ct)), "422", "invalid_request")
+    assert not list((at.studies / "labels").rglob("not-to-label*"))
+
+
+def test_two_results_do_not_share_a_name(client: MONAILabelClient, files: Files) -> None:
+    """This client saves under the name it is told, always in one folder."""
+    first, second = (
+        client.infer(MODEL, STORED, {**FAST, "seed": seed}, str(files.mask))[0] for seed in (1, 2)
+    )
+    assert first != second
+    assert Path(first).read_bytes() != Path(second).read_bytes()
 
 
 def test_download_label(client: MONAILabelClient, files: Files) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 from cli_kit import Command
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, Submit, done
+from lesionbrush.inputs import NO_INPUTS
 from lesionbrush.io import write_volume
 from lesionbrush.provenance import read_sidecar
 from lesionbrush.server.synthesis.inference import Service
+from lesionbrush.synthesize import noted_of
 from server_kit import FAST, MODEL, Files, make_ct
 
 pytest_plugins = ("server_fixtures", "jobs_fixtures", "cli_fixtures")
@@ -67,3 +70,12 @@ def test_an_answer_in_one_request_has_it(front: TestClient, liver: Path, files: 
     )
     assert answer.status_code == 200, answer.text
     assert answer.json()["variants"][0]["remarks"][0].startswith(SAID)
+
+
+@pytest.mark.parametrize(("scale", "said"), [(1.0, False), (0.01, True), (100.0, True)])
+def test_a_ct_of_no_size_that_is_scanned_is_said(scale: float, said: bool) -> None:
+    """Metres for millimetres, or the reverse."""
+    reference = make_ct()
+    affine = reference.affine @ np.diag([scale, scale, scale, 1.0])
+    remarks = noted_of(replace(reference, affine=affine), reference, NO_INPUTS)
+    assert any("margins and sizes are wrong" in remark for remark in remarks) == said

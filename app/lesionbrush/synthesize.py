@@ -36,6 +36,7 @@ __all__ = [
     "synthesize",
 ]
 
+_NARROWEST_MM, _WIDEST_MM = 10.0, 3000.0  # of what is imaged in hospitals
 OnStep = Callable[[int, int], None]
 OnEstimate = Callable[[np.ndarray], None]
 """Called in each step with what is expected of the first lesion of the first seed: (Z, Y, X) float32 HU."""
@@ -151,7 +152,17 @@ def noted_of(reference: Volume, mask: Volume, inputs: Inputs) -> tuple[str, ...]
     for what, volume in volumes.items():
         for remark in volume.source.remarks if volume.source else ():
             said.setdefault(remark, f"{what}: {remark}")
-    return tuple(said.values())
+    return (*said.values(), *_size_remark(reference))
+
+
+def _size_remark(reference: Volume) -> tuple[str, ...]:
+    """Whoever wrote metres for millimetres gets a lesion a thousand times too large."""
+    longest_mm = float(np.multiply(reference.shape, reference.spacing_mm).max())
+    if _NARROWEST_MM <= longest_mm <= _WIDEST_MM:
+        return ()
+    return (
+        f"CT: its header says that it is {longest_mm:.3g} mm long: if not so, margins and sizes are wrong",
+    )
 
 
 @dataclass

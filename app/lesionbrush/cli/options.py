@@ -39,8 +39,13 @@ def request_from(options: Namespace) -> BaseRequest:
     """The request the options ask of their model. Raises InvalidRequest, UnknownModel."""
     values = nested(options.param)
     for name in ("seed", "variants"):
-        if getattr(options, name) is not None:
-            values[name] = getattr(options, name)
+        if getattr(options, name) is None:
+            continue
+        if name in values:
+            raise InvalidRequest(
+                f"{name} is given twice, as --{name} and as --param {name}=...: give one of them"
+            )
+        values[name] = getattr(options, name)
     return parse_request(values, find_model(options.model).card.system)
 
 

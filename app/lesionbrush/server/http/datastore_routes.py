@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
+import numpy as np
 from fastapi import APIRouter, Depends, Form, Request, UploadFile
 
-from lesionbrush.errors import InvalidRequest
+from lesionbrush.errors import EmptyMask, InvalidRequest
+from lesionbrush.io import read_volume
 from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.http.deps import (
+    Incoming,
     TheClient,
     TheIncoming,
     TheService,
@@ -22,6 +26,8 @@ from lesionbrush.server.stock.runs import Run, Runs
 from lesionbrush.server.stock.words import understood
 from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.uploads import stored
+from lesionbrush.server.synthesis.inference import Service, stored_ct
+from lesionbrush.volume import mask_on_grid
 
 router = APIRouter()
 
@@ -89,10 +95,26 @@ async def put_label(
         cases = await few_at_a_time(submit)(service, studies, sent.run, submission)
         return {**both, "cases": cases, "note": KEPT}
     place = studies.place_for_label(sent.image, sent.tag, sent.file.filename or "")
+    await few_at_a_time(_require_fitting)(service, studies.locate(sent.image), sent.file, files)
     await few_at_a_time(stored)(sent.file.file, place)
     studies.refresh()
     studies.update_label_info(sent.image, sent.tag, sent.info)
     return both
+
+
+def _require_fitting(service: Service, image: Path, label: UploadFile, files: Incoming) -> None:
+    """A label is not overwritten, so it has to be one, on the grid of its image; it may be empty.
+
+    Raises InvalidRequest, GeometryMismatch, and what reading the two raises.
+    """
+    mask = read_volume(files.mask(label))
+    label.file.seek(0)
+    if mask.array.dtype.kind not in "biuf" or mask.value_range[0] < 0:
+        raise InvalidRequest(
+            f"the label holds values that are no labels (lowest {mask.value_range[0]:g}); use 0, 1, 2, ..."
+        )
+    with suppress(EmptyMask):
+        mask_on_grid(mask.with_array((mask.array != 0).astype(np.uint8)), stored_ct(service, image))
 
 
 def _json_object(text: str) -> dict[str, Any]:

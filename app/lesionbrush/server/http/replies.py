@@ -51,7 +51,10 @@ _FILE_PART = (
 def multipart(answer: Answer, path: Path, headers: dict[str, str]) -> Response:
     """Part `params` (JSON), then part `image` (the file), as multipart/form-data (RFC 7578)."""
     boundary, size = uuid4().hex, path.stat().st_size
-    file_part = _FILE_PART.format(path.name, _OCTETS, size)
+    stem, _, suffix = path.name.partition(
+        "."
+    )  # MONAI Label's client saves under this name, all in one folder
+    file_part = _FILE_PART.format(f"{stem}-{boundary[:12]}.{suffix}", _OCTETS, size)
     parts = (f"--{boundary}", _JSON_PART, "", answer.model_dump_json(), f"--{boundary}", file_part, "", "")
     head, tail = "\r\n".join(parts).encode(), f"\r\n--{boundary}--\r\n".encode()
     length = len(head) + size + len(tail)

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import requests
 
 from .answers import ModelFacts
-from .errors import ServerError, ServerUnreachable
+from .errors import ServerError, ServerUnreachable, WrongInput
 from .inputs import parts, require_taken
 from .records import publish
 from .transport import CONNECT_TIMEOUT_S, Call, Transport
@@ -110,10 +110,11 @@ class Client:
         out_path: its type (.nii.gz, .nii, .nrrd, .mha) is the type that comes back; `ct.nii` is fast. For
         several variants it becomes ct-1.nii, ct-2.nii, ... Nothing is written unless all of it arrived.
         Raises ValueError for a file type the server does not take, WrongInput for a volume that the model
-        does not.
+        does not, and for a result that would replace what it is made from.
         """
         out_path = Path(out_path)
         stem, suffix = split(out_path)
+        _require_no_input(out_path, [mask_path, reference_path])
         query = {"output": "all", "format": suffix[1:], **({"image": image_id} if image_id else {})}
         with TemporaryDirectory(prefix=".lesionbrush-", dir=out_path.parent) as folder:
             draft = Path(folder) / "answer"
@@ -155,6 +156,12 @@ class Client:
         self, method: str, path: str, query: Optional[dict[str, str]] = None, form: Optional[Form] = None
     ) -> Any:
         return self.transport.json(Call(method, path, query or {}, form))
+
+
+def _require_no_input(out_path: Path, inputs: "list[Union[Path, str, None]]") -> None:
+    for path in inputs:
+        if path is not None and out_path.exists() and Path(path).exists() and out_path.samefile(path):
+            raise WrongInput(f"{out_path.name} is what the result is made from: give it another name")
 
 
 def _file(path: Path) -> Upload:

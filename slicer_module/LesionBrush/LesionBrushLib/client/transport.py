@@ -59,8 +59,8 @@ class Transport:
         self.session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.session.headers["Accept-Encoding"] = "identity"
         self._ca_file = ca_file
-        if token:
-            self.session.headers["Authorization"] = f"Bearer {token}"
+        if token and token.strip():  # a file with a token ends with a line break
+            self.session.headers["Authorization"] = f"Bearer {token.strip()}"
 
     def json(self, call: Call) -> Any:
         return self.ask(call, lambda said: said)
