@@ -14,7 +14,10 @@ from lesionbrush.server.doors.access import load_access, readable_by_others
 from lesionbrush.server.doors.perimeter import is_loopback, require_bindable
 from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.settings import ServerSettings
+from lesionbrush.server.storage.uploads import SUFFIXES
 from lesionbrush.server.synthesis.devices import chosen_devices
+
+LABELS = "labels"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ def findings(studies: Path | str, host: str, port: int, *, encrypted: bool) -> l
         ("device", _devices),
         ("models", _models),
         ("disk", lambda: _disk(studies, settings)),
+        ("studies", lambda: _studies(studies)),
         ("token", lambda: _token(settings, host, encrypted)),
         ("port", lambda: _port(host, port)),
     ]
@@ -81,6 +85,21 @@ def _disk(studies: Path | str, settings: ServerSettings) -> Iterator[Finding]:
             pass
     free_gb, wanted_gb = shutil.disk_usage(place).free / 1e9, settings.free_gb + settings.upload_gb
     yield Finding("disk", f"{free_gb:.1f} GB free, {wanted_gb:g} GB are needed", wrong=free_gb < wanted_gb)
+
+
+def _studies(studies: Path | str) -> Iterator[Finding]:
+    """What will be offered: a misspelt folder is an empty one."""
+    if isinstance(studies, str):
+        return
+    if not studies.exists():
+        yield Finding("studies", f"{studies} is not there yet: it will be made, without a CT")
+        return
+    volumes = [path for path in studies.iterdir() if path.name.lower().endswith(SUFFIXES)]
+    folders = [
+        path for path in studies.iterdir() if path.is_dir() and path.name[0] != "." and path.name != LABELS
+    ]
+    below = f"; its {len(folders)} sub-folders are not looked into" if folders else ""
+    yield Finding("studies", f"{len(volumes)} volumes in {studies}{below}")
 
 
 def _token(settings: ServerSettings, host: str, encrypted: bool) -> Iterator[Finding]:
