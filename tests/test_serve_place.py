@@ -13,7 +13,7 @@ from dicom_fixtures import Series, write_series
 from lesionbrush.cli import serve as command
 from lesionbrush.cli.__main__ import main
 from lesionbrush.io import write_volume
-from lesionbrush.server.operation.check import Finding, findings
+from lesionbrush.server.operation.check import findings
 from lesionbrush.server.operation.serve import APP
 from server_kit import free_port, make_ct, make_model
 
@@ -117,16 +117,15 @@ def test_a_host_that_is_no_name(tmp_path: Path, capsys, monkeypatch, host: str) 
 
 def test_the_check_says_what_will_be_offered(tmp_path: Path) -> None:
     """A misspelt folder is an empty one, and CTs in sub-folders are not seen."""
-    (tmp_path / "cts" / "patient").mkdir(parents=True)
-    (tmp_path / "cts" / "labels").mkdir()
-    write_volume(make_ct(), tmp_path / "cts" / "a.nii.gz")
-    told = {name: str(studied(tmp_path / name)) for name in ("cts", "ctss")}
-    assert told["cts"].endswith(
-        "1 volumes in " + str(tmp_path / "cts") + "; its 1 sub-folders are not looked into"
-    )
-    assert told["ctss"].endswith("ctss is not there yet: it will be made, without a CT")
+    cts = tmp_path / "cts"
+    (cts / "patient").mkdir(parents=True)
+    (cts / "labels").mkdir()
+    write_volume(make_ct(), cts / "a.nii.gz")
+    told = {name: disk_of(tmp_path / name) for name in ("cts", "ctss")}
+    assert told["cts"].endswith(f"{cts} has 1 volumes, and 1 sub-folders that are not looked into")
+    assert told["ctss"].endswith("ctss is not there yet and will be made, without a CT")
 
 
-def studied(folder: Path) -> Finding:
+def disk_of(folder: Path) -> str:
     found = findings(folder, "127.0.0.1", free_port(), encrypted=False)
-    return next(finding for finding in found if finding.topic == "studies")
+    return next(finding.text for finding in found if finding.topic == "disk")

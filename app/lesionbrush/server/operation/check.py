@@ -42,7 +42,6 @@ def findings(studies: Path | str, host: str, port: int, *, encrypted: bool) -> l
         ("device", _devices),
         ("models", _models),
         ("disk", lambda: _disk(studies, settings)),
-        ("studies", lambda: _studies(studies)),
         ("token", lambda: _token(settings, host, encrypted)),
         ("port", lambda: _port(host, port)),
     ]
@@ -84,22 +83,19 @@ def _disk(studies: Path | str, settings: ServerSettings) -> Iterator[Finding]:
         with NamedTemporaryFile(dir=place, prefix=".lesionbrush-"):  # raises OSError where we may not write
             pass
     free_gb, wanted_gb = shutil.disk_usage(place).free / 1e9, settings.free_gb + settings.upload_gb
-    yield Finding("disk", f"{free_gb:.1f} GB free, {wanted_gb:g} GB are needed", wrong=free_gb < wanted_gb)
+    room = f"{free_gb:.1f} GB free, {wanted_gb:g} GB are needed"
+    yield Finding("disk", f"{room}; {_offered(studies)}", wrong=free_gb < wanted_gb)
 
 
-def _studies(studies: Path | str) -> Iterator[Finding]:
-    """What will be offered: a misspelt folder is an empty one."""
-    if isinstance(studies, str):
-        return
+def _offered(studies: Path) -> str:
+    """A misspelt folder is an empty one."""
     if not studies.exists():
-        yield Finding("studies", f"{studies} is not there yet: it will be made, without a CT")
-        return
+        return f"{studies} is not there yet and will be made, without a CT"
     volumes = [path for path in studies.iterdir() if path.name.lower().endswith(SUFFIXES)]
-    folders = [
-        path for path in studies.iterdir() if path.is_dir() and path.name[0] != "." and path.name != LABELS
-    ]
-    below = f"; its {len(folders)} sub-folders are not looked into" if folders else ""
-    yield Finding("studies", f"{len(volumes)} volumes in {studies}{below}")
+    folders = [path for path in studies.iterdir() if path.is_dir() and path.name[0] != "."]
+    others = [path for path in folders if path.name != LABELS]
+    below = f", and {len(others)} sub-folders that are not looked into" if others else ""
+    return f"{studies} has {len(volumes)} volumes{below}"
 
 
 def _token(settings: ServerSettings, host: str, encrypted: bool) -> Iterator[Finding]:
