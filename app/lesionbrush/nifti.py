@@ -140,7 +140,7 @@ def _require_end(stream: Any, voxels: Array) -> None:
     more = 0
     while chunk := stream.read(_CHUNK_BYTES):
         more += len(chunk)
-    if more >= voxels[:, :, 0].nbytes:
+    if more >= max(math.prod(voxels.shape[:2]) * voxels.itemsize, 1):
         raise ValueError(f"{more} bytes follow the {voxels.nbytes} of the voxels that its header tells of")
 
 
