@@ -5,7 +5,6 @@ The client writes its id into the parameters it is given: each call gets a copy 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,10 @@ from lesionbrush.io import read_volume
 from lesionbrush.volume import Volume
 from monailabel.client import MONAILabelClient
 from server_kit import FAST, MODEL, STORED, Files, edit_region, make_ct, make_mask
-from stock_kit import House, house, refused, stock_client
+from stock_kit import House, refused, stock_client
 
-pytest_plugins = "server_fixtures"
+pytest_plugins = ("server_fixtures", "stock_fixtures")
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["no token", "token"])
-def at(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, models_dir: Path
-) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("house"), models_dir, guarded=request.param) as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,10 @@ import requests
 from lesionbrush.io import read_volume
 from lesionbrush.provenance import sidecar_path
 from server_kit import FAST, MODEL, edit_region, make_mask
-from stock_kit import SCRIBBLES, House, Plugin, another_ct, drawing, house, refused, saved, stock_client
+from stock_kit import SCRIBBLES, House, Plugin, another_ct, drawing, refused, saved, stock_client
 
-pytest_plugins = "server_fixtures"
+pytest_plugins = ("server_fixtures", "stock_fixtures")
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["no token", "token"])
-def at(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, models_dir: Path
-) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("house"), models_dir, guarded=request.param) as running:
-        yield running
 
 
 @pytest.fixture

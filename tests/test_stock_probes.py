@@ -94,14 +94,15 @@ class TestSessions:
             assert code_of(open_session(server, name, content)) == code
         assert sessions_of(server) == before
 
-    def test_an_archive_with_paths(self, server: Server, files: Files) -> None:
+    def test_an_archive_with_paths(self, server: Server, tmp_path: Path) -> None:
+        outside = tmp_path / "escaped.py"
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as zipped:
             zipped.writestr("../../../escaped.dcm", b"\0" * 128 + b"DICM")
-            zipped.writestr("/tmp/escaped.py", b"import os")
+            zipped.writestr(str(outside), b"import os")
         answer = open_session(server, "x.zip", packed.getvalue(), uncompress="true")
         assert answer.status_code == 422
-        assert not Path("/tmp/escaped.py").exists()
+        assert not outside.exists()
 
     def test_several_files_or_none(self, server: Server, files: Files) -> None:
         ct = files.ct.read_bytes()

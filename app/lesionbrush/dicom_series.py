@@ -19,7 +19,7 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_ui
 from pydicom.valuerep import format_number_as_ds
 
 from lesionbrush.dicom import series_affine
-from lesionbrush.dicom.elements import DAMAGE
+from lesionbrush.dicom.headers import UNREADABLE
 from lesionbrush.dicom_attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, kept
 from lesionbrush.dicom_labels import describe_image, name_fresh_study, reference_original, text
 from lesionbrush.errors import DamagedFile, GeometryMismatch
@@ -164,7 +164,7 @@ def read_originals(slices: Sequence[Dataset]) -> list[Dataset]:
 def _read_original(path: Path) -> Dataset:
     try:
         whole = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    except DAMAGE as error:
+    except UNREADABLE as error:
         kind = type(error).__name__
         raise DamagedFile(f"{path.name} is a damaged DICOM file ({kind}); copy it again") from error
     if "Rows" not in whole:  # it had them when the series was read

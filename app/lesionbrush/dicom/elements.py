@@ -7,26 +7,20 @@ cannot parse another VR and passes it on.
 from __future__ import annotations
 
 import math
-import struct
 from typing import Any
 
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import STR_VR, VALIDATORS, VR, PersonName
 
 from lesionbrush.dicom.charset import Charset
+from lesionbrush.dicom.headers import UNREADABLE
 from lesionbrush.dicom.valid_forms import allows, is_one_text, valid_form
 
-DAMAGE = (
-    OSError, EOFError, ValueError, TypeError, LookupError, NotImplementedError, struct.error,
-    BytesLengthException,
-)  # fmt: skip
-"""What pydicom raises on a damaged file."""
 _CHARSET = Tag("SpecificCharacterSet")
 _FLOATS, _INTEGERS = {VR.FD, VR.FL}, {VR.US, VR.SS, VR.UL, VR.SL, VR.UV, VR.SV}
 _COPIED = {VR.SQ, *STR_VR, *_FLOATS, *_INTEGERS}
@@ -96,7 +90,7 @@ class Source:
         """The element as the file has it; None where it was made by a program, or has no value."""
         try:
             element = self._dataset.get_item(tag)
-        except DAMAGE:  # pydicom parses an element without value, and with it the character set
+        except UNREADABLE:  # pydicom parses an element without value, and with it the character set
             return None
         return element if isinstance(element, RawDataElement) else None
 
@@ -132,7 +126,7 @@ class Source:
         """The values as pydicom has them; none where it fails."""
         try:
             value = self._dataset[tag].value
-        except DAMAGE:
+        except UNREADABLE:
             return []
         if value is None:
             return []
