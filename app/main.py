@@ -6,8 +6,8 @@ from pathlib import Path
 
 import lesionbrush  # now: this folder is importable only while MONAI Label loads this file
 import numpy as np
+from lesionbrush.core.registry import list_models
 from lesionbrush.errors import LesionBrushError
-from lesionbrush.registry import list_models
 from lesionbrush.server.archive.dicomweb import Archive, is_address
 from lesionbrush.server.archive.dicomweb_cache import cache_folder
 from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from adding_kit import SMALL
-from lesionbrush.networks import published as networks
+from lesionbrush.published import architectures as networks
 from published_kit import TINY, checkpoint, random_tensors, save
 
 

@@ -6,9 +6,9 @@ import io
 from typing import Any
 from urllib.request import Request
 
-from lesionbrush.adding import Order
-from lesionbrush.catalogue import UNSTATED, find_known
-from lesionbrush.networks.lung_ddpm import LungDDPMConfig
+from lesionbrush.published.adding import Order
+from lesionbrush.published.catalogue import UNSTATED, find_known
+from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 
 SMALL = LungDDPMConfig(2, (32, 64), (False, True))
 URL = "https://weights.example/tiny.pt"

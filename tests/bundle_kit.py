@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 from core_fixtures import install
-from lesionbrush.bundle import INFERENCE, write_configs
-from lesionbrush.registry import METADATA, load_card
+from lesionbrush.bundles.configs import INFERENCE, write_configs
+from lesionbrush.core.registry import METADATA, load_card
 from lung_ddpm_kit import install_layout_model
 from mddpm_kit import install_guided
 from monai.bundle import ConfigParser

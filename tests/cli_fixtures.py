@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cli_kit import Command, Outcome
 from lesionbrush.cli.__main__ import main
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from server_kit import make_ct, make_mask, make_model
 
 

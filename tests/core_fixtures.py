@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from lesionbrush.attributes import ATTRIBUTES
-from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
-from lesionbrush.registry import METADATA, WEIGHTS, ModelCard, NetworkShape
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.synthesize import Model, OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
-from lesionbrush.systems.lesion_inpainting import LesionInpainting
-from lesionbrush.volume import Volume
+from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, NetworkShape
+from lesionbrush.core.synthesize import Model, OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
+from lesionbrush.core.volume import Volume
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
+from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree

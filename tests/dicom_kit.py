@@ -13,11 +13,11 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_fixtures import Series, write_series
-from lesionbrush.dicom_export import DicomCase, Reference, export_case
-from lesionbrush.dicom_series import DicomOptions
-from lesionbrush.provenance import MaskStatistics, Provenance, now
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.volume import Volume
+from lesionbrush.core.provenance import MaskStatistics, Provenance, now
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.dicom_export.case import DicomCase, Reference, export_case
+from lesionbrush.files.dicom_export.series import DicomOptions
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from lesionbrush.io import write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import write_volume
 
 NODULE_SHAPE = (30, 30, 20)
 CHEST_SHAPE = (100, 80, 70)

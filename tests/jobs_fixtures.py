@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.core.volume import require_ct
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.http import routes
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.volume import require_ct
 from server_kit import MODEL, STORED, Files, make_ct
 
 V1 = "/lesionbrush/v1"

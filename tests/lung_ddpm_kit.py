@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from core_fixtures import tiny_card
-from lesionbrush.networks.lung_ddpm import LungDDPMUNet
-from lesionbrush.registry import METADATA, WEIGHTS, ModelCard
-from lesionbrush.synthesize import RoiBatch
-from lesionbrush.systems.layout_diffusion import LayoutDiffusion, network_config
-from lesionbrush.systems.lung_ddpm import LungDDPM
-from lesionbrush.systems.lung_ddpm_plus import LungDDPMPlus
+from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
+from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.systems.lung_ddpm.cube import LungDDPMPlus
+from lesionbrush.systems.lung_ddpm.model import LayoutDiffusion, network_config
+from lesionbrush.systems.lung_ddpm.network import LungDDPMUNet
+from lesionbrush.systems.lung_ddpm.whole import LungDDPM
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from core_fixtures import install, tiny_card, tiny_network
-from lesionbrush.networks.ddpm_unet import DDPMUNet
-from lesionbrush.registry import METADATA, WEIGHTS, ModelCard
-from lesionbrush.synthesize import RoiBatch
-from lesionbrush.systems.guided import GuidedDiffusion
-from lesionbrush.systems.mddpm import MDDPM, network_config
-from lesionbrush.systems.mddpm_3d import MDDPM3D
+from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
+from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.systems.mddpm.boxes import MDDPM3D
+from lesionbrush.systems.mddpm.guided import GuidedDiffusion
+from lesionbrush.systems.mddpm.network import DDPMUNet
+from lesionbrush.systems.mddpm.slices import MDDPM, network_config
 from safetensors.torch import save_file
 
 SIDE = 16

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from server_kit import REPOSITORY, STORED, free_port, make_ct, server_environment, stop
 
 START_TIMEOUT_S = 240

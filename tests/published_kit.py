@@ -1,7 +1,7 @@
 """Checkpoints in the published format, made here: names and shapes follow from the listed configuration.
 
-Nothing of `lesionbrush.networks.lung_ddpm` is used, so that both sides agree only by being right. `predict`
-is the published network once more, as one function on tensors by their published names.
+Nothing of `lesionbrush.systems.lung_ddpm.network` is used, so that both sides agree only by being right.
+`predict` is the published network once more, as one function on tensors by their published names.
 """
 
 from __future__ import annotations

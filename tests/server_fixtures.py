@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lesionbrush.io import write_volume
-from lesionbrush.registry import WEIGHTS
+from lesionbrush.core.registry import WEIGHTS
+from lesionbrush.files.io import write_volume
 from LesionBrushLib.client import Client, Result, ServerUnreachable
 from server_kit import (
     FAST,

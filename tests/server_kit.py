@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import requests
 import torch
-from lesionbrush.attributes import ATTRIBUTES
-from lesionbrush.io import write_volume
-from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
-from lesionbrush.registry import METADATA, WEIGHTS
-from lesionbrush.volume import Volume
+from lesionbrush.core.registry import METADATA, WEIGHTS
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import write_volume
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from safetensors.torch import save_file
 from scipy.spatial import cKDTree
 

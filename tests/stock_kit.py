@@ -12,8 +12,8 @@ from urllib.parse import quote_plus
 import pytest
 import requests
 from doors_kit import READ_TOKEN, TOKEN
-from lesionbrush.io import write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import write_volume
 from monailabel.client import MONAILabelClient
 from monailabel.client.client import MONAILabelClientException
 from own_server import Started, serving

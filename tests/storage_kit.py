@@ -13,15 +13,15 @@ from pathlib import Path
 from zlib import crc32
 
 import numpy as np
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.provenance import MaskStatistics, Provenance
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.core.provenance import MaskStatistics, Provenance
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.storage.accept import AcceptedCase, AcceptedRecord
 from lesionbrush.server.storage.cases import Cases
 from lesionbrush.server.storage.private import PrivateRoot, close_private_root, private_root
 from lesionbrush.server.storage.retention import Bounds
 from lesionbrush.server.storage.vault import References
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 KEPT = Bounds(limit_bytes=10**6, max_age_s=100.0)

@@ -19,19 +19,19 @@ import pytest
 import torch
 from adding_kit import SMALL, URL, Answer, Web, ignore, order
 from bundle_kit import SCHEMA_COPY, parser_of
-from lesionbrush import adding, download
-from lesionbrush.adding import add, read_weights
-from lesionbrush.bundle import LICENSE, README
-from lesionbrush.catalogue import find_known
-from lesionbrush.download import HttpsOnly, check_url, plain_url
+from lesionbrush.bundles.configs import LICENSE, README
+from lesionbrush.core.registry import METADATA, WEIGHTS, find_model
 from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull, WeightsError
-from lesionbrush.networks.lung_ddpm import LungDDPMUNet, from_published
-from lesionbrush.published import (
+from lesionbrush.published import adding, download
+from lesionbrush.published.adding import add, read_weights
+from lesionbrush.published.catalogue import find_known
+from lesionbrush.published.download import HttpsOnly, check_url, plain_url
+from lesionbrush.published.models import (
     PUBLISHED,
     find_published,
     list_published,
 )
-from lesionbrush.registry import METADATA, WEIGHTS, find_model
+from lesionbrush.systems.lung_ddpm.network import LungDDPMUNet, from_published
 from monai.bundle import verify_metadata
 from published_kit import TINY, checkpoint, random_tensors, save
 from safetensors.torch import load_file, save_file

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lesionbrush.anatomy_maps import maps
-from lesionbrush.anatomy_maps.curves import ClosedCurve, Grid, outline_of, signed_area
-from lesionbrush.anatomy_maps.maps import centred_grid, draw_valid, map_of, map_volume, rasterised
-from lesionbrush.anatomy_maps.shapes import ShapeModel, flattened
-from lesionbrush.anatomy_maps.structures import AIR_HU, STRUCTURES, anatomy_of
-from lesionbrush.anatomy_maps.validity import crosses_itself, problems
+from lesionbrush.anatomy.lungs import LEFT, RIGHT
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, InvalidRequest, NoLungs
-from lesionbrush.lungs import LEFT, RIGHT
-from lesionbrush.volume import Volume
+from lesionbrush.systems.mddpm.anatomy_maps import maps
+from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, Grid, outline_of, signed_area
+from lesionbrush.systems.mddpm.anatomy_maps.maps import (
+    centred_grid,
+    draw_valid,
+    map_of,
+    map_volume,
+    rasterised,
+)
+from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel, flattened
+from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, STRUCTURES, anatomy_of
+from lesionbrush.systems.mddpm.anatomy_maps.validity import crosses_itself, problems
 
 HU = np.array([structure.hu for structure in STRUCTURES])
 CENTRES_MM = ((0, 0), (5, 60), (5, -60), (30, 0), (-60, 0))

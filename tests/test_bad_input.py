@@ -17,7 +17,7 @@ import pytest
 import requests
 import SimpleITK as sitk  # noqa: N813
 from dicom_fixtures import Series, write_series
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
 from LesionBrushLib.client import Result, ServerError
 from server_kit import MODEL, STORED, Files, Server, affine, make_ct, make_mask, post, snapshot
 

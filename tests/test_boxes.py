@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from lesionbrush.boxes import (
+from lesionbrush.core.boxes import (
     Box,
     bounding_box,
     box_of,

@@ -22,9 +22,17 @@ from bundle_kit import (
     parser_of,
     read,
 )
-from lesionbrush.bundle import INFERENCE, LICENSE, PACKAGES, README, inference_of, metadata_of, with_weights
+from lesionbrush.bundles.configs import (
+    INFERENCE,
+    LICENSE,
+    PACKAGES,
+    README,
+    inference_of,
+    metadata_of,
+    with_weights,
+)
+from lesionbrush.core.registry import METADATA, WEIGHTS, find_model, load_card
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.registry import METADATA, WEIGHTS, find_model, load_card
 from lesionbrush.systems import load_model
 from lesionbrush.training.export import update_card
 from monai.bundle import create_workflow, load, verify_metadata, verify_net_in_out

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from bundle_kit import MODELS, SYSTEMS, install_bundle, monai, read
 from cli_kit import Command
-from lesionbrush.bundle import INFERENCE
+from lesionbrush.bundles.configs import INFERENCE
 from lesionbrush.cli.bundle import BundleSynthesis
+from lesionbrush.core.registry import METADATA, WEIGHTS
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.registry import METADATA, WEIGHTS
+from lesionbrush.files.io import read_volume, write_volume
 from monai.bundle import create_workflow
 from server_kit import make_ct, make_mask
 

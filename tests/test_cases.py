@@ -10,9 +10,9 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from case_kit import case
+from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
 from lesionbrush.errors import DamagedFile, LesionBrushError, NotACT, UnsupportedSeries
-from lesionbrush.io import read_volume
-from lesionbrush.volume import Volume, mask_on_grid, require_ct
+from lesionbrush.files.io import read_volume
 from volume_fixtures import Grid, assert_same_hu_in_space, by_itk
 
 

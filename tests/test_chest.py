@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.chest.canvas import Canvas, capsule, draw_capsule, ellipsoid, smooth_curve, smooth_min
-from lesionbrush.chest.scanner import scanner_noise
-from lesionbrush.chest.trees import beside, grow_tree
+from lesionbrush.phantom.parts.canvas import (
+    Canvas,
+    capsule,
+    draw_capsule,
+    ellipsoid,
+    smooth_curve,
+    smooth_min,
+)
+from lesionbrush.phantom.parts.scanner import scanner_noise
+from lesionbrush.phantom.parts.trees import beside, grow_tree
 
 
 def generator(seed: int = 0) -> np.random.Generator:

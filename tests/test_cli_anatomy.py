@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lesionbrush.cli.__main__ import main
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from mddpm_kit import install_guided
 from PIL import Image
 from server_kit import make_ct, make_mask

@@ -16,7 +16,7 @@ from lesionbrush.cli import anatomy, bench, demo, evaluate, load, lungs, peers, 
 from lesionbrush.cli.__main__ import main
 from lesionbrush.cli.options import request_from
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from mddpm_kit import install_guided
 from server_kit import REPOSITORY, make_ct, make_mask, make_model
 

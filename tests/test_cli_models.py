@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from cli_kit import Command
-from lesionbrush.bundle import INFERENCE
+from lesionbrush.bundles.configs import INFERENCE
 from lesionbrush.cli.parameters import parameter_lines
-from lesionbrush.registry import METADATA
-from lesionbrush.request import Attributes, SynthesisRequest
+from lesionbrush.core.registry import METADATA
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 from server_kit import make_model
 
 pytest_plugins = "cli_fixtures"

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import Command
-from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.cli import train
-from lesionbrush.io import write_volume
-from lesionbrush.networks.lesion_unet import LesionUNetConfig
-from lesionbrush.registry import load_card
+from lesionbrush.core.registry import load_card
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import write_volume
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
 from lesionbrush.training.split import is_validation
-from lesionbrush.volume import Volume
 from PIL import Image
 from server_kit import make_model
 
@@ -128,7 +128,7 @@ def test_bad_input_is_one_line(command: Command, tmp_path: Path, monkeypatch, op
 def test_a_split_without_held_out_patients_is_refused(
     command: Command, training_data: Path, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("lesionbrush.training.data.is_validation", lambda patient: False)
+    monkeypatch.setattr("lesionbrush.systems.lesion_inpainting.data.is_validation", lambda patient: False)
     outcome = command("train", "lung_lesion", "--data", training_data, "--out", tmp_path)
     assert outcome.code == 2
     assert "0 held-out nodules" in outcome.err

@@ -10,12 +10,12 @@ import pytest
 from cli_kit import Command
 from dicom_fixtures import Series, write_series
 from lesionbrush.cli import demo
-from lesionbrush.inputs import ABOUT
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.core.inputs import ABOUT
+from lesionbrush.core.provenance import read_sidecar
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.montage import GAP_PX
-from lesionbrush.phantom import FIELD_MM, chest_phantom
-from lesionbrush.provenance import read_sidecar
-from lesionbrush.volume import Volume
+from lesionbrush.phantom.chest import FIELD_MM, chest_phantom
 from LesionBrushLib.client import Result
 from lung_ddpm_kit import install_layout_model
 from PIL import Image

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import QUICK, ball, make_ct, tiny_card, tiny_model, tiny_network
-from lesionbrush.attributes import ATTRIBUTES
+from lesionbrush.core.synthesize import synthesize
 from lesionbrush.errors import Cancelled
-from lesionbrush.synthesize import synthesize
 from lesionbrush.systems.devices import AT_ONCE_ON_CPU, OutOfMemoryFallback, half_precision, pick_device
-from lesionbrush.systems.lesion_inpainting import LesionInpainting
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from torch import Tensor
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_fixtures import AXIAL, Edit, Series, write_series
 from lesionbrush.errors import DamagedFile, LesionBrushError, NotACT, UnsupportedSeries
-from lesionbrush.io import read_dicom_series, read_volume
+from lesionbrush.files.io import read_dicom_series, read_volume
 from pydicom.dataset import Dataset
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.224, 0.768, 0.6)

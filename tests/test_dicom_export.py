@@ -14,13 +14,13 @@ import SimpleITK as sitk  # noqa: N813
 from cli_kit import Command
 from dicom_fixtures import AXIAL, Series, write_series
 from dicom_kit import Case, exported, make_case, put, record
-from lesionbrush.dicom_export import DicomCase, Reference, export_case
-from lesionbrush.dicom_series import derive_series
+from lesionbrush.core.provenance import write_sidecar
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, GeometryMismatch, InvalidRequest, StorageFull
-from lesionbrush.io import read_dicom_series, read_volume, write_volume
-from lesionbrush.provenance import write_sidecar
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.volume import Volume
+from lesionbrush.files.dicom_export.case import DicomCase, Reference, export_case
+from lesionbrush.files.dicom_export.series import derive_series
+from lesionbrush.files.io import read_dicom_series, read_volume, write_volume
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from pydicom.dataset import FileMetaDataset
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.224, 0.768, 0.6)
@@ -160,7 +160,7 @@ class TestRefusals:
 
     def test_pixels_that_do_not_read_back(self, tmp_path: Path, case: Case, monkeypatch) -> None:
         """The check after writing can say no."""
-        from lesionbrush import dicom_export
+        from lesionbrush.files.dicom_export import case as dicom_export
 
         def other(folder: Path) -> Volume:
             volume = read_dicom_series(folder)

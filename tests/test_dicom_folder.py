@@ -13,10 +13,10 @@ import pydicom
 import pytest
 from dicom_fixtures import Edit, Series, write_series
 from dicom_kit import missing
-from lesionbrush.dicom import contents as contents_module
-from lesionbrush.dicom import sorted_slices
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError, NotACT, UnsupportedSeries
-from lesionbrush.io import read_volume
+from lesionbrush.files.dicom import contents as contents_module
+from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.io import read_volume
 from pydicom.dataset import Dataset
 
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00" + bytes(200)

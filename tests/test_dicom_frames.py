@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from coding_kit import Coding, converted
 from lesionbrush.errors import DamagedFile
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 
 
 @pytest.mark.parametrize("signed", [False, True])

@@ -14,7 +14,7 @@ import pytest
 from coding_kit import SHAPE, Coding, converted
 from dicom_fixtures import Edit, Series, write_series
 from lesionbrush.errors import LesionBrushError, NotACT, UnsupportedSeries
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from pydicom.uid import UID
 
 CODINGS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dicom_fixtures import Edit, Series, write_series
 from lesionbrush.errors import LesionBrushError, NotACT
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 

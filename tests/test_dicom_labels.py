@@ -10,8 +10,8 @@ import pytest
 from dicom_kit import BOX, Case, Hospital, dciodvfy_errors, exported, make_case, raw, record
 from highdicom._iods import IOD_MODULE_MAP
 from highdicom._module_utils import check_required_attributes
-from lesionbrush.dicom_export import Reference
-from lesionbrush.dicom_series import Uids
+from lesionbrush.files.dicom_export.case import Reference
+from lesionbrush.files.dicom_export.series import Uids
 from pydicom.dataset import Dataset
 
 

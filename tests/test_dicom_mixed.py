@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from dicom_fixtures import Edit, Series, write_series
 from lesionbrush.errors import DamagedFile, UnsupportedSeries
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from pydicom.uid import generate_uid
 from volume_fixtures import Grid, assert_same_hu_in_space, by_itk
 

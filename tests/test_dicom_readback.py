@@ -18,8 +18,8 @@ from dicom_fixtures import AXIAL, Series, write_series
 from dicom_kit import BOX, Case, Hospital, dciodvfy_errors, exported, make_case, put, raw_hu
 from highdicom.io import ImageFileReader
 from highdicom.seg import segread
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from pydicom.dataset import Dataset
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.224, 0.768, 0.6)

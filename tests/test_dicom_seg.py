@@ -14,11 +14,11 @@ from dicom_fixtures import AXIAL
 from dicom_kit import Case, make_case, record
 from highdicom._iods import IOD_MODULE_MAP
 from highdicom._module_utils import check_required_attributes
-from lesionbrush.dicom_export import DicomCase, export_case
-from lesionbrush.dicom_seg import lesion_seg, read_seg
-from lesionbrush.dicom_series import SyntheticSeries, derive_series
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, EmptyMask, GeometryMismatch
-from lesionbrush.volume import Volume
+from lesionbrush.files.dicom_export.case import DicomCase, export_case
+from lesionbrush.files.dicom_export.seg import lesion_seg, read_seg
+from lesionbrush.files.dicom_export.series import SyntheticSeries, derive_series
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.224, 0.768, 0.6)
 

@@ -16,8 +16,8 @@ import pytest
 from dicom_kit import Hospital, dciodvfy_errors, exported, make_case, put
 from highdicom._iods import IOD_MODULE_MAP
 from highdicom._module_utils import check_required_attributes
-from lesionbrush.dicom_attributes import ORIGINAL
-from lesionbrush.dicom_series import Uids
+from lesionbrush.files.dicom_export.attributes import ORIGINAL
+from lesionbrush.files.dicom_export.series import Uids
 from pydicom.config import RAISE, settings
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset

@@ -9,9 +9,9 @@ from random import Random
 import pydicom
 import pytest
 from dicom_kit import put
-from lesionbrush.dicom.charset import Charset
-from lesionbrush.dicom.valid_forms import allows, valid_form
-from lesionbrush.dicom_attributes import ORIGINAL, kept
+from lesionbrush.files.dicom_export.attributes import ORIGINAL, kept
+from lesionbrush.files.dicom_export.charset import Charset
+from lesionbrush.files.dicom_export.valid_forms import allows, valid_form
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 from pydicom.valuerep import MAX_VALUE_LEN, STANDARD_VR, STR_VR

@@ -11,10 +11,9 @@ import pytest
 from archive_kit import FakeArchive
 from dicom_kit import Case, make_case, record
 from fastapi import FastAPI
-from lesionbrush.dicom_export import DicomCase
-from lesionbrush.dicom_series import DicomOptions, Uids
 from lesionbrush.errors import DamagedFile, NotACT
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.files.dicom_export.case import DicomCase
+from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.server.archive import dicomweb_push, dicomweb_studies
 from lesionbrush.server.archive.dicomweb_push import push
 from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
@@ -23,6 +22,7 @@ from lesionbrush.server.errors import PushFailed, TooLarge, UnknownImage
 from lesionbrush.server.storage.accept import AcceptedCase
 from lesionbrush.server.storage.retention import Bounds, size_of
 from lesionbrush.server.storage.studies import Studies
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from starlette.testclient import TestClient
 
 

@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from lesionbrush.diffusion.anatomy import (
+from lesionbrush.diffusion.samplers import ddpm
+from lesionbrush.diffusion.schedules import cosine
+from lesionbrush.systems.lung_ddpm.anatomy import (
     Level,
     ReleasedBlend,
     anatomically_aware,
@@ -17,9 +19,7 @@ from lesionbrush.diffusion.anatomy import (
     paper_step,
     uniform_levels,
 )
-from lesionbrush.diffusion.samplers import ddpm
-from lesionbrush.diffusion.schedules import cosine
-from lesionbrush.systems.column_scaling import ColumnScaling
+from lesionbrush.systems.lung_ddpm.column_scaling import ColumnScaling
 from torch import Tensor
 
 T = 250

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import ball, edit_region, made, make_ct, paints, tiny_card, tiny_network
-from lesionbrush.donors import (
+from lesionbrush.core.lesions import Lesions, RoiBatch
+from lesionbrush.core.synthesize import Synthesis, synthesize
+from lesionbrush.core.volume import Volume
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems.lesion_inpainting.donors import (
     APART_MM,
     COMPARED_HU,
     MOST_DONORS,
@@ -23,13 +27,9 @@ from lesionbrush.donors import (
     levelled,
     misfits,
 )
-from lesionbrush.errors import InvalidRequest
-from lesionbrush.lesions import Lesions, RoiBatch
-from lesionbrush.request import SynthesisRequest, parse_request
-from lesionbrush.synthesize import Synthesis, synthesize
-from lesionbrush.systems.lesion_inpainting import LesionInpainting
-from lesionbrush.systems.lesion_removal import join_timesteps
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
+from lesionbrush.systems.lesion_inpainting.removal import join_timesteps
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest, parse_request
 
 REMOVED = {"lesion": "none"}
 SIDE, REACH = 13, 4

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as limits
 from hypothesis.errors import Unsatisfiable
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.doors.gate import V1, Gate
 from lesionbrush.server.doors.perimeter import Perimeter
 from lesionbrush.server.http.routes import front_app

@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813
 from dicom_fixtures import Series, write_series
 from doors_kit import gzip_bomb, nifti_header
 from lesionbrush.errors import DamagedFile, StorageFull
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.doors import limits as limits_module
 from lesionbrush.server.doors.limits import Limits, check_volume
 from lesionbrush.server.errors import TooLarge

@@ -12,8 +12,8 @@ import pytest
 from doors_kit import HERE, LOCAL, TOKEN, bearer, code_of, settings, stub
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from lesionbrush.core.registry import WEIGHTS
 from lesionbrush.errors import Cancelled
-from lesionbrush.registry import WEIGHTS
 from lesionbrush.server.doors.gate import Gate
 from lesionbrush.server.doors.perimeter import Perimeter
 from lesionbrush.server.jobs.job import JobLimits, JobRecord, Outcome, State, Ticket, Watch

@@ -15,8 +15,8 @@ import pytest
 from doors_kit import TOKEN
 from lesionbrush.cli import serve as command
 from lesionbrush.cli.__main__ import OneLineParser, main
+from lesionbrush.core.registry import WEIGHTS
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import WEIGHTS
 from lesionbrush.server.operation import serve as module
 from lesionbrush.server.operation import startup
 from lesionbrush.server.operation.serve import APP, Tls, serve, silence_dependencies, stock_host

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation_kit import ball, save_chest
+from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.hosts import Host, load_hosts, sheetness
 from lesionbrush.evaluation.remains import deviation_hu, grain_ratio, residual_hu, vessel_share
-from lesionbrush.volume import Volume
 from scipy import ndimage
 
 PATIENT = "LIDC-IDRI-0001"

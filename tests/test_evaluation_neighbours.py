@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from cli_kit import Command
 from evaluation_kit import save_nodules
+from lesionbrush.core.registry import METADATA
 from lesionbrush.evaluation import neighbours as measured
 from lesionbrush.evaluation.neighbours import Neighbours, SlicesApart, difference_hu, neighbours
-from lesionbrush.registry import METADATA
-from lesionbrush.systems.mddpm import MDDPM
+from lesionbrush.systems.mddpm.slices import MDDPM
 from lesionbrush.training.split import is_validation
 from mddpm_kit import guided_model, install_guided
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from core_fixtures import FakeModel, ball, make_ct, paints
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.synthesize import RoiBatch, Sampled
+from lesionbrush.evaluation.card_figures import Case
 from lesionbrush.evaluation.cases import Nodule
 from lesionbrush.evaluation.syntheses import Maker
-from lesionbrush.request import Attributes, SynthesisRequest
-from lesionbrush.request_base import BaseRequest
-from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest
-from lesionbrush.synthesize import RoiBatch, Sampled
-from lesionbrush.training.evaluate import Case
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
+from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest
 
 CT = make_ct()
 MASK = ball(CT, (20, 18, 15), 5)

@@ -7,10 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from lesionbrush.core.geometry import require_agreement, require_perpendicular
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, UnsupportedSeries
-from lesionbrush.geometry import require_agreement, require_perpendicular
-from lesionbrush.io import read_volume
-from lesionbrush.volume import Volume
+from lesionbrush.files.io import read_volume
 from volume_fixtures import affine_of, metaimage, nrrd, random_hu
 
 SPACING_MM = (0.7, 0.9, 1.25)

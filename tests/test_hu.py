@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from lesionbrush.hu import HUWindow
+from lesionbrush.core.hu import HUWindow
 
 WINDOW = HUWindow(-1000.0, 600.0)
 MAKERS = {"numpy": np.array, "torch": torch.tensor}
@@ -54,7 +54,7 @@ def test_an_empty_or_endless_window_is_refused(lo, hi):
 
 
 def test_importing_the_window_does_not_import_torch():
-    code = "import sys, lesionbrush.hu; sys.exit('torch' in sys.modules)"
+    code = "import sys, lesionbrush.core.hu; sys.exit('torch' in sys.modules)"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": _app()}, check=False

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_fixtures import Series, write_series
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from volume_fixtures import (
     OBLIQUE,
     ORIENTATIONS,

@@ -12,11 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest, StorageFull
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.itkio import write_itk
-from lesionbrush.nifti import write_nifti
-from lesionbrush.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.itk import write_itk
+from lesionbrush.files.nifti import write_nifti
 from volume_fixtures import (
     SUFFIXES,
     random_hu,

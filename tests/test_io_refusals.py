@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_fixtures import Series, write_series
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from volume_fixtures import (
     SUFFIXES,
     itk_image,

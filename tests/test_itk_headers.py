@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from lesionbrush.errors import DamagedFile, LesionBrushError, NotACT
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from volume_fixtures import OBLIQUE, affine_of, by_itk, itk_image, metaimage, nrrd, random_hu
 
 SPACING_MM = (0.7, 0.9, 1.25)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from lesionbrush.errors import DamagedFile
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from volume_fixtures import affine_of, by_itk, itk_image, metaimage, nrrd, random_hu
 
 AFFINE = affine_of(np.eye(3), (0.7, 0.9, 1.25))

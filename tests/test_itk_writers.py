@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from lesionbrush.errors import DamagedFile, NotACT
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from volume_fixtures import affine_of, itk_image, nrrd, random_hu
 
 STRAIGHT = affine_of(np.eye(3), (0.7, 0.9, 1.25))

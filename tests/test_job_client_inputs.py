@@ -13,7 +13,7 @@ from job_fake import MODEL as FACTS
 from job_fake import Fake, running
 from job_kit import QUICK, Seen, order
 from job_server import TOKEN, Process
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from LesionBrushLib.client import (
     Cancelled,
     Client,

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from job_fake import BOX, CT, OFFSET, VOXELS, Fake, running
 from job_kit import order
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
 from LesionBrushLib.client import Cancelled, JobClient, Patience, ServerUnreachable, Watch, WrongReference
 from LesionBrushLib.client.answers import JobStatus, ServerFacts, StoredReference
 from LesionBrushLib.client.boxes import Box, compose, voxel_sha256

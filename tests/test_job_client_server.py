@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from dicom_fixtures import Series, write_series
 from job_server import TOKEN, Process
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from LesionBrushLib.client import (
     Cancelled,
     JobClient,

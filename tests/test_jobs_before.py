@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, WAIT_S
-from lesionbrush.io import write_volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.volume import Volume
 from server_kit import MODEL, Files, make_ct, make_mask, make_model
 
 pytest_plugins = ("server_fixtures", "jobs_fixtures")

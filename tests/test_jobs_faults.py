@@ -12,13 +12,13 @@ import torch
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, WAIT_S, Submit, code, done
 from jobs_kit import until
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.synthesis import models
 from lesionbrush.server.synthesis.devices import chosen_devices
 from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.server.synthesis.kept import Kept
-from lesionbrush.volume import Volume
 from server_kit import MODEL, STORED, Files
 
 pytest_plugins = ("server_fixtures", "jobs_fixtures")

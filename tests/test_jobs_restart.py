@@ -11,7 +11,7 @@ import pytest
 import requests
 from job_server import TOKEN, Process
 from jobs_kit import until
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.storage.private import NAME
 from server_kit import MODEL, STORED, Files, make_ct
 

@@ -12,12 +12,12 @@ import numpy as np
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, WAIT_S, Submit, code, done, events
 from jobs_kit import until
-from lesionbrush.io import read_volume
-from lesionbrush.provenance import Provenance
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.core.provenance import Provenance
+from lesionbrush.core.synthesize import synthesize
+from lesionbrush.core.volume import require_ct
+from lesionbrush.files.io import read_volume
 from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.synthesize import synthesize
-from lesionbrush.volume import require_ct
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from PIL import Image
 from server_kit import MODEL, STORED, Files, make_ct
 

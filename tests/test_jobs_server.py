@@ -12,7 +12,7 @@ import requests
 from jobs_kit import until
 from lesionbrush.cli.latency import CaseFiles
 from lesionbrush.cli.load import Caller, Probe, Waits, together
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from server_kit import FAST, MODEL, STORED, Files, Server
 
 pytest_plugins = "server_fixtures"

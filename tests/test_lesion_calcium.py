@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lesionbrush.registry import Calcium
-from lesionbrush.request import Attributes
-from lesionbrush.systems.lesion_calcium import (
+from lesionbrush.core.registry import Calcium
+from lesionbrush.systems.lesion_inpainting.laws.calcium import (
     HEIGHTS,
     LARGE_MM,
     SHARES,
@@ -17,9 +16,10 @@ from lesionbrush.systems.lesion_calcium import (
     is_calcified,
     most_before_calcium,
 )
-from lesionbrush.systems.lesion_cores import Draws
-from lesionbrush.systems.lesion_density import Densities, Density, Grid
-from lesionbrush.systems.lesion_painted import Painted
+from lesionbrush.systems.lesion_inpainting.laws.cores import Draws
+from lesionbrush.systems.lesion_inpainting.laws.density import Densities, Density, Grid
+from lesionbrush.systems.lesion_inpainting.laws.painted import Painted
+from lesionbrush.systems.lesion_inpainting.request import Attributes
 from scipy import ndimage
 
 SHAPE, CENTRE = (40,) * 3, 19.5

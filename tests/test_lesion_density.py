@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.attributes import typical_solid_share
-from lesionbrush.registry import SmallSolid
-from lesionbrush.request import Attributes
-from lesionbrush.systems.lesion_cores import FURTHEST, SHARE_STRAYS, Draws
-from lesionbrush.systems.lesion_density import (
+from lesionbrush.core.registry import SmallSolid
+from lesionbrush.systems.lesion_inpainting.attributes import typical_solid_share
+from lesionbrush.systems.lesion_inpainting.laws.cores import FURTHEST, SHARE_STRAYS, Draws
+from lesionbrush.systems.lesion_inpainting.laws.density import (
     CORE_DEPTH_MM,
     CORE_DEPTH_SLICES,
     GLASS_STRAYS_HU,
@@ -17,7 +16,8 @@ from lesionbrush.systems.lesion_density import (
     Grid,
     middle,
 )
-from lesionbrush.systems.lesion_painted import Painted, Part
+from lesionbrush.systems.lesion_inpainting.laws.painted import Painted, Part
+from lesionbrush.systems.lesion_inpainting.request import Attributes
 from scipy import ndimage
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lesionbrush.diffusion import schedules
 from lesionbrush.diffusion.guidance import Moments
-from lesionbrush.systems.lesion_density import CORE_DEPTH_MM, capped, hold, raised
+from lesionbrush.systems.lesion_inpainting.laws.density import CORE_DEPTH_MM, capped, hold, raised
 from scipy import ndimage
 
 

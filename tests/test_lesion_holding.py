@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import tiny_card
+from lesionbrush.core.lesions import RoiBatch
+from lesionbrush.core.registry import Calcium
 from lesionbrush.diffusion.schedules import SCHEDULES
-from lesionbrush.lesions import RoiBatch
-from lesionbrush.registry import Calcium
-from lesionbrush.request import SynthesisRequest, parse_request
-from lesionbrush.systems.lesion_density import GLASS_STRAYS_HU
-from lesionbrush.systems.lesion_holding import Holding
-from lesionbrush.systems.lesion_shape import drawn, drawn_shape
+from lesionbrush.systems.lesion_inpainting.laws.density import GLASS_STRAYS_HU
+from lesionbrush.systems.lesion_inpainting.laws.holding import Holding
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest, parse_request
+from lesionbrush.systems.lesion_inpainting.shape import drawn, drawn_shape
 from scipy import ndimage
 
 SHAPE, LUNG_HU, GLASS_HU, CORE_HU = (32,) * 3, -860.0, -610.0, 40.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.request import Attributes, SynthesisRequest
-from lesionbrush.roi import ramp
-from lesionbrush.systems.lesion_shape import (
+from lesionbrush.core.roi import ramp
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.shape import (
     CLEAR_MM,
     ROOT_RADIUS_MM,
     SHARP_MARGIN,

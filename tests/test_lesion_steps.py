@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from lesionbrush.diffusion.schedules import SCHEDULES
-from lesionbrush.systems.lesion_steps import (
+from lesionbrush.systems.steps import (
     NEXT_SIGNAL,
     first_timestep,
     lesion_timesteps,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.lesions import RoiBatch
-from lesionbrush.systems.lesion_painted import TYPICAL_LUNG_HU, surroundings
+from lesionbrush.core.lesions import RoiBatch
+from lesionbrush.systems.lesion_inpainting.laws.painted import TYPICAL_LUNG_HU, surroundings
 from scipy import ndimage
 
 

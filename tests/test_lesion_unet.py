@@ -7,8 +7,8 @@ from hashlib import sha256
 import pytest
 import torch
 from core_fixtures import NETWORK, tiny_network
-from lesionbrush.attributes import ATTRIBUTES
-from lesionbrush.networks.lesion_unet import (
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.network import (
     ChannelNorm,
     LesionUNet,
     LesionUNetConfig,

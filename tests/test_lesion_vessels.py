@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lesionbrush.core.hu import HUWindow
 from lesionbrush.diffusion import schedules
-from lesionbrush.hu import HUWindow
-from lesionbrush.systems.lesion_vessels import VESSEL_HU, Seen, see_through, seen_through
+from lesionbrush.systems.lesion_inpainting.laws.vessels import VESSEL_HU, Seen, see_through, seen_through
 
 LUNG_HU, GLASS_HU = -860.0, -620.0
 SHAPE = (40, 40, 40)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.metrics import edit_region
-from lesionbrush.phantom import chest_phantom, propose_lesion
-from lesionbrush.registry import find_model, verify_weights
-from lesionbrush.request import parse_request
-from lesionbrush.synthesize import synthesize
+from lesionbrush.core.registry import find_model, verify_weights
+from lesionbrush.core.synthesize import synthesize
+from lesionbrush.evaluation.metrics import edit_region
+from lesionbrush.phantom.chest import chest_phantom, propose_lesion
 from lesionbrush.systems import load_model
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 from scipy.ndimage import binary_erosion
 
 

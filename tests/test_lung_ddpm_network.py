@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 from lesionbrush.errors import WeightsError
-from lesionbrush.networks.fit import Fit, compare
-from lesionbrush.networks.lung_ddpm import (
+from lesionbrush.published.architectures import ARCHITECTURES
+from lesionbrush.published.fit import Fit, compare
+from lesionbrush.systems.lung_ddpm.network import (
     LUNG_DDPM,
     LUNG_DDPM_PLUS,
     LungDDPMConfig,
@@ -18,7 +19,6 @@ from lesionbrush.networks.lung_ddpm import (
     published_shapes,
     timestep_embedding,
 )
-from lesionbrush.networks.published import ARCHITECTURES
 from monai.networks.nets import DiffusionModelUNet
 from published_kit import LUNG_DDPM as LAYOUT
 from published_kit import LUNG_DDPM_PLUS as LAYOUT_PLUS

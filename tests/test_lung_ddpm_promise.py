@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from core_fixtures import ball, box, make_ct
+from lesionbrush.core.inputs import NO_INPUTS, Inputs
+from lesionbrush.core.registry import InstalledModel, load_card
+from lesionbrush.core.synthesize import Synthesis, synthesize
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import LesionBrushError, NoLungs, WeightsError
-from lesionbrush.inputs import NO_INPUTS, Inputs
-from lesionbrush.metrics import edit_region
-from lesionbrush.registry import InstalledModel, load_card
-from lesionbrush.request import parse_request
-from lesionbrush.synthesize import Synthesis, synthesize
+from lesionbrush.evaluation.metrics import edit_region
 from lesionbrush.systems import load_model
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 from lung_ddpm_kit import install_layout_model, layout_model
 
 CT = make_ct()

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from adding_kit import SMALL, ignore, order
 from core_fixtures import ball, box, make_ct
-from lesionbrush.adding import add
-from lesionbrush.catalogue import CATALOGUE, find_known
-from lesionbrush.inputs import NO_INPUTS, Inputs
-from lesionbrush.metrics import edit_region
-from lesionbrush.networks import published as networks
-from lesionbrush.networks.lung_ddpm import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig
-from lesionbrush.published_cards import card_of
-from lesionbrush.registry import find_model, list_models
-from lesionbrush.request import parse_request
-from lesionbrush.request_lung_ddpm import LungDDPMPlusRequest, LungDDPMRequest
-from lesionbrush.synthesize import synthesize
+from lesionbrush.core.inputs import NO_INPUTS, Inputs
+from lesionbrush.core.registry import find_model, list_models
+from lesionbrush.core.synthesize import synthesize
+from lesionbrush.evaluation.metrics import edit_region
+from lesionbrush.published import architectures as networks
+from lesionbrush.published.adding import add
+from lesionbrush.published.cards import card_of
+from lesionbrush.published.catalogue import CATALOGUE, find_known
 from lesionbrush.systems import load_model
-from lesionbrush.systems.layout_diffusion import network_config
+from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems.lung_ddpm.model import network_config
+from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig
+from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
 from published_kit import TINY, Layout, checkpoint, random_tensors, save
 
 CT = make_ct()
@@ -33,7 +33,7 @@ TINY_WHOLE = Layout(3, 32, (1, 2), 1)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Both published models, but for the width of their networks and the side of their cubes."""
     cubes = {"lung_ddpm": {"roi_voxels": (16,)}, "lung_ddpm_plus": {"roi_voxels": (16,)}}
-    from lesionbrush import published_cards
+    from lesionbrush.published import cards as published_cards
 
     for system, facts in cubes.items():
         whole = {**published_cards._OF_SYSTEM[system], **facts}

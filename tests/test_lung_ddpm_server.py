@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import requests
 from jobs_kit import until
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from lung_ddpm_kit import install_layout_model
 from own_server import Started, serving
 from server_kit import STORED, edit_region, make_ct, make_mask

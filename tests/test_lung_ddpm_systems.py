@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import tiny_card
+from lesionbrush.core.synthesize import RoiBatch
 from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.errors import InvalidRequest, LesionBrushError, NoLungs, WeightsError
-from lesionbrush.request import parse_request
-from lesionbrush.synthesize import RoiBatch
-from lesionbrush.systems.column_scaling import ColumnScaling
-from lesionbrush.systems.intensities import from_published_axes, to_published_axes
-from lesionbrush.systems.layout import lung_layout, thresholded
-from lesionbrush.systems.layout_diffusion import LayoutDiffusion, network_config
-from lesionbrush.systems.lung_ddpm import LungDDPM
+from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems.lung_ddpm.column_scaling import ColumnScaling
+from lesionbrush.systems.lung_ddpm.intensities import from_published_axes, to_published_axes
+from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded
+from lesionbrush.systems.lung_ddpm.model import LayoutDiffusion, network_config
+from lesionbrush.systems.lung_ddpm.whole import LungDDPM
 from lung_ddpm_kit import Witness, always, layout_card, layout_model, layout_network, rois, witness
 
 BOTH = pytest.mark.parametrize("system", ["lung_ddpm", "lung_ddpm_plus"])

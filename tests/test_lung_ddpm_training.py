@@ -13,14 +13,16 @@ import torch
 from cli_kit import Command
 from lesionbrush.cli import train_lung_ddpm as cli
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.networks.lung_ddpm import LungDDPMConfig
-from lesionbrush.training import lung_ddpm_data, lung_ddpm_sheets, lung_ddpm_volumes
-from lesionbrush.training.data import Pack
-from lesionbrush.training.lung_ddpm import LayoutBatch, LayoutConfig, LayoutTrainer
-from lesionbrush.training.lung_ddpm_data import NoduleBatches
-from lesionbrush.training.lung_ddpm_pack import write_lungs
-from lesionbrush.training.lung_ddpm_volumes import OUTSIDE_WEIGHT, LungBatches, Lungs, read_lungs
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.systems.lesion_inpainting.data import Pack
+from lesionbrush.systems.lung_ddpm import cubes as lung_ddpm_data
+from lesionbrush.systems.lung_ddpm import sheets as lung_ddpm_sheets
+from lesionbrush.systems.lung_ddpm import volumes as lung_ddpm_volumes
+from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
+from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
+from lesionbrush.systems.lung_ddpm.pack import write_lungs
+from lesionbrush.systems.lung_ddpm.training import LayoutBatch, LayoutConfig, LayoutTrainer
+from lesionbrush.systems.lung_ddpm.volumes import OUTSIDE_WEIGHT, LungBatches, Lungs, read_lungs
 from training_kit import SEEN, WINDOW
 
 pytest_plugins = ("training_fixtures", "cli_fixtures")

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lesionbrush.core.registry import find_model, verify_weights
+from lesionbrush.core.synthesize import Model, Synthesis, synthesize
+from lesionbrush.core.volume import Volume
+from lesionbrush.evaluation.card_figures import evaluate, held_out
+from lesionbrush.evaluation.metrics import edit_region
 from lesionbrush.evaluation.syntheses import Maker
-from lesionbrush.metrics import edit_region
-from lesionbrush.phantom import chest_phantom, propose_lesion
-from lesionbrush.registry import find_model, verify_weights
-from lesionbrush.request import parse_request
-from lesionbrush.synthesize import Model, Synthesis, synthesize
+from lesionbrush.phantom.chest import chest_phantom, propose_lesion
 from lesionbrush.systems import load_model
-from lesionbrush.training.evaluate import evaluate, held_out
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 from lesionbrush.training.split import is_validation
-from lesionbrush.volume import Volume
 from scipy.ndimage import binary_erosion
 
 STEPS = 6

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lesionbrush.lung_steps.air import gut_gas, lung_air, outside
-from lesionbrush.lung_steps.airways import find_airways
-from lesionbrush.lung_steps.closing import close_lungs, without_tubes
-from lesionbrush.lung_steps.grid import AIR_HU, CoarseGrid, block_means, refine
-from lesionbrush.lung_steps.sides import LEFT, RIGHT, between_lungs, label_sides, next_labels
-from lesionbrush.volume import Volume
+from lesionbrush.anatomy.lung_steps.air import gut_gas, lung_air, outside
+from lesionbrush.anatomy.lung_steps.airways import find_airways
+from lesionbrush.anatomy.lung_steps.closing import close_lungs, without_tubes
+from lesionbrush.anatomy.lung_steps.grid import AIR_HU, CoarseGrid, block_means, refine
+from lesionbrush.anatomy.lung_steps.sides import LEFT, RIGHT, between_lungs, label_sides, next_labels
+from lesionbrush.core.volume import Volume
 
 SHAPE = (150, 110, 90)
 LPS_2MM = np.diag((-2.0, -2.0, 2.0, 1.0))

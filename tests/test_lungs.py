@@ -8,11 +8,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from cli_kit import Command
+from lesionbrush.anatomy.lungs import LEFT, RIGHT, find_lungs, segment_lungs
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import NoLungs, NotACT
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.lungs import LEFT, RIGHT, find_lungs, segment_lungs
-from lesionbrush.phantom import Phantom, chest_phantom
-from lesionbrush.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.phantom.chest import Phantom, chest_phantom
 from PIL import Image
 
 pytest_plugins = "cli_fixtures"

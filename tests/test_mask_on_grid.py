@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.errors import AmbiguousMask, EmptyMask, GeometryMismatch, InvalidRequest
-from lesionbrush.volume import Volume, mask_on_grid
 from volume_fixtures import OBLIQUE, ORIENTATIONS, affine_of, itk_image, moved
 
 SPACING_MM = (0.5, 0.5, 5.0)

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import ball, make_ct
+from lesionbrush.core.inputs import Inputs
+from lesionbrush.core.registry import find_model, verify_weights
+from lesionbrush.core.synthesize import RoiBatch, synthesize
 from lesionbrush.diffusion.guidance import low_pass
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.inputs import Inputs
-from lesionbrush.registry import find_model, verify_weights
-from lesionbrush.request_mddpm import Guide, MDDPMRequest
-from lesionbrush.synthesize import RoiBatch, synthesize
 from lesionbrush.systems import load_model
-from lesionbrush.systems.guidance_images import guidance_images, with_lesion
-from lesionbrush.systems.guided import GuidedDiffusion
-from lesionbrush.systems.mddpm import SliceNoise, averaged, network_config
+from lesionbrush.systems.mddpm.guidance_images import guidance_images, with_lesion
+from lesionbrush.systems.mddpm.guided import GuidedDiffusion
+from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
+from lesionbrush.systems.mddpm.slices import SliceNoise, averaged, network_config
 from mddpm_kit import SIDE, guided_card, guided_model, guided_rois, install_guided
 
 BOTH = pytest.mark.parametrize("system", ["mddpm", "mddpm_3d"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from job_server import TOKEN, Process
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from LesionBrushLib.client import JobClient, Order, Outcome, ServerError, Upload, ct_upload, mask_upload
 from mddpm_kit import INPUTS, install_guided
 from server_kit import STORED, affine, edit_region, make_ct, make_mask, stop

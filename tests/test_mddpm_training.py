@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from lesionbrush.cli.__main__ import main
-from lesionbrush.networks.ddpm_unet import DDPMUNet, DDPMUNetConfig
-from lesionbrush.training import mddpm_sheets
-from lesionbrush.training.data import Pack
-from lesionbrush.training.mddpm import SliceTrainer, SliceTrainingConfig
-from lesionbrush.training.mddpm_data import AIR_HU, SliceBatch, SliceBatches, framed, mirrored
+from lesionbrush.systems.lesion_inpainting.data import Pack
+from lesionbrush.systems.mddpm import sheets as mddpm_sheets
+from lesionbrush.systems.mddpm.data import AIR_HU, SliceBatch, SliceBatches, framed, mirrored
+from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
+from lesionbrush.systems.mddpm.training import SliceTrainer, SliceTrainingConfig
 from PIL import Image
 from training_kit import WINDOW
 
@@ -38,7 +38,7 @@ def batches(pack: Pack, sides: tuple[int, ...] = (16,), seed: int = 0) -> SliceB
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lesionbrush.training.mddpm_data.VOXELS_PER_BATCH", 1024)
+    monkeypatch.setattr("lesionbrush.systems.mddpm.data.VOXELS_PER_BATCH", 1024)
     monkeypatch.setattr(mddpm_sheets, "STEPS", 2)
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.training.measures import CONCAVITY_DECILES, ROUGHNESS_DECILES, Surroundings, rank
+from lesionbrush.systems.lesion_inpainting.measures import (
+    CONCAVITY_DECILES,
+    ROUGHNESS_DECILES,
+    Surroundings,
+    rank,
+)
 
 SIDE = 40
 Z, Y, X = np.mgrid[:SIDE, :SIDE, :SIDE] - (SIDE - 1) / 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from core_fixtures import edit_region as by_search_tree
-from lesionbrush.metrics import edit_region, seam_ratio
+from lesionbrush.evaluation.metrics import edit_region, seam_ratio
 
 SPACING_MM = (1.0, 0.83, 0.83)  # no distance is exactly a margin
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import EmptyMask, GeometryMismatch, InvalidRequest
 from lesionbrush.montage import (
     AXIAL,
@@ -22,7 +23,6 @@ from lesionbrush.montage import (
     sheet,
     to_lps,
 )
-from lesionbrush.volume import Volume
 from PIL import Image
 
 WHOLE = (0.0, 0.0)

@@ -8,9 +8,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from lesionbrush.core.volume import require_ct
 from lesionbrush.errors import NotACT
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.volume import require_ct
+from lesionbrush.files.io import read_volume, write_volume
 from volume_fixtures import (
     OBLIQUE,
     Grid,

@@ -13,10 +13,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from lesionbrush.core.geometry import corners_apart_voxels
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile
-from lesionbrush.geometry import corners_apart_voxels
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
 from volume_fixtures import (
     OBLIQUE,
     Grid,

@@ -9,10 +9,10 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from dicom_kit import Case, make_case
-from lesionbrush.dicom_export import DicomCase
-from lesionbrush.dicom_seg import read_seg
-from lesionbrush.dicom_series import DicomOptions, Uids
-from lesionbrush.io import read_dicom_series
+from lesionbrush.files.dicom_export.case import DicomCase
+from lesionbrush.files.dicom_export.seg import read_seg
+from lesionbrush.files.dicom_export.series import DicomOptions, Uids
+from lesionbrush.files.io import read_dicom_series
 from lesionbrush.server.archive import dicomweb_push
 from lesionbrush.server.archive.dicomweb import Archive
 from lesionbrush.server.archive.dicomweb_push import push

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_kit import Case
-from lesionbrush.io import read_volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume
 from lesionbrush.server.archive.dicomweb_studies import DicomWebStudies
 from lesionbrush.server.errors import ArchiveUnreachable
 from lesionbrush.server.storage.references import read_ct
-from lesionbrush.volume import Volume
 from orthanc_fixtures import accepted
 
 pytest_plugins = "orthanc_fixtures"

@@ -15,9 +15,9 @@ import pytest
 import requests
 from dicom_fixtures import Series, write_series
 from dicom_kit import Hospital
-from lesionbrush.io import read_dicom_series, read_volume, write_volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_dicom_series, read_volume, write_volume
 from lesionbrush.server.archive.dicomweb import Archive
-from lesionbrush.volume import Volume
 from LesionBrushLib.client import Client
 from orthanc_kit import PASSWORD, Orthanc, orthanc
 from server_fixtures import START_TIMEOUT_S

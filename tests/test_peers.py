@@ -12,8 +12,8 @@ from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.peers import Peers, Subject, Timed, lines, timed
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import HELD_OUT, LungMSE, lung_mse, shifted_error, squared_error
-from lesionbrush.io import write_volume
-from lesionbrush.networks.lung_ddpm import LungDDPMConfig
+from lesionbrush.files.io import write_volume
+from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 
 TINY = Subject("Tiny", LungDDPMConfig(2, (32, 32), (False, True)), 8, 250)
 

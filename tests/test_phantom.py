@@ -8,10 +8,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import EmptyMask, GeometryMismatch, InvalidRequest
-from lesionbrush.io import read_volume
-from lesionbrush.phantom import LesionShape, Phantom, chest_phantom, lung_mask, propose_lesion
-from lesionbrush.volume import Volume
+from lesionbrush.files.io import read_volume
+from lesionbrush.phantom.chest import LesionShape, Phantom, chest_phantom, lung_mask, propose_lesion
 from scipy import ndimage
 
 small_chest = partial(chest_phantom, shape=(64, 64, 40), spacing_mm=(5.2, 5.2, 6.4))

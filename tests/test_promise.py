@@ -12,10 +12,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from core_fixtures import QUICK, SHAPE, ball, box, edit_region, grid, make_ct, tiny_model
 from dicom_fixtures import Series, write_series
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.request import Attributes, SynthesisRequest
-from lesionbrush.synthesize import synthesize
-from lesionbrush.volume import Volume
+from lesionbrush.core.synthesize import synthesize
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 from volume_fixtures import OBLIQUE, SUFFIXES, independently, write_foreign
 
 TURNS = {

@@ -10,11 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from core_fixtures import QUICK, ball, make_ct, tiny_model
+from lesionbrush.core.provenance import MaskStatistics, Provenance, read_sidecar, sidecar_path, write_sidecar
+from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.errors import StorageFull
-from lesionbrush.io import write_volume
-from lesionbrush.provenance import MaskStatistics, Provenance, read_sidecar, sidecar_path, write_sidecar
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.synthesize import Synthesis, synthesize
+from lesionbrush.files.io import write_volume
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_what_cannot_be_written_leaves_the_old_record_alone(
     error: type[Exception],
 ) -> None:
     path = write_sidecar(provenance, tmp_path / "ct.nii")
-    monkeypatch.setattr("lesionbrush.provenance.os.replace", fail_with(number))
+    monkeypatch.setattr("lesionbrush.core.provenance.os.replace", fail_with(number))
     with pytest.raises(error):
         write_sidecar(provenance.model_copy(update={"seed": 7}), tmp_path / "ct.nii")
     assert read_sidecar(tmp_path / "ct.nii") == provenance

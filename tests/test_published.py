@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from adding_kit import LUNG_DDPM, ignore, order
-from lesionbrush.adding import add
-from lesionbrush.catalogue import CATALOGUE, KnownModel, find_known
+from lesionbrush.core.registry import find_model, list_models, verify_weights
 from lesionbrush.errors import InvalidRequest, UnknownModel, WeightsError
-from lesionbrush.networks import published as networks
-from lesionbrush.published import (
+from lesionbrush.published import architectures as networks
+from lesionbrush.published.adding import add
+from lesionbrush.published.catalogue import CATALOGUE, KnownModel, find_known
+from lesionbrush.published.models import (
     PUBLISHED,
     SHIPPED,
     PublishedModel,
@@ -22,7 +23,6 @@ from lesionbrush.published import (
     list_published,
     remove,
 )
-from lesionbrush.registry import find_model, list_models, verify_weights
 from pydantic import ValidationError
 
 pytest_plugins = "adding_fixtures"
@@ -118,7 +118,7 @@ class TestCatalogue:
     def test_looking_needs_neither_torch_nor_a_network_library(self) -> None:
         program = (
             f"import sys; sys.path.insert(0, {str(REPOSITORY / 'app')!r})\n"
-            "import lesionbrush.catalogue, lesionbrush.published, json\n"
+            "import lesionbrush.published.catalogue, lesionbrush.published.models, json\n"
             "print(json.dumps([name for name in ('torch', 'urllib.request') if name in sys.modules]))"
         )
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -16,10 +16,10 @@ import SimpleITK as sitk  # noqa: N813
 from dicom_fixtures import Series, write_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
 from lesionbrush.errors import LesionBrushError
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from lesionbrush.server.doors.limits import check_volume
-from lesionbrush.volume import Volume, mask_on_grid, require_ct
 from volume_fixtures import affine_of, itk_image, random_hu
 
 AFFINE = affine_of(np.eye(3), (0.7, 0.9, 1.25))

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from core_fixtures import install, tiny_card
-from lesionbrush.errors import UnknownModel, WeightsError
-from lesionbrush.registry import (
+from lesionbrush.core.registry import (
     METADATA,
     WEIGHTS,
     InstalledModel,
@@ -22,6 +21,7 @@ from lesionbrush.registry import (
     models_dir,
     verify_weights,
 )
+from lesionbrush.errors import UnknownModel, WeightsError
 from lesionbrush.systems import load_model
 from pydantic import ValidationError
 
@@ -75,7 +75,7 @@ def test_listing_models_imports_no_torch(tmp_path: Path) -> None:
     install(tmp_path)
     program = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY / 'app')!r})\n"
-        "from pathlib import Path; from lesionbrush.registry import list_models, verify_weights\n"
+        "from pathlib import Path; from lesionbrush.core.registry import list_models, verify_weights\n"
         f"[verify_weights(model) for model in list_models(Path({str(tmp_path)!r}))]\n"
         "print([name for name in ('torch', 'monai', 'scipy') if name in sys.modules])"
     )

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core_fixtures import tiny_model
+from lesionbrush.core.synthesize import RoiBatch, Sampled
 from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.synthesize import RoiBatch, Sampled
-from lesionbrush.systems.lesion_removal import (
+from lesionbrush.systems.lesion_inpainting.removal import (
     BLEND_MM,
     JOIN_RATIO,
     SHELL_MM,

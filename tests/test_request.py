@@ -7,9 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lesionbrush.attributes import ATTRIBUTES, Measured, as_input, from_readers, healthy
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.request import Attributes, SynthesisRequest, parse_request
+from lesionbrush.systems.lesion_inpainting.attributes import (
+    ATTRIBUTES,
+    Measured,
+    as_input,
+    from_readers,
+    healthy,
+)
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest, parse_request
 
 RANGES = {
     "seed": (0, 2**31 - 1),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from core_fixtures import edit_region, grid
-from lesionbrush.boxes import box_of
-from lesionbrush.roi import (
+from lesionbrush.core.boxes import box_of
+from lesionbrush.core.roi import (
     Orientation,
     RoiGrid,
     axis_weights,

@@ -12,7 +12,7 @@ import pytest
 from dicom_fixtures import Series, write_series
 from lesionbrush.cli import serve as command
 from lesionbrush.cli.__main__ import main
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.operation.check import findings
 from lesionbrush.server.operation.serve import APP
 from server_kit import free_port, make_ct, make_model

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import requests
 from dicom_fixtures import Series, write_series
-from lesionbrush.io import read_volume
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from LesionBrushLib.client import Client, Result, ServerError
 from server_kit import FAST, MODEL, STORED, Files, Server, edit_region, make_ct, make_mask, post
 

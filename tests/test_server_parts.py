@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from fastapi import HTTPException
 from fastapi.testclient import TestClient
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import Cancelled, DamagedFile, InvalidRequest, LesionBrushError
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.doors import gate
 from lesionbrush.server.errors import STATUS
 from lesionbrush.server.http import routes
@@ -30,7 +31,6 @@ from lesionbrush.server.storage.references import ReferenceCache
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.synthesis import inference, models
 from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.volume import Volume
 from server_kit import FAST, MODEL, REPOSITORY, STORED, Files, make_ct, make_model, snapshot
 from starlette.datastructures import UploadFile
 

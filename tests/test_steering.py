@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from core_fixtures import FakeModel, ball, make_ct, paints, tiny_card
+from lesionbrush.core.inputs import Inputs
+from lesionbrush.core.roi import inner_ramp
+from lesionbrush.core.synthesize import RoiBatch, synthesize
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import GeometryMismatch, InvalidRequest, LesionBrushError, NoLungs, NotACT
-from lesionbrush.inputs import Inputs
-from lesionbrush.request import request_type
-from lesionbrush.request_lung_ddpm import LungDDPMRequest
-from lesionbrush.request_mddpm import MDDPMRequest
-from lesionbrush.roi import inner_ramp
-from lesionbrush.synthesize import RoiBatch, synthesize
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.request import request_type
+from lesionbrush.systems.lung_ddpm.request import LungDDPMRequest
+from lesionbrush.systems.mddpm.request import MDDPMRequest
 from scipy.ndimage import distance_transform_edt
 
 CT = make_ct()

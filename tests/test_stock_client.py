@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from doors_kit import READ_TOKEN
-from lesionbrush.io import read_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume
 from monailabel.client import MONAILabelClient
 from server_kit import FAST, MODEL, STORED, Files, edit_region, make_ct, make_mask
 from stock_kit import House, refused, stock_client

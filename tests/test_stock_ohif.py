@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from server_kit import FAST, MODEL, make_mask
 from test_orthanc_server import Hospitals, site  # noqa: F401
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from server_kit import FAST, MODEL, STORED, Files, Server, make_mask, post
 
 pytest_plugins = "server_fixtures"

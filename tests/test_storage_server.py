@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import requests
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.storage.accept import AcceptedRecord
 from LesionBrushLib.client import Client
 from server_kit import (

@@ -10,12 +10,12 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError, NotACT, StorageFull
-from lesionbrush.io import write_volume
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.errors import HashMismatch, TooLarge, UnknownReference
 from lesionbrush.server.storage.private import PrivateRoot, private_root
 from lesionbrush.server.storage.vault import References
-from lesionbrush.volume import Volume
 from storage_kit import KEPT, ct_bytes, file_list, full, put, sha
 
 pytest_plugins = "storage_fixtures"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from core_fixtures import ball, grid, install, made, paints
-from lesionbrush.boxes import bounding_box
-from lesionbrush.published_cards import LUNG
-from lesionbrush.registry import list_models
-from lesionbrush.surroundings import Place
-from lesionbrush.synthesize import Synthesis
-from lesionbrush.volume import Volume
+from lesionbrush.core.boxes import bounding_box
+from lesionbrush.core.registry import list_models
+from lesionbrush.core.surroundings import Place
+from lesionbrush.core.synthesize import Synthesis
+from lesionbrush.core.volume import Volume
+from lesionbrush.published.cards import LUNG
 
 LIVER = {"name": "liver", "hu": (20, 200), "least_share": 0.5}
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lesionbrush.boxes import bounding_box
-from lesionbrush.io import read_volume
-from lesionbrush.published_cards import LUNG
-from lesionbrush.surroundings import Place
-from lesionbrush.volume import Array, Volume
+from lesionbrush.core.boxes import bounding_box
+from lesionbrush.core.surroundings import Place
+from lesionbrush.core.volume import Array, Volume
+from lesionbrush.files.io import read_volume
+from lesionbrush.published.cards import LUNG
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 ORGANS = {"CRLM-CT-1004": (1, 2, 3, 6), "CRLM-CT-1006": (1, 2, 3, 6), "TCGA-09-2043": (2, 3, 6)}

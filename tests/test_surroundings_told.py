@@ -11,11 +11,11 @@ import pytest
 from cli_kit import Command
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, Submit, done
-from lesionbrush.inputs import NO_INPUTS
-from lesionbrush.io import write_volume
-from lesionbrush.provenance import read_sidecar
+from lesionbrush.core.inputs import NO_INPUTS
+from lesionbrush.core.provenance import read_sidecar
+from lesionbrush.core.synthesize import noted_of
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.synthesize import noted_of
 from server_kit import FAST, MODEL, Files, make_ct
 
 pytest_plugins = ("server_fixtures", "jobs_fixtures", "cli_fixtures")

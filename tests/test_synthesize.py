@@ -20,10 +20,10 @@ from core_fixtures import (
     paints_where_editable,
     tiny_model,
 )
+from lesionbrush.core.synthesize import synthesize
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import Cancelled
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.synthesize import synthesize
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from volume_fixtures import OBLIQUE, ORIENTATIONS
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core_fixtures import FakeModel, ball, gives_back, grid, made, make_ct, tiny_card
+from lesionbrush.core.roi import ramp
+from lesionbrush.core.synthesize import RoiBatch, Sampled
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import AmbiguousMask, EmptyMask, GeometryMismatch, NotACT
-from lesionbrush.roi import ramp
-from lesionbrush.synthesize import RoiBatch, Sampled
-from lesionbrush.volume import Volume
 from volume_fixtures import moved
 
 

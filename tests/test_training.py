@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import NETWORK
-from lesionbrush.attributes import ATTRIBUTES
-from lesionbrush.networks.lesion_unet import LesionUNetConfig
-from lesionbrush.training import data as training_data
-from lesionbrush.training.data import Batch, Batches, Pack
-from lesionbrush.training.train import Trainer, TrainingConfig
+from lesionbrush.systems.lesion_inpainting import data as training_data
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.data import Batch, Batches, Pack
+from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
+from lesionbrush.systems.lesion_inpainting.training import Trainer, TrainingConfig
 from training_kit import WINDOW
 
 pytest_plugins = "training_fixtures"

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lesionbrush.attributes import ATTRIBUTES, healthy
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.networks.lesion_unet import LesionUNetConfig
-from lesionbrush.request import Attributes
-from lesionbrush.training.data import (
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, healthy
+from lesionbrush.systems.lesion_inpainting.data import (
     BATCH_SIZES,
     PATCH_SIDES,
     USUAL_NOISE,
@@ -25,9 +24,10 @@ from lesionbrush.training.data import (
     noise_level,
     stands_free,
 )
-from lesionbrush.training.pack import nodule_cases, write_pack
+from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
+from lesionbrush.systems.lesion_inpainting.pack import nodule_cases, write_pack
+from lesionbrush.systems.lesion_inpainting.request import Attributes
 from lesionbrush.training.split import VALIDATION_SHARE, is_validation
-from lesionbrush.volume import Volume
 from training_kit import EVERYBODY, HELD_OUT, RADII_MM, SEEN, WINDOW
 
 pytest_plugins = "training_fixtures"

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from evaluation_kit import save_nodules
-from lesionbrush.attributes import ATTRIBUTES, TYPICAL_DIAMETER_MM
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.training.evaluate import (
+from lesionbrush.core.volume import Volume
+from lesionbrush.evaluation.card_figures import (
     evaluate,
     held_out,
     load_case,
@@ -20,8 +19,9 @@ from lesionbrush.training.evaluate import (
     readers_attributes,
     weighted_median,
 )
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, TYPICAL_DIAMETER_MM
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from lesionbrush.training.split import is_validation
-from lesionbrush.volume import Volume
 
 OFF_HU = (10.0, 30.0, 100.0)
 """By how much the lesions of seeds 0, 1 and 2 miss the real mean."""

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from lesionbrush.attributes import ATTRIBUTES
-from lesionbrush.networks.lesion_unet import LesionUNet, LesionUNetConfig
-from lesionbrush.training import data as training_data
-from lesionbrush.training.data import Batches, Pack
+from lesionbrush.systems.lesion_inpainting import data as training_data
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.data import Batches, Pack
+from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
+from lesionbrush.systems.lesion_inpainting.training import Trainer, TrainingConfig
+from lesionbrush.systems.mddpm.data import SliceBatches
 from lesionbrush.training.loop import noise_like
-from lesionbrush.training.mddpm_data import SliceBatches
-from lesionbrush.training.train import Trainer, TrainingConfig
 from lesionbrush.training.workers import Workers
 from training_kit import WINDOW
 

@@ -12,11 +12,11 @@ import pytest
 from core_fixtures import QUICK, SHAPE, ball, grid, make_ct, tiny_model
 from dicom_fixtures import Series, write_series
 from lesionbrush.cli.files import changes_on_disk
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.request import Attributes
-from lesionbrush.surroundings import FAR_MM, NEAR_MM, Place
-from lesionbrush.synthesize import synthesize
-from lesionbrush.volume import Volume
+from lesionbrush.core.surroundings import FAR_MM, NEAR_MM, Place
+from lesionbrush.core.synthesize import synthesize
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.systems.lesion_inpainting.request import Attributes
 from scipy.spatial import cKDTree
 from volume_fixtures import OBLIQUE, write_foreign
 

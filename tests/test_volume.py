@@ -7,8 +7,8 @@ from hashlib import sha256
 
 import numpy as np
 import pytest
+from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
 from lesionbrush.errors import DamagedFile, GeometryMismatch, NotACT
-from lesionbrush.volume import Volume, mask_on_grid, require_ct
 from volume_fixtures import OBLIQUE, affine_of, moved
 
 SPACING_MM = (0.5, 0.5, 5.0)

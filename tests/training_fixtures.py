@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lesionbrush.training.data import Pack
-from lesionbrush.training.pack import write_pack
+from lesionbrush.systems.lesion_inpainting.data import Pack
+from lesionbrush.systems.lesion_inpainting.pack import write_pack
 from training_kit import HELD_OUT, RADII_MM, SEEN, write_lung, write_nodule
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from core_fixtures import ball, grid, make_ct
-from lesionbrush.hu import HUWindow
-from lesionbrush.io import write_volume
+from lesionbrush.core.hu import HUWindow
+from lesionbrush.files.io import write_volume
 from lesionbrush.training.split import is_validation
 
 EVERYBODY = [f"LIDC-IDRI-{number:04d}" for number in range(1, 1013)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 OBLIQUE = np.array([[0.96, -0.224, 0.168], [0.28, 0.768, -0.576], [0.0, 0.6, 0.8]])

@@ -10,8 +10,8 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import EmptyMask, InvalidRequest
-from lesionbrush.volume import Array, Volume
 
 GAP_PX = 6
 TEXT_PX = 13

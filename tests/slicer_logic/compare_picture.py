@@ -20,8 +20,8 @@ import numpy as np
 import slicer
 import vtk
 from lesionbrush.cli.local_server import local_server
-from lesionbrush.io import write_volume
-from lesionbrush.phantom import chest_phantom, propose_lesion
+from lesionbrush.files.io import write_volume
+from lesionbrush.phantom.chest import chest_phantom, propose_lesion
 from LesionBrushLib.client import JobClient, Order, Outcome, Watch
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.logic.layout import VIEW_NAMES

@@ -88,7 +88,7 @@ def test_the_picture_shows_a_lesion_on_the_right_alone(made: Made, tmp_path: Pat
 
 
 def test_what_is_saved_can_be_loaded_as_the_same_ct(made: Made, tmp_path: Path) -> None:
-    from lesionbrush.io import read_volume
+    from lesionbrush.files.io import read_volume
 
     volume, _ = made.logic.save(0, tmp_path / "synthetic.nii")
     assert np.array_equal(read_volume(volume).array.T, array_of(made.logic.variants.node))

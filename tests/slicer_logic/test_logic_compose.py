@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.logic.compose import provenance_of, synthetic_nodes
 from LesionBrushLib.logic.problems import BrokenBox, CannotSave, NoSuchVariant, NotReady, OtherReference

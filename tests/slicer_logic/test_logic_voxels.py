@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.logic.problems import NotACT, NotReady
 from LesionBrushLib.logic.voxels import Grid, hu_array

@@ -22,9 +22,9 @@ sys.path[:0] = [str(HERE), str(REPOSITORY / "app"), str(REPOSITORY / "slicer_mod
 import pytest
 from lesionbrush import __version__
 from lesionbrush.cli.local_server import local_server
-from lesionbrush.io import read_volume
-from lesionbrush.registry import find_model
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.files.io import read_volume
+from lesionbrush.core.registry import find_model
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from panel_kit import MODULE, Bench, new_bench, new_ct
 from LesionBrushLib.panel import sample_data
 from LesionBrushLib.client import Box, ConnectionReport, JobClient, ModelFacts, Order, ServerFacts

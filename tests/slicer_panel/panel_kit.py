@@ -27,7 +27,7 @@ from qt_kit import pythonqt
 from qt_kit.editor import SegmentEditor
 from qt_kit.widgets import load_ui
 
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODULE = REPOSITORY / "slicer_module" / "LesionBrush"

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lesionbrush.io import read_volume
-from lesionbrush.phantom import chest_phantom
+from lesionbrush.files.io import read_volume
+from lesionbrush.phantom.chest import chest_phantom
 from LesionBrushLib.panel import sample_data
 from panel_kit import MODULE, REPOSITORY
 from PIL import Image

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from lesionbrush.request import request_type
+from lesionbrush.systems.lesion_inpainting.request import request_type
 from LesionBrushLib.client.answers import ConnectionReport, ModelFacts
 from LesionBrushLib.panel.work import Phase, Progress, Sent
 from panel_kit import CARD, SHAPE_KJI, Bench, FakeClient, facts, new_bench, new_ct

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from job_fake import BOX, CT, OFFSET, Fake, running
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from LesionBrushLib.client import JobClient
 from panel_kit import CARD, Bench, Store, new_bench
 

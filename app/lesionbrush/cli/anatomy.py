@@ -10,7 +10,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lesionbrush.anatomy_maps.maps import (
+from lesionbrush.cli.files import numbered
+from lesionbrush.cli.outputs import SHAPES, VOLUME, Output, check_outputs, pictures, require_room
+from lesionbrush.core.registry import models_dir
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.montage import Panel, Window, sheet
+from lesionbrush.systems.mddpm.anatomy_maps.maps import (
     centred_grid,
     draw_valid,
     fit,
@@ -18,14 +24,8 @@ from lesionbrush.anatomy_maps.maps import (
     map_volume,
     rasterised,
 )
-from lesionbrush.anatomy_maps.shapes import ShapeModel
-from lesionbrush.anatomy_maps.validity import problems
-from lesionbrush.cli.files import numbered
-from lesionbrush.cli.outputs import SHAPES, VOLUME, Output, check_outputs, pictures, require_room
-from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.montage import Panel, Window, sheet
-from lesionbrush.registry import models_dir
+from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
+from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
 
 WIDE = Window("wide", -300, 1600)
 SHIPPED = Path("mddpm") / "anatomy_maps.npz"

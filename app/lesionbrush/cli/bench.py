@@ -20,11 +20,11 @@ from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.machine import Machine, this_machine
 from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
 from lesionbrush.cli.outputs import check_outputs, reports, write_report
+from lesionbrush.core.registry import find_model
+from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import find_model
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.request_base import BaseRequest
 from lesionbrush.systems import load_model
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 SHORT_SLICES, LONG_SLICES = 100, 800
 LEAST_MEMORY_REQUESTS = 4

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lesionbrush.bundle import INFERENCE, bundle_at
+from lesionbrush.bundles.configs import INFERENCE, bundle_at
+from lesionbrush.core.inputs import InputName
 from lesionbrush.errors import InvalidRequest, LesionBrushError
-from lesionbrush.inputs import InputName
-from lesionbrush.request import parse_request
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 
 _CLIENT = Path(__file__).resolve().parents[3] / "slicer_module" / "LesionBrush"
 _BAD_INPUT = 2

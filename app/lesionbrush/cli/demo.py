@@ -38,16 +38,16 @@ from lesionbrush.cli.outputs import (
     require_room,
 )
 from lesionbrush.cli.progress import Phases
+from lesionbrush.core.inputs import ABOUT, Inputs
+from lesionbrush.core.provenance import sidecar_path
+from lesionbrush.core.registry import ModelCard, find_model, verify_weights
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.steering import lungs_of, require_fitting
+from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.inputs import ABOUT, Inputs
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.montage import montage
-from lesionbrush.phantom import chest_phantom, lung_mask, propose_lesion
-from lesionbrush.provenance import sidecar_path
-from lesionbrush.registry import ModelCard, find_model, verify_weights
-from lesionbrush.request_base import BaseRequest
-from lesionbrush.steering import lungs_of, require_fitting
-from lesionbrush.volume import Volume, mask_on_grid, require_ct
+from lesionbrush.phantom.chest import chest_phantom, lung_mask, propose_lesion
 
 FIELD_MM = 96.0
 HEADING = """LesionBrush demo: a lesion painted on a CT becomes a CT with that lesion.

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports
+from lesionbrush.core.registry import METADATA, InstalledModel, find_model
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import METADATA, InstalledModel, find_model
 
 if TYPE_CHECKING:
-    from lesionbrush.systems.mddpm import MDDPM
+    from lesionbrush.systems.mddpm.slices import MDDPM
 
 LESIONS = "lesions"
 DEFAULT_MODEL = "lung_lesion"
@@ -80,11 +80,11 @@ def lesions(options: Namespace) -> int:
 
 def card_figures(options: Namespace) -> int:
     """What the card holds; what a report in the same folder has made already is not made again."""
+    from lesionbrush.evaluation.card_figures import evaluate
     from lesionbrush.evaluation.regression import regression_figures
     from lesionbrush.evaluation.syntheses import Maker
     from lesionbrush.systems import load_model
-    from lesionbrush.systems.mddpm import MDDPM
-    from lesionbrush.training.evaluate import evaluate
+    from lesionbrush.systems.mddpm.slices import MDDPM
     from lesionbrush.training.export import update_card
 
     installed = find_model(options.what)

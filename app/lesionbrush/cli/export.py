@@ -8,12 +8,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lesionbrush.cli.outputs import check_folder, require_room
-from lesionbrush.dicom_export import CT, SEG, DicomCase, Reference, export_case
-from lesionbrush.dicom_series import DicomOptions, Uids
+from lesionbrush.core.provenance import Provenance, sidecar_path
+from lesionbrush.core.volume import mask_on_grid
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume
-from lesionbrush.provenance import Provenance, sidecar_path
-from lesionbrush.volume import mask_on_grid
+from lesionbrush.files.dicom_export.case import CT, SEG, DicomCase, Reference, export_case
+from lesionbrush.files.dicom_export.series import DicomOptions, Uids
+from lesionbrush.files.io import read_volume
 
 
 def add_arguments(parser: ArgumentParser) -> None:

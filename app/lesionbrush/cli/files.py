@@ -9,10 +9,10 @@ import numpy as np
 from LesionBrushLib.client import SUFFIXES
 from scipy.ndimage import distance_transform_edt
 
-from lesionbrush.boxes import bounding_box, dilated
+from lesionbrush.core.boxes import bounding_box, dilated
+from lesionbrush.core.volume import Array, require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume
-from lesionbrush.volume import Array, require_ct
+from lesionbrush.files.io import read_volume
 
 
 def volume_suffix(path: Path) -> str:

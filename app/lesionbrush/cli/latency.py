@@ -13,11 +13,11 @@ from LesionBrushLib.client import Client, JobClient, JobFailed, Order
 from tqdm import trange
 
 from lesionbrush.cli.machine import resident_mb
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.phantom import FIELD_MM, chest_phantom
-from lesionbrush.request_base import BaseRequest
-from lesionbrush.synthesize import Model, Synthesis, synthesize
-from lesionbrush.volume import Volume, require_ct
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.synthesize import Model, Synthesis, synthesize
+from lesionbrush.core.volume import Volume, require_ct
+from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.phantom.chest import FIELD_MM, chest_phantom
 
 Shape = tuple[int, int, int]
 SPACING_MM = (0.7, 0.7, 1.0)

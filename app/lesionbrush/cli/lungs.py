@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lesionbrush.boxes import bounding_box
+from lesionbrush.anatomy.lungs import LEFT, RIGHT, Lungs, find_lungs
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.lungs import LEFT, RIGHT, Lungs, find_lungs
+from lesionbrush.core.boxes import bounding_box
+from lesionbrush.core.volume import Array, Volume, require_ct
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.montage import LUNG, Panel, sheet, to_lps
-from lesionbrush.volume import Array, Volume, require_ct
 
 AXIAL_SLICES, OTHER_SLICES = 8, 4
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import ModelCard
 
 BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
 HEADER = ("Model", "Makes", "Trained here", "Weights")

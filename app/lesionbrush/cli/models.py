@@ -6,14 +6,14 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lesionbrush.bundle import INFERENCE, write_configs
-from lesionbrush.catalogue import CATALOGUE
+from lesionbrush.bundles.configs import INFERENCE, write_configs
 from lesionbrush.cli.model_table import BEGIN, END, replaced, table
 from lesionbrush.cli.outputs import check_outputs, reports
 from lesionbrush.cli.parameters import parameter_lines
 from lesionbrush.cli.published_models import add_actions, published_lines, show_known, show_origin
+from lesionbrush.core.registry import METADATA, InstalledModel, find_model, list_models, verify_weights
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.registry import METADATA, InstalledModel, find_model, list_models, verify_weights
+from lesionbrush.published.catalogue import CATALOGUE
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -6,9 +6,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lesionbrush.cli.outputs import check_outputs, pictures
-from lesionbrush.io import read_volume
+from lesionbrush.core.volume import mask_on_grid, require_ct
+from lesionbrush.files.io import read_volume
 from lesionbrush.montage import montage
-from lesionbrush.volume import mask_on_grid, require_ct
 
 
 def add_arguments(parser: ArgumentParser) -> None:

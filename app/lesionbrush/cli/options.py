@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lesionbrush.core.inputs import ABOUT, InputName, Inputs, require_accepted
+from lesionbrush.core.registry import ModelCard, find_model
+from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.inputs import ABOUT, InputName, Inputs, require_accepted
-from lesionbrush.io import read_volume
-from lesionbrush.registry import ModelCard, find_model
-from lesionbrush.request import parse_request
-from lesionbrush.request_base import BaseRequest
+from lesionbrush.files.io import read_volume
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 
 DEFAULT_MODEL = "lung_lesion"
 

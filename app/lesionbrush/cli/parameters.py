@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lesionbrush.request import nested_model, request_type
+from lesionbrush.systems.lesion_inpainting.request import nested_model, request_type
 
 
 def parameter_lines(system: str) -> Iterator[str]:

@@ -22,13 +22,13 @@ from tqdm import tqdm
 from lesionbrush.cli.latency import CaseFiles, InProcess
 from lesionbrush.cli.machine import Machine, this_machine
 from lesionbrush.cli.outputs import write_report
+from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import LungMSE, lung_mse
-from lesionbrush.networks.lung_ddpm import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig, LungDDPMUNet
-from lesionbrush.registry import find_model
-from lesionbrush.request import parse_request
 from lesionbrush.systems import load_model
 from lesionbrush.systems.devices import pick_device
+from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig, LungDDPMUNet
 
 GOAL = 1000.0
 DEFAULT, OTHERS = "lung_lesion", ("lung_ddpm_plus",)

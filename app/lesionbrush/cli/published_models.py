@@ -10,12 +10,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lesionbrush.adding import Order, add, check_order
-from lesionbrush.catalogue import CATALOGUE, KnownModel, find_known
 from lesionbrush.cli.outputs import check_folder, require_room
+from lesionbrush.core.registry import models_dir
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.published import check_removable, find_published, list_published, remove
-from lesionbrush.registry import models_dir
+from lesionbrush.published.adding import Order, add, check_order
+from lesionbrush.published.catalogue import CATALOGUE, KnownModel, find_known
+from lesionbrush.published.models import check_removable, find_published, list_published, remove
 
 
 def add_actions(actions: Any) -> None:

@@ -19,17 +19,17 @@ from lesionbrush.cli.options import (
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
-from lesionbrush.inputs import InputName, require_accepted
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.core.inputs import InputName, require_accepted
+from lesionbrush.core.provenance import write_sidecar
+from lesionbrush.core.registry import InstalledModel, find_model
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.steering import require_fitting
+from lesionbrush.core.synthesize import Synthesis, synthesize
+from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.montage import montage
-from lesionbrush.provenance import write_sidecar
-from lesionbrush.registry import InstalledModel, find_model
-from lesionbrush.request_base import BaseRequest
-from lesionbrush.steering import require_fitting
-from lesionbrush.synthesize import Synthesis, synthesize
 from lesionbrush.systems import load_model
 from lesionbrush.systems.devices import pick_device
-from lesionbrush.volume import Volume, mask_on_grid, require_ct
 
 
 @dataclass(frozen=True)

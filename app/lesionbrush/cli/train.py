@@ -10,20 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionbrush.attributes import ATTRIBUTES
 from lesionbrush.cli import train_mddpm
 from lesionbrush.cli.outputs import check_folder
-from lesionbrush.cli.training_runs import made_once, run_training
+from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.registry import find_model, verify_weights
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.hu import HUWindow
-from lesionbrush.networks.lesion_unet import LesionUNetConfig
-from lesionbrush.registry import find_model, verify_weights
 from lesionbrush.systems.devices import pick_device
-from lesionbrush.training.data import Batches, side_of_split
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.data import Batches, side_of_split
+from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
+from lesionbrush.systems.lesion_inpainting.pack import write_pack
+from lesionbrush.systems.lesion_inpainting.sheets import sample_sheet
+from lesionbrush.systems.lesion_inpainting.training import Trainer, TrainingConfig
 from lesionbrush.training.export import export
-from lesionbrush.training.pack import write_pack
-from lesionbrush.training.sheets import sample_sheet
-from lesionbrush.training.train import Trainer, TrainingConfig
+from lesionbrush.training.runs import made_once, run_training
 
 ELSEWHERE = {"mddpm": "train_mddpm", "lung_ddpm": "train_lung_ddpm", "lung_ddpm_plus": "train_lung_ddpm"}
 """The modules beside this one that train other systems."""

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from lesionbrush.cli.training_runs import made_once, run_training
-from lesionbrush.networks.lung_ddpm import LungDDPMConfig
 from lesionbrush.systems.devices import pick_device
-from lesionbrush.training.data import side_of_split
+from lesionbrush.systems.lesion_inpainting.data import side_of_split
+from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
+from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
+from lesionbrush.systems.lung_ddpm.pack import write_lungs
+from lesionbrush.systems.lung_ddpm.sheets import layout_sheet
+from lesionbrush.systems.lung_ddpm.training import LayoutBatch, LayoutConfig, LayoutTrainer
+from lesionbrush.systems.lung_ddpm.volumes import LungBatches, read_lungs
 from lesionbrush.training.loop import Draws
-from lesionbrush.training.lung_ddpm import LayoutBatch, LayoutConfig, LayoutTrainer
-from lesionbrush.training.lung_ddpm_data import NoduleBatches
-from lesionbrush.training.lung_ddpm_pack import write_lungs
-from lesionbrush.training.lung_ddpm_sheets import layout_sheet
-from lesionbrush.training.lung_ddpm_volumes import LungBatches, read_lungs
+from lesionbrush.training.runs import made_once, run_training
 
 WIDTHS = (16, 32, 64, 96)
 CONFIGS = {

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionbrush.cli.training_runs import run_training
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.networks.ddpm_unet import DDPMUNetConfig
 from lesionbrush.systems.devices import pick_device
-from lesionbrush.training.data import side_of_split
-from lesionbrush.training.mddpm import SliceTrainer, SliceTrainingConfig
-from lesionbrush.training.mddpm_data import SIDES, SliceBatches
-from lesionbrush.training.mddpm_sheets import slice_sheet
+from lesionbrush.systems.lesion_inpainting.data import side_of_split
+from lesionbrush.systems.mddpm.data import SIDES, SliceBatches
+from lesionbrush.systems.mddpm.network import DDPMUNetConfig
+from lesionbrush.systems.mddpm.sheets import slice_sheet
+from lesionbrush.systems.mddpm.training import SliceTrainer, SliceTrainingConfig
+from lesionbrush.training.runs import run_training
 
 
 def add_arguments(group: _ArgumentGroup) -> None:

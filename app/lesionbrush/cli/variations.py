@@ -21,18 +21,18 @@ from lesionbrush.cli.options import (
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_folder, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
+from lesionbrush.core.provenance import write_sidecar
+from lesionbrush.core.registry import ModelCard, find_model
+from lesionbrush.core.steering import require_fitting
+from lesionbrush.core.synthesize import OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
+from lesionbrush.core.volume import mask_on_grid, require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.montage import LUNG, SOFT, Panel, lesion_view, sheet
-from lesionbrush.provenance import write_sidecar
-from lesionbrush.registry import ModelCard, find_model
-from lesionbrush.request_mddpm import Guide, MDDPMRequest
-from lesionbrush.steering import require_fitting
-from lesionbrush.synthesize import OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
 from lesionbrush.systems import load_model
 from lesionbrush.systems.devices import pick_device
-from lesionbrush.systems.guidance_images import guidance_images
-from lesionbrush.volume import mask_on_grid, require_ct
+from lesionbrush.systems.mddpm.guidance_images import guidance_images
+from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
 
 AXES = {"mddpm": (2, 3), "mddpm_3d": (1, 2, 3)}
 """By system: of (L, Z, Y, X), those that its guides are filtered along."""

@@ -16,7 +16,7 @@ from lesionbrush.evaluation.features import features
 from lesionbrush.evaluation.patches import Patch
 from lesionbrush.evaluation.results import Picture
 from lesionbrush.evaluation.syntheses import Maker
-from lesionbrush.request import Attributes, Sampler
+from lesionbrush.systems.lesion_inpainting.request import Attributes, Sampler
 
 Kind = Literal["mask_only", "readers", "measured"]
 KINDS: tuple[Kind, ...] = ("mask_only", "readers", "measured")

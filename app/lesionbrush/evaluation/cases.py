@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lesionbrush.evaluation.card_figures import Case, load_case, measured_too, readers_rows
 from lesionbrush.evaluation.patches import Patch, patch_of
-from lesionbrush.request import Attributes
-from lesionbrush.training.evaluate import Case, load_case, measured_too, readers_rows
+from lesionbrush.systems.lesion_inpainting.request import Attributes
 from lesionbrush.training.split import is_validation
 
 TEXTURES = ("ground_glass", "part_solid", "solid")

@@ -17,8 +17,8 @@ from lesionbrush.evaluation.measures import HuInMask, Surface, calcium_share
 from lesionbrush.evaluation.patches import Patch
 from lesionbrush.evaluation.results import Figure, Section, Table, at_least
 from lesionbrush.evaluation.statistics import balanced_accuracy, by_patient, mean, median, rank_correlation
-from lesionbrush.request import Attributes
-from lesionbrush.training.measures import Surroundings
+from lesionbrush.systems.lesion_inpainting.measures import Surroundings
+from lesionbrush.systems.lesion_inpainting.request import Attributes
 
 TEXTURE_GOAL, RANK_GOAL = at_least(0.90), at_least(0.60)
 HU_FEATURES = 6 + 3 * len(SHELLS_MM)

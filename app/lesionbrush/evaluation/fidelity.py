@@ -17,10 +17,10 @@ from lesionbrush.evaluation.measures import (
     contact_share,
     inner_grain,
 )
+from lesionbrush.evaluation.metrics import seam_ratio
 from lesionbrush.evaluation.results import Figure, Goal, Section, at_least, at_most
 from lesionbrush.evaluation.statistics import Estimate, by_patient, median
-from lesionbrush.metrics import seam_ratio
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 HU_GOAL, SEAM_GOAL, DICE_GOAL = at_most(40.0), at_most(1.1), at_least(0.85)
 MARGIN_MM = SynthesisRequest().margin_mm

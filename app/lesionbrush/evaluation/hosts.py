@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.io import read_volume
-from lesionbrush.volume import Volume
+from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import read_volume
 
 GRID_MM = 2.0
 """Places are sought on a coarse grid: about this spacing."""

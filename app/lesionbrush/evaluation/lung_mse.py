@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.inputs import Inputs
+from lesionbrush.core.synthesize import Model, synthesize
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.hu import HUWindow
-from lesionbrush.inputs import Inputs
-from lesionbrush.io import read_volume
-from lesionbrush.request import parse_request
-from lesionbrush.synthesize import Model, synthesize
-from lesionbrush.volume import Volume
+from lesionbrush.files.io import read_volume
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 
 HELD_OUT = "LIDC-IDRI-0314"
 SHIFT_MM = 20.0

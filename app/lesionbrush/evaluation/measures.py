@@ -14,8 +14,8 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from skimage.measure import marching_cubes, mesh_surface_area
 
+from lesionbrush.evaluation.metrics import RING_MM, edit_region
 from lesionbrush.evaluation.patches import Patch
-from lesionbrush.metrics import RING_MM, edit_region
 
 LUNG_HU = -500.0
 CALCIUM_HU = 200.0

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lesionbrush.core.inputs import Inputs
+from lesionbrush.core.synthesize import synthesize
 from lesionbrush.evaluation.cases import Nodule, load_nodules
-from lesionbrush.inputs import Inputs
-from lesionbrush.request_mddpm import Guide, MDDPMRequest
-from lesionbrush.synthesize import synthesize
-from lesionbrush.systems.mddpm import MDDPM
+from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
+from lesionbrush.systems.mddpm.slices import MDDPM
 
 NODULES, FACTOR, STEPS = 6, 4, 12
 

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.cases import SCORES, Nodule, load_nodules
-from lesionbrush.request import SynthesisRequest
-from lesionbrush.systems.lesion_painted import LUNG_BELOW_HU, NEAR_TO_MM, TYPICAL_LUNG_HU
+from lesionbrush.systems.lesion_inpainting.laws.painted import LUNG_BELOW_HU, NEAR_TO_MM, TYPICAL_LUNG_HU
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 FOLDS, REPEATS = 8, 5
 ABSENT = -1.0

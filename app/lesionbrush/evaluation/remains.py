@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.measures import LUNG_HU, grain
-from lesionbrush.metrics import RING_MM, edit_region, seam_ratio
-from lesionbrush.volume import Volume
+from lesionbrush.evaluation.metrics import RING_MM, edit_region, seam_ratio
 
 VESSEL_HU = 150.0
 """So much denser than the lung around is a vessel."""

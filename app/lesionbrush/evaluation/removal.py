@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 from tqdm import tqdm
 
-from lesionbrush.donors import REACH_MM
+from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.bench import Bench
 from lesionbrush.evaluation.cases import Nodule
 from lesionbrush.evaluation.hosts import Host, load_hosts
+from lesionbrush.evaluation.metrics import RING_MM, edit_region
 from lesionbrush.evaluation.remains import MEASURES, Measure, Place, deviation_hu, vessel_share
 from lesionbrush.evaluation.results import Figure, Picture, Section, Table
 from lesionbrush.evaluation.sheets import box_panels
 from lesionbrush.evaluation.statistics import Estimate, by_patient, mean, median
-from lesionbrush.metrics import RING_MM, edit_region
 from lesionbrush.montage import LUNG, SOFT, Panel, Window, sheet
-from lesionbrush.request import Attributes, SynthesisRequest
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.donors import REACH_MM
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 
 NEARBY = SynthesisRequest(attributes=Attributes(lesion="none"))
 ALONE = NEARBY.model_copy(update={"healthy_from": "model"})

@@ -15,7 +15,7 @@ from lesionbrush.evaluation.features import features
 from lesionbrush.evaluation.measures import HuInMask, band_deviation, inner_grain
 from lesionbrush.evaluation.results import Section, Table
 from lesionbrush.evaluation.statistics import median
-from lesionbrush.request import Sampler, SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.request import Sampler, SynthesisRequest
 
 
 @dataclass(frozen=True)

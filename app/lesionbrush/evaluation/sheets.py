@@ -9,15 +9,15 @@ from typing import Literal, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from lesionbrush.core.roi import Orientation
+from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.bench import Bench
+from lesionbrush.evaluation.card_figures import CALCIFICATIONS
 from lesionbrush.evaluation.control import sweep_nodules
 from lesionbrush.evaluation.hosts import Host, load_hosts
 from lesionbrush.evaluation.results import Picture, Section
 from lesionbrush.montage import BONE, LUNG, SOFT, Panel, Window, montage, sheet
-from lesionbrush.request import Attributes, SynthesisRequest
-from lesionbrush.roi import Orientation
-from lesionbrush.training.evaluate import CALCIFICATIONS
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 
 QUIZ = 64
 FIELD_MM = 32.0

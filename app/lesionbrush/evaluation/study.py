@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from lesionbrush.core.provenance import now
+from lesionbrush.core.registry import find_model
 from lesionbrush.evaluation import control, critics, fidelity, removal, report, sampling, sheets, variety
 from lesionbrush.evaluation.bench import FULL, QUICK, Bench, Plan
 from lesionbrush.evaluation.results import Report, Section
 from lesionbrush.evaluation.syntheses import Maker
-from lesionbrush.provenance import now
-from lesionbrush.registry import find_model
 from lesionbrush.systems import load_model
 
 PARTS: dict[str, Callable[[Bench], Section]] = {

@@ -13,11 +13,16 @@ import numpy as np
 from tqdm import tqdm
 
 import lesionbrush
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.synthesize import Model, synthesize
+from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.cases import Nodule
-from lesionbrush.request import DEFAULT_SYSTEM, Attributes, SynthesisRequest, request_type
-from lesionbrush.request_base import BaseRequest
-from lesionbrush.synthesize import Model, synthesize
-from lesionbrush.volume import Volume
+from lesionbrush.systems.lesion_inpainting.request import (
+    DEFAULT_SYSTEM,
+    Attributes,
+    SynthesisRequest,
+    request_type,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,26 +98,16 @@ class Maker:
 SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split", "figures", "limits"}
 """What a card says without any voxel depending on it."""
 
-MAKING = (
-    "synthesize.py lesions.py donors.py roi.py boxes.py attributes.py request.py request_base.py hu.py",
-    "systems/lesion_inpainting.py systems/lesion_holding.py systems/lesion_density.py",
-    "systems/lesion_vessels.py systems/lesion_removal.py systems/lesion_steps.py systems/tiles.py",
-    "systems/lesion_calcium.py",
-    "systems/lesion_cores.py systems/lesion_painted.py systems/lesion_shape.py systems/seeding.py",
-    "networks/lesion_unet.py",
-    "systems/lung_ddpm_plus.py systems/layout_diffusion.py systems/layout.py networks/lung_ddpm.py",
-    "diffusion/samplers.py diffusion/guidance.py diffusion/denoisers.py diffusion/schedules.py",
-    "diffusion/anatomy.py diffusion/preconditioning.py",
-)
-"""The code that turns these weights into voxels."""
+MAKING = ("core", "diffusion", "systems")
+"""The folders of the code that turns these weights into voxels."""
 
 
 @cache
 def code_digest() -> str:
     """SHA-256 of `MAKING`: other code, other syntheses."""
     root, digest = Path(lesionbrush.__file__).parent, hashlib.sha256()
-    for name in " ".join(MAKING).split():
-        digest.update((root / name).read_bytes())
+    for file in sorted(file for name in MAKING for file in (root / name).rglob("*.py")):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ from lesionbrush.evaluation.statistics import (
     split_halves,
     squared_mmd,
 )
-from lesionbrush.request import SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 SIDE = 20
 CLIP_HU = (-1000.0, 400.0)

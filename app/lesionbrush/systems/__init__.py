@@ -5,19 +5,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from lesionbrush.core.registry import InstalledModel, verify_weights
 from lesionbrush.errors import WeightsError
-from lesionbrush.registry import InstalledModel, verify_weights
 
 if TYPE_CHECKING:
-    from lesionbrush.synthesize import Model
+    from lesionbrush.core.synthesize import Model
 
 
 LOADERS = {
-    "lesion_inpainting": ("lesion_inpainting", "LesionInpainting"),
-    "lung_ddpm": ("lung_ddpm", "LungDDPM"),
-    "lung_ddpm_plus": ("lung_ddpm_plus", "LungDDPMPlus"),
-    "mddpm": ("mddpm", "MDDPM"),
-    "mddpm_3d": ("mddpm_3d", "MDDPM3D"),
+    "lesion_inpainting": ("lesion_inpainting.model", "LesionInpainting"),
+    "lung_ddpm": ("lung_ddpm.whole", "LungDDPM"),
+    "lung_ddpm_plus": ("lung_ddpm.cube", "LungDDPMPlus"),
+    "mddpm": ("mddpm.slices", "MDDPM"),
+    "mddpm_3d": ("mddpm.boxes", "MDDPM3D"),
 }
 """By system: a module of this package, and the class in it whose `load(installed, device)` makes a model."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from lesionbrush.lesions import RoiBatch
+from lesionbrush.core.lesions import RoiBatch
 
 
 def lesion_generators(rois: RoiBatch, items: Sequence[tuple[int, int]]) -> list[torch.Generator]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from lesionbrush.synthesize import OnEstimate, OnStep
+from lesionbrush.core.synthesize import OnEstimate, OnStep
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lesionbrush.bundle import CARD, write_configs
-from lesionbrush.registry import METADATA, WEIGHTS, ModelCard, load_card
+from lesionbrush.bundles.configs import CARD, write_configs
+from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, load_card
 
 
 def export(checkpoint: Path, folder: Path) -> ModelCard:

@@ -50,8 +50,8 @@ def thumbnail(hu: np.ndarray) -> Image.Image:
 
 def main() -> None:
     sys.path.insert(0, str(HERE.parents[2] / "app"))
-    from lesionbrush.io import write_volume
-    from lesionbrush.phantom import chest_phantom
+    from lesionbrush.files.io import write_volume
+    from lesionbrush.phantom.chest import chest_phantom
 
     phantom = chest_phantom(0, SHAPE, SPACING_MM).volume
     icon().save(HERE / "Icons" / "LesionBrush.png")

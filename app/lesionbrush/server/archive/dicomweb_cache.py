@@ -7,8 +7,8 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from lesionbrush.dicom import sorted_slices
-from lesionbrush.dicom.headers import read_header
+from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.dicom.headers import read_header
 from lesionbrush.server.archive.dicomweb import PREFIX, checked_address
 from lesionbrush.server.storage.references import ABOUT
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from lesionbrush.dicom import sorted_slices
-from lesionbrush.dicom_seg import read_seg
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.dicom_export.seg import read_seg
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.archive.dicomweb import Archive, save
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import NotInArchive, TooLarge

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pydicom
 
-from lesionbrush.dicom_export import DicomCase
 from lesionbrush.errors import LesionBrushError
+from lesionbrush.files.dicom_export.case import DicomCase
 from lesionbrush.server.archive.dicomweb import Archive
 from lesionbrush.server.errors import PushFailed
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from lesionbrush.dicom import read_dicom_series, sorted_slices
-from lesionbrush.dicom_export import DicomCase, Reference
-from lesionbrush.dicom_series import DicomOptions, Uids, derive_series
+from lesionbrush.core.volume import require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import write_volume
+from lesionbrush.files.dicom import read_dicom_series, sorted_slices
+from lesionbrush.files.dicom_export.case import DicomCase, Reference
+from lesionbrush.files.dicom_export.series import DicomOptions, Uids, derive_series
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.archive.dicomweb import (
     Archive,
     FoundSeries,
@@ -51,7 +52,6 @@ from lesionbrush.server.storage.references import ABOUT, read_ct
 from lesionbrush.server.storage.retention import Bounds, Shelf, size_of
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import MAX_SLICES
-from lesionbrush.volume import require_ct
 
 LABEL = f"label{SUFFIX}"
 CACHE_BOUNDS = Bounds(limit_bytes=20_000_000_000, max_age_s=7 * 24 * 3600.0)

@@ -20,8 +20,8 @@ from typing import NamedTuple
 from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from lesionbrush.dicom.headers import START_BYTES, UNREADABLE, is_dicom, read_header, whole_of
 from lesionbrush.errors import DamagedFile, StorageFull
+from lesionbrush.files.dicom.headers import START_BYTES, UNREADABLE, is_dicom, read_header, whole_of
 from lesionbrush.server.errors import TooLarge
 from lesionbrush.server.settings import ServerSettings
 

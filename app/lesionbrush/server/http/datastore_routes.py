@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from fastapi import APIRouter, Depends, Form, Request, UploadFile
 
+from lesionbrush.core.volume import mask_on_grid
 from lesionbrush.errors import EmptyMask, InvalidRequest
-from lesionbrush.io import read_volume
+from lesionbrush.files.io import read_volume
 from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.http.deps import (
     Incoming,
@@ -27,7 +28,6 @@ from lesionbrush.server.stock.words import understood
 from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.uploads import stored
 from lesionbrush.server.synthesis.inference import Service, stored_ct
-from lesionbrush.volume import mask_on_grid
 
 router = APIRouter()
 

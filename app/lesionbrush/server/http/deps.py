@@ -15,9 +15,9 @@ from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import Depends, File, Request, UploadFile
 
+from lesionbrush.core.inputs import ABOUT, InputName, require_accepted
+from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.inputs import ABOUT, InputName, require_accepted
-from lesionbrush.registry import ModelCard
 from lesionbrush.server.doors.limits import check_volume
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.http import wire

@@ -13,9 +13,8 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 import lesionbrush
+from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import find_model
-from lesionbrush.request import parse_request
 from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import HANDLERS
@@ -37,6 +36,7 @@ from lesionbrush.server.storage.vault import Format
 from lesionbrush.server.synthesis.facts import model_facts
 from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.server.synthesis.kept import Asked, Kept
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 
 PREFIX = "/lesionbrush/v1"
 

@@ -20,11 +20,10 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from lesionbrush.core.inputs import InputName
+from lesionbrush.core.registry import find_model
+from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.inputs import InputName
-from lesionbrush.registry import find_model
-from lesionbrush.request import parse_request
-from lesionbrush.request_base import BaseRequest
 from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http.datastore_routes import router as datastore
@@ -63,6 +62,7 @@ from lesionbrush.server.synthesis.inference import (
     submitted,
 )
 from lesionbrush.server.synthesis.kept import Asked, Kept
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 
 HANG_UP_S = 1.0
 """How often it is looked whether the client is still there."""

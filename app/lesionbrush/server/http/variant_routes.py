@@ -11,8 +11,8 @@ from fastapi import APIRouter, Body, Depends, Header
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
-from lesionbrush.io import write_volume
-from lesionbrush.provenance import Provenance
+from lesionbrush.core.provenance import Provenance
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.http import wire
 from lesionbrush.server.http.deps import TheClient, TheJob, TheService, TheStudies, Workspace
 from lesionbrush.server.http.replies import FileReply

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from lesionbrush.provenance import Provenance
+from lesionbrush.core.provenance import Provenance
 from lesionbrush.server.jobs.job import JobStatus, Problem
 
 PROTOCOL = 1

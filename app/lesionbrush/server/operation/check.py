@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from lesionbrush.core.registry import list_models, verify_weights
 from lesionbrush.errors import LesionBrushError
-from lesionbrush.registry import list_models, verify_weights
 from lesionbrush.server.doors.access import load_access, readable_by_others
 from lesionbrush.server.doors.perimeter import is_loopback, require_bindable
 from lesionbrush.server.operation.place import require_free, require_studies

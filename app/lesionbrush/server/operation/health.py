@@ -21,8 +21,8 @@ from prometheus_client.core import GaugeMetricFamily
 from pydantic import BaseModel
 
 import lesionbrush
+from lesionbrush.core.registry import list_models, verify_weights
 from lesionbrush.errors import LesionBrushError, WeightsError
-from lesionbrush.registry import list_models, verify_weights
 from lesionbrush.server.doors.gate import Visit
 from lesionbrush.server.operation.logs import log_visit
 from lesionbrush.server.settings import ServerSettings

@@ -9,8 +9,8 @@ import socket
 from itertools import chain, islice
 from pathlib import Path
 
+from lesionbrush.core.registry import models_dir
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.registry import models_dir
 from lesionbrush.server.doors.limits import is_dicom
 from lesionbrush.server.operation.serve import APP
 from lesionbrush.server.storage.uploads import SUFFIXES

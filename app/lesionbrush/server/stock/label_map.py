@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lesionbrush.core.volume import Array, Volume, mask_on_grid
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.io import read_volume, write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.http.variant_routes import Variant, case_of, the_variant
 from lesionbrush.server.jobs.errors import Gone, UnknownJob
 from lesionbrush.server.jobs.job import JobRecord
@@ -23,7 +24,6 @@ from lesionbrush.server.stock.words import SCRIBBLES, Words
 from lesionbrush.server.storage.accept import AcceptedCase, accept_case
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.synthesis.inference import Answer, Output, Service, stored_ct
-from lesionbrush.volume import Array, Volume, mask_on_grid
 
 NOTE = (
     "This is the label map of the lesion. LesionBrush's own Slicer module shows the synthetic CT. It is "

@@ -15,14 +15,14 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from lesionbrush.core.provenance import Provenance, now
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import EmptyMask, InvalidRequest
-from lesionbrush.io import write_volume
-from lesionbrush.provenance import Provenance, now
+from lesionbrush.files.io import write_volume
 from lesionbrush.server.errors import naming_full_disk
 from lesionbrush.server.storage.cases import IMAGE, LABEL, RECORD, Cases
 from lesionbrush.server.storage.durable import write_json
 from lesionbrush.server.storage.names import require_name
-from lesionbrush.volume import Volume
 
 _CHUNK_BYTES = 1 << 20
 _ID_DIGITS = 20

@@ -14,7 +14,7 @@ from threading import RLock
 from typing import Any
 from uuid import uuid4
 
-from lesionbrush.durable import sync_file, sync_folder
+from lesionbrush.files.durable import sync_file, sync_folder
 
 PUBLISHING = RLock()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
-from lesionbrush.io import read_volume
+from lesionbrush.core.volume import Volume, require_ct
+from lesionbrush.files.io import read_volume
 from lesionbrush.server.doors.limits import check_volume
-from lesionbrush.volume import Volume, require_ct
 
 LIMIT_BYTES = 2_000_000_000
 ABOUT = "about.json"

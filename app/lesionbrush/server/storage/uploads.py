@@ -17,12 +17,12 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from fastapi import UploadFile
 
-from lesionbrush.dicom import find_slices
-from lesionbrush.dicom.contents import SUFFIXES as DICOM_SUFFIXES
-from lesionbrush.dicom.contents import shape_of
-from lesionbrush.dicom.headers import START_BYTES, is_dicom
-from lesionbrush.durable import sync_file, sync_folder
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError
+from lesionbrush.files.dicom import find_slices
+from lesionbrush.files.dicom.contents import SUFFIXES as DICOM_SUFFIXES
+from lesionbrush.files.dicom.contents import shape_of
+from lesionbrush.files.dicom.headers import START_BYTES, is_dicom
+from lesionbrush.files.durable import sync_file, sync_folder
 from lesionbrush.server.doors.limits import Limits, check_volume
 from lesionbrush.server.errors import AlreadyStored, TooLarge, naming_full_disk
 from lesionbrush.server.storage.durable import PUBLISHING, write_json

@@ -15,8 +15,9 @@ from uuid import uuid4
 
 from anyio.to_thread import run_sync
 
-from lesionbrush.durable import sync_file, sync_folder
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.files.durable import sync_file, sync_folder
 from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import TooLarge, UnknownReference, naming_full_disk
@@ -26,7 +27,6 @@ from lesionbrush.server.storage.private import PrivateRoot
 from lesionbrush.server.storage.references import ABOUT, read_ct, with_remarks
 from lesionbrush.server.storage.retention import Bounds, Clock, Shelf, size_of
 from lesionbrush.server.storage.uploads import unpacked
-from lesionbrush.volume import Volume
 
 Format = Literal["nii", "nii.gz", "nrrd", "mha", "zip"]
 FORMATS: tuple[str, ...] = get_args(Format)

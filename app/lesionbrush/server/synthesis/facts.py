@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lesionbrush.core.registry import InstalledModel, ModelCard, list_models, verify_weights
 from lesionbrush.errors import WeightsError
-from lesionbrush.registry import InstalledModel, ModelCard, list_models, verify_weights
-from lesionbrush.request import request_type
+from lesionbrush.systems.lesion_inpainting.request import request_type
 
 _FACTS = {
     "title",

@@ -10,12 +10,15 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from pydantic import BaseModel
 
+from lesionbrush.core.inputs import InputName, Inputs
+from lesionbrush.core.provenance import Provenance, write_sidecar
+from lesionbrush.core.registry import InstalledModel, find_model
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.steering import require_fitting
+from lesionbrush.core.synthesize import Clock, Synthesis, synthesize
+from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.errors import Cancelled, WeightsError
-from lesionbrush.inputs import InputName, Inputs
-from lesionbrush.io import read_volume, write_volume
-from lesionbrush.provenance import Provenance, write_sidecar
-from lesionbrush.registry import InstalledModel, find_model
-from lesionbrush.request_base import BaseRequest
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.errors import JobCrashed
@@ -30,9 +33,6 @@ from lesionbrush.server.storage.vault import RESULT_BOUNDS, References, Results
 from lesionbrush.server.synthesis.devices import chosen_devices
 from lesionbrush.server.synthesis.facts import WeightsCheck
 from lesionbrush.server.synthesis.models import ModelPool
-from lesionbrush.steering import require_fitting
-from lesionbrush.synthesize import Clock, Synthesis, synthesize
-from lesionbrush.volume import Volume, mask_on_grid
 
 STEM = "synthetic_ct"
 

@@ -12,16 +12,16 @@ from threading import Lock
 
 import numpy as np
 
-from lesionbrush.inputs import InputName
-from lesionbrush.io import read_volume
-from lesionbrush.provenance import Provenance
-from lesionbrush.request_base import BaseRequest
+from lesionbrush.core.inputs import InputName
+from lesionbrush.core.provenance import Provenance
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.synthesize import Synthesis
+from lesionbrush.core.volume import Volume, mask_on_grid
+from lesionbrush.files.io import read_volume
 from lesionbrush.server.errors import UnknownReference, naming_full_disk
 from lesionbrush.server.jobs.errors import Discarded, Gone
 from lesionbrush.server.jobs.job import Outcome, Watch
 from lesionbrush.server.synthesis.inference import Job, Service, Vault, stored_ct, synthesized
-from lesionbrush.synthesize import Synthesis
-from lesionbrush.volume import Volume, mask_on_grid
 
 BOX_TYPE = np.dtype("<i2")
 

@@ -7,9 +7,9 @@ from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from lesionbrush.registry import InstalledModel, find_model
+from lesionbrush.core.registry import InstalledModel, find_model
+from lesionbrush.core.synthesize import Model
 from lesionbrush.server.collector import settle
-from lesionbrush.synthesize import Model
 from lesionbrush.systems import load_model
 
 WARM_BYTES = 4 << 30

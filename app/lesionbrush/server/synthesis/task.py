@@ -10,13 +10,13 @@ from typing import Any
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from lesionbrush.core.registry import InstalledModel
 from lesionbrush.errors import InvalidRequest, LesionBrushError
-from lesionbrush.registry import InstalledModel
-from lesionbrush.request import parse_request
 from lesionbrush.server.errors import STATUS, detail
 from lesionbrush.server.storage.uploads import suffix_of
 from lesionbrush.server.synthesis.facts import card_facts, request_schema
 from lesionbrush.server.synthesis.inference import Job, Output, Service, run_inference
+from lesionbrush.systems.lesion_inpainting.request import parse_request
 
 
 class SynthesisTask(InferTask):

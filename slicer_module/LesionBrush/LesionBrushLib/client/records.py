@@ -13,7 +13,7 @@ SIDECAR = ".provenance.json"
 def place_for_record(volume: Path) -> Path:
     """`ct.nii.gz` -> `ct.provenance.json`; when say `ct.nrrd` lies beside it, `ct.nii.gz.provenance.json`.
 
-    As `lesionbrush.provenance` does it. Raises ValueError for an unknown file type.
+    As `lesionbrush.core.provenance` does it. Raises ValueError for an unknown file type.
     """
     stem, own = split(volume)
     others = (volume.with_name(stem + suffix) for suffix in SUFFIXES if suffix != own)

@@ -1,0 +1,234 @@
+"""The models that are installed: typed cards in MONAI Bundle folders. Imports no torch.
+
+A model is a folder `models/<name>/` with `configs/metadata.json`, whose key `lesionbrush` holds the card, and
+`models/model.safetensors`. `bundle` writes what else MONAI wants in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lesionbrush.core.inputs import InputName
+from lesionbrush.errors import UnknownModel, WeightsError
+
+METADATA = Path("configs") / "metadata.json"
+WEIGHTS = Path("models") / "model.safetensors"
+_CHUNK = 1 << 20
+
+
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+
+
+class NetworkShape(BaseModel):
+    """What fixes the tensors of the lesion inpainting network."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    channels: tuple[int, ...]
+    blocks: int
+    head_channels: int
+    prior_spread: float
+
+
+class DiffusionUNetShape(BaseModel):
+    """What fixes the tensors of a network on MONAI's `DiffusionModelUNet`, and how its output is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dims: Literal[2, 3]
+    in_channels: int
+    channels: tuple[int, ...]
+    attention: tuple[bool, ...]
+    blocks: int = 1
+    norm_groups: int = 32
+    prediction: Literal["eps", "x0", "v"]
+    data_spread: float = Field(1.0, gt=0, description="of the images that v is scaled for")
+    variance: Literal["fixed_small", "learned_range"] = "fixed_small"
+
+
+class SmallSolid(BaseModel):
+    """The mean HU of solid lesions as they were painted: much of them is rim, blurred into what is around.
+
+    base_hu + per_inverse_diameter / diameter_mm + per_slice_mm * slice_mm + per_hu_around * around_hu, with
+    the diameter of a ball of their volume, and the tissue 3 to 8 mm away.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_hu: float
+    per_inverse_diameter: float = Field(description="HU times mm")
+    per_slice_mm: float = Field(description="HU")
+    per_hu_around: float
+    spread_hu: float = Field(ge=0, description="standard deviation of real lesions around this mean")
+
+
+class Calcium(BaseModel):
+    """The mean HU of calcified lesions: base_hu + per_inverse_diameter / diameter_mm, with the diameter of a
+    ball of their volume, 12 mm at most. middle_hu: mean and standard deviation in the middle of larger ones.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_hu: float
+    per_inverse_diameter: float = Field(description="HU times mm")
+    spread_hu: float = Field(ge=0, description="standard deviation of real lesions around this mean")
+    middle_hu: tuple[float, float]
+
+
+class Tissue(BaseModel):
+    """What a model makes lesions in: tissue that is under a mask or around it, see `surroundings`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="in a sentence, after 'lesions in'")
+    hu: tuple[float, float] = Field(description="from, to")
+    least_share: float = Field(
+        gt=0, le=1, description="of the voxels under a mask, or around it, that have such HU"
+    )
+
+
+class ModelCard(BaseModel):
+    """What a model is, what it may be used for, and what its weights need."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ModelName
+    system: str
+    title: str
+    makes: str = Field(description="what it makes, in one sentence")
+    window_hu: tuple[float, float]
+    spacing_mm: float
+    roi_voxels: tuple[int, ...] = Field(description="sides of the cubes it is run on, smallest first")
+    roi_multiple: int = Field(
+        description="sides of larger boxes are multiples of this; they are run in tiles"
+    )
+    schedule: str
+    timesteps: int = Field(1000, description="levels of the noise schedule, T")
+    scaling: Literal["window", "columns"] = Field(
+        "window", description="of HU: by window_hu, or every slab along one axis by itself, as in Lung-DDPM"
+    )
+    field: Literal["lesion", "lungs"] = Field(
+        "lesion",
+        description="what one ROI holds: a lesion, at spacing_mm, or both lungs, in roi_voxels[0] voxels a "
+        "side at whatever spacing that takes",
+    )
+    inputs: tuple[InputName, ...] = Field((), description="volumes it takes beside CT and mask")
+    temperature: float = Field(1.0, ge=0, description="on the noise that `ddpm` draws; below 1 is calmer")
+    grain_temperature: float | None = Field(
+        None, ge=0, description="the same where little noise is left and only grain is made; null: no other"
+    )
+    outline_of_blur: float = Field(
+        0.0,
+        description="how much wider than painted the mask of a small lesion is made, or narrower, as a share "
+        "of what the slices of the CT are thicker than 0.5 mm",
+    )
+    outline_if_sharp_mm: float = Field(
+        0.0, description="how much wider the mask of a larger lesion is made in slices of 1 mm and less"
+    )
+    core_hu: tuple[float, float] | None = Field(
+        None, description="mean and standard deviation over solid lesions of the HU in their middle"
+    )
+    ground_glass_above_lung_hu: tuple[float, float] | None = Field(
+        None, description="the same over ground-glass lesions of the HU in all of them, less the lung around"
+    )
+    calcium: Calcium | None = Field(
+        None, description="drawn into calcified lesions; null: the network is told"
+    )
+    small_solid: SmallSolid | None = Field(
+        None, description="mean HU of solid lesions that are too small to have a middle"
+    )
+    tissue: Tissue | None = Field(
+        None, description="where its lesions were; a mask elsewhere gets a remark. null: none does"
+    )
+    network: NetworkShape | DiffusionUNetShape
+    attributes: tuple[str, ...] = ()
+    weights_from: ModelName | None = Field(None, description="the model whose weights this one uses as well")
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    weights_license: str
+    attribution: str
+    trained: dict[str, float] = Field(description="steps taken and hours of work")
+    training_data: str
+    split: str
+    figures: dict[str, float] = Field(description="measured on validation patients; units in the names")
+    limits: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InstalledModel:
+    """A card and where its folder is."""
+
+    card: ModelCard
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        """Its own, or those of the model beside it that the card names."""
+        owner = self.card.weights_from
+        return (self.folder if owner is None else self.folder.parent / owner) / WEIGHTS
+
+
+def models_dir() -> Path:
+    """`LESIONBRUSH_MODELS`, or the folder `models` of this checkout."""
+    chosen = os.environ.get("LESIONBRUSH_MODELS")
+    return Path(chosen) if chosen else Path(__file__).resolve().parents[3] / "models"
+
+
+def load_card(folder: Path) -> ModelCard:
+    """The card of one model folder. WeightsError when it is missing or not valid."""
+    path = folder / METADATA
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))
+        return ModelCard.model_validate(metadata["lesionbrush"])
+    except (OSError, ValueError, KeyError, TypeError) as error:  # ValueError: no text, no JSON, no card
+        raise WeightsError(
+            f"model folder {folder.name!r} has no valid {METADATA.as_posix()}: {error}"
+        ) from error
+
+
+def list_models(root: Path | None = None) -> list[InstalledModel]:
+    """All installed models by name. WeightsError for a folder whose card is damaged."""
+    return [InstalledModel(load_card(folder), folder) for folder in model_folders(root)]
+
+
+def model_folders(root: Path | None = None, part: Path = METADATA) -> list[Path]:
+    """The models' folders that hold `part`, by name. Those with a dot are on their way in or out."""
+    found = sorted(path.parent.parent for path in (root or models_dir()).glob(f"*/{part.as_posix()}"))
+    return [folder for folder in found if folder.name[0] != "."]
+
+
+def find_model(name: str, root: Path | None = None) -> InstalledModel:
+    """One installed model. UnknownModel lists the names there are."""
+    models = {model.card.name: model for model in list_models(root)}
+    if name not in models:
+        raise UnknownModel(f"no model is called {name!r}; installed are: {', '.join(models) or 'none'}")
+    return models[name]
+
+
+def verify_weights(model: InstalledModel) -> None:
+    """WeightsError unless the weights are there and are the ones the card names."""
+    try:
+        found = file_sha256(model.weights)
+    except OSError as error:
+        raise WeightsError(
+            f"the weights of {model.card.name!r} are missing: restore its {WEIGHTS.name} from the repository"
+        ) from error
+    if found != model.card.weights_sha256:
+        raise WeightsError(
+            f"the weights of {model.card.name!r} have SHA-256 {found[:12]}..., the card names "
+            f"{model.card.weights_sha256[:12]}...: the file is damaged or another version; restore it"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,83 @@
+"""What a painted lesion lies in, and whether the model was made for it.
+
+A mask lies in a tissue when a good share of the voxels under it, or of those around it, have HU of that
+tissue: under it where it is painted into healthy tissue, around it where it covers a lesion that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from lesionbrush.core.boxes import Box, dilated
+from lesionbrush.core.lesions import Lesions
+from lesionbrush.core.registry import ModelCard, Tissue, list_models
+from lesionbrush.errors import WeightsError
+
+NEAR_MM, FAR_MM = 3.0, 8.0
+"""Nearer is the blurred border of a lesion that was there; further is often another organ."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """HU of the CT under one lesion's mask, (N,), and `NEAR_MM` to `FAR_MM` around it, (M,)."""
+
+    inside_hu: np.ndarray
+    around_hu: np.ndarray
+
+    @classmethod
+    def of(cls, hu: np.ndarray, mask: np.ndarray, box: Box, spacing_mm: np.ndarray) -> Place:
+        """Reads `box`, which holds the lesion, and FAR_MM around it. mask: like hu, not 0 in lesions."""
+        near = dilated(box, FAR_MM, spacing_mm, hu.shape)
+        away_mm = distance_transform_edt(mask[near] == 0, sampling=spacing_mm)
+        around = (away_mm > NEAR_MM) & (away_mm <= FAR_MM)
+        return cls(hu[box][mask[box] > 0], hu[near][around])
+
+    @property
+    def shown_hu(self) -> np.ndarray:
+        """What to call it by: what is around it, unless the mask fills all there is."""
+        return self.around_hu if self.around_hu.size else self.inside_hu
+
+    def is_in(self, tissue: Tissue) -> bool:
+        return any(share_of(tissue, hu) >= tissue.least_share for hu in (self.inside_hu, self.around_hu))
+
+
+def share_of(tissue: Tissue, hu: np.ndarray) -> float:
+    """0 to 1: how much of it has HU of this tissue. 0 of nothing."""
+    low, high = tissue.hu
+    return float(np.count_nonzero((hu >= low) & (hu <= high)) / max(hu.size, 1))
+
+
+def misfit_remarks(lesions: Lesions, card: ModelCard) -> tuple[str, ...]:
+    """One remark when lesions lie in tissue the model was not made for; none for a card that names no tissue.
+
+    Costs what the boxes around the lesions cost, however large the CT is.
+    """
+    if card.tissue is None:
+        return ()
+    places = [Place.of(lesions.view, lesions.mask, box, lesions.spacing_mm) for box in lesions.parts]
+    strange = [place for place in places if not place.is_in(card.tissue)]
+    return (_remark(card.name, card.tissue, strange, len(places)),) if strange else ()
+
+
+def _remark(name: str, tissue: Tissue, strange: Sequence[Place], count: int) -> str:
+    median_hu = np.median(np.concatenate([place.shown_hu for place in strange]))
+    low, high = tissue.hu
+    lies = "the mask lies" if count == 1 else f"{len(strange)} of {count} lesions lie"
+    return (
+        f"{lies} in tissue of {median_hu:.0f} HU (median {NEAR_MM:g} to {FAR_MM:g} mm around); {name} was "
+        f"made for lesions in {tissue.name} ({low:g} to {high:g} HU there): expect a border that does not "
+        f"fit. Installed models that fit: {', '.join(_fitting(strange)) or 'none'}"
+    )
+
+
+def _fitting(strange: Sequence[Place]) -> list[str]:
+    """Models made for what all of these lesions lie in."""
+    try:
+        cards = [model.card for model in list_models()]
+    except WeightsError:  # a damaged card of another model is for `models verify` to tell, not for this one
+        return []
+    return [card.name for card in cards if card.tissue and all(place.is_in(card.tissue) for place in strange)]

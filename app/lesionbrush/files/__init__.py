@@ -1,0 +1,1 @@
+"""Volumes on disk: the only place that knows file formats, LPS and RAS, and DICOM."""

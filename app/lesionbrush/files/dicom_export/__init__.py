@@ -1,0 +1,1 @@
+"""Synthetic CTs and their masks as DICOM."""

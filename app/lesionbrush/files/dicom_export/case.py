@@ -1,0 +1,208 @@
+"""One synthetic case as a folder of DICOM files: the series, the mask as SEG, and the record of its making.
+
+Nothing is written that would be wrong: the synthetic CT has to be the reference but for the voxels its record
+counts, and what was written has to read back the same before it gets its name.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from lesionbrush.core.provenance import Provenance
+from lesionbrush.core.volume import Array, Volume, mask_on_grid, require_ct
+from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull
+from lesionbrush.files.dicom import read_dicom_series, sorted_slices
+from lesionbrush.files.dicom_export.seg import lesion_seg, read_seg
+from lesionbrush.files.dicom_export.series import (
+    DicomOptions,
+    SyntheticSeries,
+    Uids,
+    as_file,
+    derive_series,
+    right_handed,
+)
+from lesionbrush.files.durable import sync_file
+from lesionbrush.files.io import read_volume
+
+CT, SEG, RECORD = "ct", "seg", "provenance.json"
+_GRID_VOXELS = 0.01
+_WHOLE_TURN = 1e-3
+_SAME_PLACE_MM = 1e-4
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The CT a synthetic one is made from. slices: its DICOM headers, sorted; None: it was no DICOM."""
+
+    volume: Volume
+    slices: list[Dataset] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> Reference:
+        """A folder with one series, or a file. Raises what `read_volume` and `require_ct` raise."""
+        return cls(require_ct(read_volume(path)), sorted_slices(path) if path.is_dir() else None)
+
+    @property
+    def series_uid(self) -> str:
+        return str(self.slices[0].get("SeriesInstanceUID", "")) if self.slices else ""
+
+
+@dataclass(frozen=True, eq=False)
+class DicomCase:
+    """What is exported: checked, and ready to be written. mask: uint8 0/1 on the grid of the series."""
+
+    series: SyntheticSeries
+    mask: Volume | None
+    uids: Uids
+
+    @classmethod
+    def prepare(
+        cls,
+        synthetic: Volume,
+        mask: Volume | None,
+        provenance: Provenance,
+        reference: Reference,
+        options: DicomOptions | None = None,
+    ) -> DicomCase:
+        """mask: the lesion alone, whatever its label. Raises InvalidRequest (not what the record says),
+        GeometryMismatch, NotACT, and for the mask what `mask_on_grid` raises."""
+        options = options or DicomOptions()
+        synthetic = on_grid_of(reference.volume, require_ct(synthetic))
+        require_promise(synthetic, provenance, reference.volume)
+        lesion = mask_on_grid(mask, reference.volume) if mask else None
+        uids = _of_this_case(options.uids, synthetic, reference, options.deidentify)
+        series = derive_series(synthetic, provenance, reference.slices, replace(options, uids=uids))
+        return cls(series, lesion, uids)
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write `ct/*.dcm`, `seg/00001.dcm` and the record into a folder, and read them back.
+
+        The paths of the DICOM files: the CT's slices, then the SEG. Raises DamagedFile, OSError.
+        """
+        (folder / CT).mkdir()
+        paths = self.series.write(folder / CT)
+        _require_same(read_dicom_series(folder / CT), self.series.volume)
+        if self.mask:
+            paths.append(self._write_mask(folder / SEG))
+        record = self.series.provenance.model_dump_json(indent=2)
+        (folder / RECORD).write_text(record + "\n", encoding="utf-8")
+        return paths
+
+    def _write_mask(self, folder: Path) -> Path:
+        assert self.mask is not None
+        folder.mkdir()
+        path = folder / "00001.dcm"
+        as_file(lesion_seg(self.series, self.mask, self.uids)).save_as(path, write_like_original=False)
+        written = read_seg(path, self.series.volume, self.series.headers)
+        _require_same(written, replace(right_handed(self.mask), affine=written.affine))
+        return path
+
+
+def export_case(case: DicomCase, out: Path) -> None:
+    """Write a case to a new folder, all or nothing.
+
+    Raises InvalidRequest (it exists), StorageFull, DamagedFile.
+    """
+    with new_folder(out) as draft:
+        case.write(draft)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A draft that becomes the folder `out` when the block ends well, and is gone when it does not.
+
+    Raises InvalidRequest when there is something at `out`, StorageFull.
+    """
+    if out.exists() or out.is_symlink():
+        raise InvalidRequest(f"{out.name} exists already and is not overwritten: choose another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with TemporaryDirectory(dir=out.parent, prefix=".lesionbrush-") as private:
+            draft = Path(private) / "draft"
+            draft.mkdir()
+            yield draft
+            _flush(draft)
+            draft.rename(out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise InvalidRequest(
+                f"{out.name} was made by somebody else meanwhile: choose another folder"
+            ) from error
+        if error.errno not in _DISK_FULL:
+            raise
+        raise StorageFull(f"the disk is full: {out.name} was not written") from error
+
+
+def on_grid_of(reference: Volume, volume: Volume) -> Volume:
+    """The same voxels counted along the axes of the reference, where both stand on one grid.
+
+    A CT that went through another program often comes back with an axis turned. Raises GeometryMismatch.
+    """
+    turn = np.linalg.inv(reference.affine[:3, :3]) @ volume.affine[:3, :3]
+    whole = np.rint(turn).astype(int)
+    if np.allclose(turn, whole, atol=_WHOLE_TURN) and np.array_equal(whole @ whole.T, np.eye(3)):
+        volume = _turned(volume, whole)
+    reference.require_same_grid(volume, "synthetic CT", _GRID_VOXELS)
+    return reference.with_array(volume.array)
+
+
+def _turned(volume: Volume, whole: Array) -> Volume:
+    """whole: (3, 3) signed permutation, from this volume's axes to the wanted ones."""
+    order = np.abs(whole).argmax(axis=1).tolist()
+    back = [int(whole[axis, own]) < 0 for axis, own in enumerate(order)]
+    affine = volume.affine[:, [*order, 3]].copy()
+    for axis, own in enumerate(order):
+        if back[axis]:
+            affine[:3, 3] += affine[:3, axis] * (volume.shape[own] - 1)
+            affine[:3, axis] *= -1
+    array = np.flip(volume.array.transpose(order), [axis for axis in range(3) if back[axis]])
+    return Volume(array, affine)
+
+
+def require_promise(synthetic: Volume, provenance: Provenance, reference: Volume) -> None:
+    """InvalidRequest unless the synthetic CT is this reference but for the voxels its record says.
+
+    The record's hash is of the stored order; a reference in another order is known by its voxels.
+    """
+    changed = int(np.count_nonzero(synthetic.array != reference.array))
+    if changed != provenance.voxels_changed:
+        raise InvalidRequest(
+            f"the synthetic CT differs from this reference in {changed} voxels, its record says "
+            f"{provenance.voxels_changed}: give the CT it was made from, and its own provenance"
+        )
+    if provenance.reference_sha256 == reference.voxel_sha256:
+        box = tuple(slice(o, o + n) for o, n in zip(provenance.box_offset, provenance.box_shape, strict=True))
+        inside = int(np.count_nonzero(synthetic.array[box] != reference.array[box]))
+        if inside != changed:
+            raise InvalidRequest(f"{changed - inside} voxels differ outside the box its record names")
+
+
+def _of_this_case(uids: Uids, synthetic: Volume, reference: Reference, deidentify: bool) -> Uids:
+    """A key is a namespace: under it, other voxels or another original still get other UIDs."""
+    if uids.key is None:
+        return uids
+    parts = (uids.key, synthetic.voxel_sha256, reference.series_uid, deidentify)
+    return Uids("|".join(map(str, parts)))
+
+
+def _require_same(found: Volume, meant: Volume) -> None:
+    same_voxels = np.array_equal(found.array, meant.array)
+    if not same_voxels or not np.allclose(found.affine, meant.affine, rtol=0, atol=_SAME_PLACE_MM):
+        what = "place" if same_voxels else "voxels"
+        raise DamagedFile(f"the written DICOM files read back with other {what}; nothing was kept")
+
+
+def _flush(folder: Path) -> None:
+    """Onto the disk, so that the rename never names files that a power cut empties."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sync_file(path)

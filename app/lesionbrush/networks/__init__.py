@@ -1,1 +1,0 @@
-"""Network architectures. A network knows tensors only: no files, no HU, no request."""

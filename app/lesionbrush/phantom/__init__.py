@@ -1,0 +1,1 @@
+"""A chest of simple shapes, for demonstrations and tests."""

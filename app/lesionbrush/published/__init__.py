@@ -1,0 +1,1 @@
+"""Published weights that a user may add: known ones, fetched, checked, converted."""

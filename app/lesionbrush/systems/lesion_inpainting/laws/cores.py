@@ -1,0 +1,104 @@
+"""What is drawn of a lesion's inside: densities, and the solid cores of part-solid lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from lesionbrush.systems.lesion_inpainting.attributes import SHARE_RANGE, typical_solid_share
+from lesionbrush.systems.lesion_inpainting.request import Attributes
+
+FURTHEST = 1.5
+"""Standard deviations from the mean that are drawn, at most."""
+SHARE_STRAYS = 0.25
+"""So far from what is typical of a part-solid lesion's size the share of its core is drawn, at most: 56 of
+them differ so much in density."""
+UNEVEN, CORE_BLUR_MM = 0.5, 0.5
+
+
+class Draws(NamedTuple):
+    """items: seed and lesion of each mask of a batch, so that a draw repeats, see `RoiBatch.entropy`;
+    variety: how far draws may stray, 1 as real lesions do, 0 not at all.
+    """
+
+    items: Sequence[tuple[int, int]]
+    variety: float = 1.0
+
+    def hu(self, mean_and_spread: tuple[float | np.ndarray, float]) -> np.ndarray:
+        """(B,) float32."""
+        mean, spread = mean_and_spread
+        draws = [self.generator(k, 1).normal() for k in range(len(self.items))]
+        drawn: np.ndarray = mean + self.variety * spread * np.clip(draws, -FURTHEST, FURTHEST)
+        return drawn.astype(np.float32)
+
+    def generator(self, k: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((*self.items[k], purpose))
+
+
+def core_shares(wish: Attributes, diameters_mm: np.ndarray, draws: Draws) -> np.ndarray:
+    """(B,) of the lesions' volumes: what was asked for, or drawn."""
+    count = len(draws.items)
+    if wish.solid_share is not None:
+        return np.full(count, wish.solid_share, np.float32)
+    drawn = np.array([draws.generator(k, 3).random() for k in range(count)], np.float32)
+    shares = typical_solid_share(diameters_mm) + draws.variety * SHARE_STRAYS * (2 * drawn - 1)
+    return np.clip(shares, *SHARE_RANGE).astype(np.float32)
+
+
+def drawn_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: Draws) -> np.ndarray:
+    """`drawn_core` of every lesion."""
+    pairs = enumerate(zip(masks, shares, strict=True))
+    return np.stack([drawn_core(m, spacing_mm, float(s), draws.generator(k, 2)) for k, (m, s) in pairs])
+
+
+def drawn_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random.Generator) -> np.ndarray:
+    """(Z, Y, X) coverage of a solid core: deep in the mask rather than at its border, and uneven."""
+    inside = half_covered(mask)
+    if not inside.any():
+        return np.zeros_like(mask)
+    depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    deepest_mm = max(float(depth.max()), 1.0)
+    height = depth / depth.max() + UNEVEN * bumps(mask.shape, deepest_mm / 2, spacing_mm, rng)
+    return highest(height, mask, share, CORE_BLUR_MM / spacing_mm)
+
+
+def half_covered(mask: np.ndarray) -> np.ndarray:
+    """(Z, Y, X) bool: at least half as much as the most covered voxel, for thin lesions fill none."""
+    inside: np.ndarray = (mask > 0) & (mask >= 0.5 * mask.max())
+    return inside
+
+
+def bumps(shape: tuple[int, ...], size_mm: float, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """(Z, Y, X) smooth noise of standard deviation 1; size_mm: that of the Gaussian it is smoothed with."""
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), size_mm / spacing_mm)
+    scaled: np.ndarray = noise / noise.std()
+    return scaled
+
+
+def steepness(height: np.ndarray) -> np.ndarray:
+    """(Z, Y, X) how much a height changes from voxel to voxel."""
+    return np.maximum(ndimage.gaussian_gradient_magnitude(height, 0.7), 1e-6)
+
+
+def smoothly_highest(
+    height: np.ndarray, steep: np.ndarray, mask: np.ndarray, share: float, blur: float
+) -> np.ndarray:
+    """(Z, Y, X) coverage as of `highest`, whose border lies between voxels where the height says so.
+
+    steep: its `steepness`.
+    """
+    level = np.quantile(height[half_covered(mask)], 1 - share)
+    covered = np.clip(0.5 + (height - level) / steep, 0, 1).astype(np.float32)
+    blurred: np.ndarray = ndimage.gaussian_filter(np.minimum(covered, mask), blur)
+    return np.minimum(blurred, mask)
+
+
+def highest(height: np.ndarray, mask: np.ndarray, share: float, blur: float) -> np.ndarray:
+    """(Z, Y, X) coverage of the highest part of a lesion that takes `share` of it; blur: in voxels."""
+    inside = half_covered(mask)
+    chosen = inside & (height >= np.quantile(height[inside], 1 - share))
+    blurred: np.ndarray = ndimage.gaussian_filter(chosen.astype(np.float32), blur)
+    return np.minimum(blurred, mask)

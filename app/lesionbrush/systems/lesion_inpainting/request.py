@@ -1,0 +1,235 @@
+"""What a caller may ask for. The JSON schema of a system's request is what clients show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from lesionbrush.core.request import MOST_STEPS, BaseRequest
+from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.systems.lesion_inpainting.attributes import (
+    ATTRIBUTES,
+    HETEROGENEITY_HU_SCALE,
+    MEAN_HU_SCALE,
+    TEXTURES,
+    part_solid_texture,
+)
+from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
+from lesionbrush.systems.mddpm.request import MDDPMRequest
+
+DEFAULT_SYSTEM = "lesion_inpainting"
+Degree = Annotated[float, Field(ge=0, le=1)]
+Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
+
+
+class Attributes(BaseModel):
+    """How the lesion should look; what is left out is left to the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lesion: Literal["present", "none"] = Field("present", description="none: healthy tissue under the mask")
+    texture: Literal["ground_glass", "part_solid", "solid"] | None = Field(
+        "solid", description="null leaves it to the model"
+    )
+    solid_share: Annotated[float, Field(ge=0.05, le=0.9)] | None = Field(
+        None, description="share of the volume of a part-solid lesion that its solid core takes"
+    )
+    margin: Degree | None = Field(None, description="0 poorly defined, 1 sharp")
+    spiculation: Degree | None = Field(None, description="0 none, 1 marked")
+    lobulation: Degree | None = Field(None, description="0 none, 1 marked")
+    calcification: Literal["none", "solid", "central", "non_central", "laminated", "popcorn"] | None = Field(
+        "none", description="as radiologists call it; null leaves it to the model"
+    )
+    mean_hu: Annotated[float, Field(ge=-950, le=1000)] | None = Field(None, description="mean HU in the mask")
+    heterogeneity_hu: Annotated[float, Field(ge=0, le=500)] | None = Field(
+        None, description="standard deviation of HU in the mask"
+    )
+
+    @model_validator(mode="after")
+    def _core_in_ground_glass(self) -> Attributes:
+        if self.solid_share is not None and self.texture != "part_solid":
+            raise ValueError(
+                f"solid_share {self.solid_share:g} is of lesions with texture part_solid, not {self.texture}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _spread_of_calcium(self) -> Attributes:
+        if self.heterogeneity_hu is not None and self.calcification not in (None, "none"):
+            raise ValueError(
+                f"heterogeneity_hu {self.heterogeneity_hu:g} is of lesions without calcification: with "
+                f"{self.calcification}, calcium decides how much HU differ; leave it out"
+            )
+        return self
+
+    def vector(self, names: Sequence[str] = ATTRIBUTES) -> np.ndarray:
+        """(len(names),) float32, NaN where open; without a lesion all others are.
+
+        margin and spiculation are given twice, as the readers score them and as the image shows them.
+        """
+        if self.lesion == "none":
+            return np.array([0.0 if name == "lesion" else np.nan for name in names], dtype=np.float32)
+        values = {
+            "lesion": 1.0,
+            "texture": self._texture(),
+            "margin": self.margin,
+            "spiculation": self.spiculation,
+            "lobulation": self.lobulation,
+            "calcified": None if self.calcification is None else self.calcification != "none",
+            "mean_hu": _scaled(self.mean_hu, MEAN_HU_SCALE),
+            "heterogeneity_hu": _scaled(self.heterogeneity_hu, HETEROGENEITY_HU_SCALE),
+            "border_roughness": None if self.margin is None else 1 - self.margin,
+            "concavity": self.spiculation,
+        }
+        return np.array([np.nan if (v := values[name]) is None else float(v) for name in names], np.float32)
+
+    def _texture(self) -> float | None:
+        if self.texture == "part_solid":
+            return part_solid_texture(self.solid_share)
+        return None if self.texture is None else TEXTURES[self.texture]
+
+
+def _scaled(value: float | None, scale: float) -> float | None:
+    return None if value is None else value / scale
+
+
+class SynthesisRequest(BaseRequest):
+    """One request to the lesion inpainting system: how to sample, and what to make."""
+
+    system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
+    steps: int = Field(8, ge=1, le=MOST_STEPS, description="denoising steps: more is slower and finer")
+    sampler: Sampler | None = Field(
+        None, description="null: dpm_solver_pp_2m, and for healthy tissue ddpm, which is calmer"
+    )
+    guidance_strength: Annotated[float, Field(ge=0, le=10)] | None = Field(
+        None,
+        description="how much attributes count; 1, and null: as trained; other than 0 and 1 takes twice the "
+        "time",
+    )
+    draw_shape: bool = Field(
+        True,
+        description="draw the margin, lobulation and spiculation asked for into the mask; false: keep its "
+        "outline, which has them already, and only tell the model",
+    )
+    variety: Degree = Field(
+        0.5,
+        description="how far densities that were left open stray from typical ones: 1 as far as in real "
+        "lesions, 0 not at all",
+    )
+    keep_vessels: bool = Field(
+        True,
+        description="vessels and airways under the mask are seen through ground glass; false: what is under "
+        "the mask is not looked at, as where a lesion is made anew in its own place",
+    )
+    shape_mm: float = Field(
+        5.0,
+        ge=0,
+        le=20,
+        description="how far beyond the margin drawn spicules and lobes may reach, at their full strength",
+    )
+    healthy_from: Literal["nearby", "model"] = Field(
+        "nearby",
+        description="where healthy tissue comes from (lesion: none): lung of the same CT within 40 mm that "
+        "fits, with its vessels, joined by the model; or the model alone, which knows of no vessels",
+    )
+    attributes: Attributes = Attributes()
+
+    @property
+    def heals_from_nearby(self) -> bool:
+        return self.attributes.lesion == "none" and self.healthy_from == "nearby"
+
+    @property
+    def reach_mm(self) -> float:
+        """The margin, and further where spicules or lobes are drawn."""
+        wish = self.attributes
+        strength = max(wish.spiculation or 0.0, wish.lobulation or 0.0)
+        draws = self.draw_shape and wish.lesion == "present"
+        return self.margin_mm + (self.shape_mm * strength if draws else 0.0)
+
+    def settled(self) -> SynthesisRequest:
+        return self.model_copy(update={"sampler": self.sampler_used})
+
+    @property
+    def sampler_used(self) -> Sampler:
+        return self.sampler or ("ddpm" if self.attributes.lesion == "none" else "dpm_solver_pp_2m")
+
+    @property
+    def guidance(self) -> float:
+        """The strength in force."""
+        return 1.0 if self.guidance_strength is None else self.guidance_strength
+
+
+REQUESTS: dict[str, type[BaseRequest]] = {
+    DEFAULT_SYSTEM: SynthesisRequest,
+    "lung_ddpm": LungDDPMRequest,
+    "lung_ddpm_plus": LungDDPMPlusRequest,
+    "mddpm": MDDPMRequest,
+    "mddpm_3d": MDDPMRequest,
+}
+"""By system. Listing them here keeps requests free of torch."""
+
+
+def _tag(value: Any) -> str:
+    """Records written before there were several systems name none."""
+    if isinstance(value, Mapping):
+        return str(value.get("system", DEFAULT_SYSTEM))
+    return str(getattr(value, "system", DEFAULT_SYSTEM))
+
+
+AnyRequest = Annotated[
+    Annotated[SynthesisRequest, Tag(DEFAULT_SYSTEM)]
+    | Annotated[LungDDPMRequest, Tag("lung_ddpm")]
+    | Annotated[LungDDPMPlusRequest, Tag("lung_ddpm_plus")]
+    | Annotated[MDDPMRequest, Tag("mddpm")],
+    Discriminator(_tag),
+]
+"""A request as it stands in a record."""
+
+
+def request_type(system: str) -> type[BaseRequest]:
+    """What may be asked of a system. WeightsError for one that this version does not know."""
+    if system not in REQUESTS:
+        raise WeightsError(f"system {system!r} is not known; known are {', '.join(REQUESTS)}")
+    return REQUESTS[system]
+
+
+def parse_request(values: Mapping[str, Any] | str, system: str = DEFAULT_SYSTEM) -> BaseRequest:
+    """A request to `system` from a mapping or JSON text. InvalidRequest names bad keys with their values."""
+    wanted = request_type(system)
+    try:
+        if isinstance(values, str):
+            values = json.loads(values)
+        return wanted.model_validate(values)
+    except ValidationError as error:
+        raise InvalidRequest("; ".join(_sentence(wanted, dict(item)) for item in error.errors())) from error
+    except (ValueError, RecursionError) as error:  # JSON's own errors, endless numbers, endless nesting
+        raise InvalidRequest(f"the parameters are not JSON: {error}") from error
+
+
+def _sentence(wanted: type[BaseModel], item: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in item["loc"]) or "parameters"
+    if item["type"] == "extra_forbidden":
+        known = ", ".join(fields_at(wanted, item["loc"][:-1]))
+        return f"{name}: unknown parameter (got {item['input']!r}); known are {known}"
+    return f"{name}: {item['msg']} (got {item['input']!r})"
+
+
+def fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """Names of the parameters in the part of a request that `path` leads to."""
+    for name in path:
+        inner = nested_model(model.model_fields[str(name)].annotation)
+        if inner is None:
+            break
+        model = inner
+    return [name for name in model.model_fields if name != "system"]
+
+
+def nested_model(annotation: Any) -> type[BaseModel] | None:
+    """The model in an annotation, also when it may be None as well."""
+    candidates = (annotation, *get_args(annotation))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,93 @@
+"""A picture of how a training run is doing: held-out nodules, real beside made anew."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lesionbrush.core.registry import ModelCard, NetworkShape
+from lesionbrush.core.roi import ramp
+from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.montage import LUNG, Panel, sheet
+from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.data import Pack
+from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.training import Trainer
+
+SIDE = 48
+STEPS = 10
+
+
+def sample_sheet(trainer: Trainer, pack: Pack, path: Path, count: int = 12) -> None:
+    """Write a PNG: for nodules of all sizes the real one, and the moving average's from the mask alone."""
+    model = LesionInpainting(draft_card(trainer), trainer.average, trainer.device)
+    by_size = pack.nodules[np.argsort(-pack.extents)]
+    chosen = by_size[np.linspace(0, len(by_size) - 1, min(count, len(by_size))).astype(int)]
+    panels = [panel for k in chosen for panel in _pair(model, pack, int(k))]
+    temporary = path.with_name(f".{path.name}")
+    sheet(panels, columns=6, title=f"step {trainer.progress.step}: real, synthetic").save(
+        temporary, format="PNG"
+    )
+    os.replace(temporary, path)
+
+
+def draft_card(trainer: Trainer) -> ModelCard:
+    """What the system must know to sample from a network that has no card yet."""
+    shape, window = trainer.config.network, trainer.config.window
+    return ModelCard(
+        name="draft",
+        system="lesion_inpainting",
+        title="In training",
+        makes="Whatever it has learned so far.",
+        window_hu=(window.lo_hu, window.hi_hu),
+        spacing_mm=1.0,
+        roi_voxels=(32, 48, 64),
+        roi_multiple=shape.multiple,
+        schedule="cosine",
+        network=NetworkShape(
+            channels=shape.channels,
+            blocks=shape.blocks,
+            head_channels=shape.head_channels,
+            prior_spread=shape.prior_spread,
+        ),
+        attributes=ATTRIBUTES,
+        weights_sha256="0" * 64,
+        weights_license="none yet",
+        attribution="",
+        trained={},
+        training_data="",
+        split="",
+        figures={},
+        limits=(),
+    )
+
+
+def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:
+    image, mask = (centred(array, SIDE, fill) for array, fill in zip(pack.nodule(k), (-1000, 0), strict=True))
+    known = centred(np.ones(pack.nodule(k)[0].shape, bool), SIDE, False)
+    margin_mm = SynthesisRequest().margin_mm
+    editable = ramp(mask > 127, 1.0, margin_mm) > 0
+    rois = RoiBatch(
+        image[None].astype(np.float32), (mask / np.float32(255))[None], editable[None], known[None]
+    )
+    request = SynthesisRequest(steps=STEPS, attributes=Attributes())
+    made = model.sample(rois, request, [0], lambda done, total: None).hu[0, 0]
+    z = int(mask.sum(axis=(1, 2), dtype=int).argmax())
+    for hu, caption in ((image, "real"), (made, "synthetic")):
+        yield Panel(np.where(known[z], hu[z], -1000)[::-1, ::-1], (1.0, 1.0), LUNG, caption)
+
+
+def centred(array: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
+    """A cube of `side` voxels around the middle of a (Z, Y, X) array, cropped or filled."""
+    out = np.full((side,) * 3, fill, dtype=array.dtype)
+    source, target = [], []
+    for size in array.shape:
+        n = min(size, side)
+        source.append(slice((size - n) // 2, (size - n) // 2 + n))
+        target.append(slice((side - n) // 2, (side - n) // 2 + n))
+    out[tuple(target)] = array[tuple(source)]
+    return out

@@ -1,0 +1,47 @@
+"""Training batches of Lung-DDPM+: nodules in their crops and in lungs, with their masks as layout."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from lesionbrush.core.roi import ramp
+from lesionbrush.systems.lesion_inpainting.attributes import healthy
+from lesionbrush.systems.lesion_inpainting.data import USUAL_NOISE, WEIGHTS, Batches, Sample, noise_level
+from lesionbrush.systems.lung_ddpm.layout import nodule_layout
+from lesionbrush.systems.lung_ddpm.training import LayoutBatch
+
+SIDES = (32, 48)
+"""None below 32: with 2^3 voxels at the lowest level, torch's bfloat16 gradients on a CPU are random."""
+SIDE_SHARES = (0.7, 0.3)
+BATCH_SIZES = {32: 2, 48: 1}
+EMPTY_SHARE, COMPOSED_SHARE = 0.1, 0.6
+NEAR_MM, NEAR_WEIGHT = 5.0, 4.0
+"""What lies in the nodule or this near to it counts so many times what lies farther off."""
+
+
+class NoduleBatches(Batches):
+    """Cubes around nodules on the model's grid, and some of lung without a nodule."""
+
+    def draw(self) -> LayoutBatch:  # type: ignore[override]
+        side = int(self.rng.choice(SIDES, p=SIDE_SHARES))
+        samples = [self.sample(side) for _ in range(self.scale * BATCH_SIZES[side])]
+        columns = zip(*(self._scored(sample) for sample in samples), strict=True)
+        return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
+
+    def sample(self, side: int) -> Sample:
+        kind = self.rng.random()
+        if kind < EMPTY_SHARE:
+            empty = np.zeros((side,) * 3, np.float32)
+            return Sample(self._host_patch(side), empty, np.ones(empty.shape, bool), healthy())
+        nodule = self._nodule(side)
+        return self._composed(nodule, side) if kind < EMPTY_SHARE + COMPOSED_SHARE else nodule
+
+    def _scored(self, sample: Sample) -> tuple[np.ndarray, ...]:
+        image = self.window.to_unit(sample.image_hu).astype(np.float32)
+        inside = sample.mask >= 0.5
+        near = ramp(inside, 1.0, NEAR_MM) > 0 if inside.any() else inside
+        scored = np.where(near, NEAR_WEIGHT, 1.0).astype(np.float32) * sample.known
+        noise = noise_level(image, sample.known & ~near)
+        weight = np.float32(np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS))
+        return image[None], nodule_layout(inside), scored[None], np.asarray(weight)

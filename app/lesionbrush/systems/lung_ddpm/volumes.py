@@ -1,0 +1,138 @@
+"""Training batches of Lung-DDPM: blocks of whole lungs with nodules put into them, and the layout of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.roi import RoiGrid, inside_volume, ramp, to_roi, triangle
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems.lesion_inpainting.data import (
+    USUAL_NOISE,
+    WEIGHTS,
+    Batches,
+    Pack,
+    composed,
+    noise_level,
+    stands_free,
+)
+from lesionbrush.systems.lung_ddpm.cubes import NEAR_MM, NEAR_WEIGHT
+from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded
+from lesionbrush.systems.lung_ddpm.training import LayoutBatch
+from lesionbrush.training.split import is_validation
+
+SIDES = (32, 48, 64)
+SIDE_SHARES = (0.45, 0.4, 0.15)
+BATCH_SIZES = {32: 2, 48: 1, 64: 1}
+SPACING_MM = (2.0, 3.0)
+"""Lungs of adults fill 128 voxels of about this size."""
+NODULE_SIDE = 48
+TRIES = 6
+OUTSIDE_WEIGHT = 0.1
+"""Outside the lungs nothing is ever made, but what is there tells the network where it is."""
+
+
+@dataclass(frozen=True)
+class Lungs:
+    """One chest at 1 mm, axes (z, y, x): int16 HU, bool mask of both lungs, and (N, 3) places of lung."""
+
+    patient: str
+    image: np.ndarray
+    mask: np.ndarray
+    centres: np.ndarray
+
+    def part(self, low: np.ndarray, high: np.ndarray) -> Lungs:
+        """The box from voxel `low` up to `high`, which may lie beyond the end; as views, and no places."""
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        return Lungs(self.patient, self.image[box], self.mask[box], self.centres[:0])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A box at 1 mm: HU, and where lung and nodule are. (Z, Y, X)"""
+
+    hu: np.ndarray
+    lungs: np.ndarray
+    nodule: np.ndarray
+
+
+def read_lungs(path: Path, *, validation: bool) -> list[Lungs]:
+    """One side of the split. InvalidRequest when no patient is on it."""
+    with np.load(path) as file:
+        patients = [str(name) for name in file["patients"]]
+        chosen = [k for k, name in enumerate(patients) if is_validation(name) == validation]
+        found = [
+            Lungs(patients[k], file[f"image_{k}"], file[f"mask_{k}"], file[f"centres_{k}"]) for k in chosen
+        ]
+    if not found:
+        side = "held-out" if validation else "training"
+        raise InvalidRequest(f"{path} has no {side} chest: delete it and add patients to the data")
+    return found
+
+
+class LungBatches(Batches):
+    """Blocks from a few chests, each at another spacing, half of them mirrored left to right."""
+
+    def __init__(
+        self,
+        pack: Pack,
+        chests: Sequence[Lungs],
+        window: HUWindow,
+        generator: np.random.Generator,
+        scale: int = 1,
+    ) -> None:
+        super().__init__(pack, window, generator, scale)
+        self.chests = chests
+
+    def draw(self) -> LayoutBatch:  # type: ignore[override]
+        side = int(self.rng.choice(SIDES, p=SIDE_SHARES))
+        columns = zip(*(self.block(side) for _ in range(self.scale * BATCH_SIZES[side])), strict=True)
+        return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
+
+    def block(self, side: int) -> tuple[np.ndarray, ...]:
+        """Image (1, Z, Y, X), layout (2, Z, Y, X): lungs and nodule, scored (1, Z, Y, X), weight."""
+        spacing_mm = float(self.rng.uniform(*SPACING_MM))
+        chest = self.chests[self.rng.integers(len(self.chests))]
+        place = chest.centres[self.rng.integers(len(chest.centres))].astype(int)
+        reach = side / 2 * spacing_mm
+        centre = place + self.rng.uniform(-0.7, 0.7, 3) * reach
+        low = np.maximum(np.minimum(centre - reach, place - NODULE_SIDE // 2).astype(int) - 8, 0)
+        high = np.maximum(centre + reach, place + NODULE_SIDE // 2).astype(int) + 8
+        scene = self._with_nodule(chest.part(low, high), place - low)
+        grid = RoiGrid.around(centre - low, (side,) * 3, spacing_mm)
+        known = inside_volume(RoiGrid.around(centre, (side,) * 3, spacing_mm), chest.image.shape, np.ones(3))
+        return self._arrays_of(scene, grid, known)
+
+    def _with_nodule(self, chest: Lungs, place: np.ndarray) -> Scene:
+        """The chest with a free-standing nodule at `place`, or as it is when none is found in a few tries."""
+        hu = chest.image.astype(np.float32)
+        nodule_mask = np.zeros(hu.shape, np.float32)
+        start = place - NODULE_SIDE // 2
+        box = tuple(slice(s, s + NODULE_SIDE) for s in start)
+        fits = (start >= 0).all() and (start + NODULE_SIDE <= np.array(hu.shape)).all()
+        for _ in range(TRIES if fits else 0):
+            nodule = self._nodule(NODULE_SIDE)
+            if stands_free(nodule):
+                made = composed(nodule, hu[box], self.rng)
+                hu[box], nodule_mask[box] = made.image_hu, made.mask
+                break
+        return Scene(hu, chest.mask | (nodule_mask >= 0.5), nodule_mask)
+
+    def _arrays_of(self, scene: Scene, grid: RoiGrid, known: np.ndarray) -> tuple[np.ndarray, ...]:
+        unit_mm = np.ones(3)
+        image = self.window.to_unit(to_roi(scene.hu, unit_mm, grid)).astype(np.float32)
+        lungs = to_roi(scene.lungs, unit_mm, grid, triangle) >= 0.5
+        nodule = thresholded(to_roi(scene.nodule, unit_mm, grid, triangle))
+        near = ramp(nodule, grid.spacing_mm, NEAR_MM) > 0 if nodule.any() else nodule
+        scored = np.where(near, NEAR_WEIGHT, np.where(lungs, 1.0, OUTSIDE_WEIGHT)).astype(np.float32) * known
+        noise = noise_level(image, known & lungs & ~near)
+        weight = np.float32(np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS))
+        layout = lung_layout(lungs, nodule)
+        step = -1 if self.rng.random() < 0.5 else 1
+        arrays = (image[None], layout, scored[None])
+        return *(np.ascontiguousarray(array[..., ::step]) for array in arrays), np.asarray(weight)

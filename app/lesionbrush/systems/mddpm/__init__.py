@@ -1,0 +1,1 @@
+"""mDDPM (Krishna et al. 2025): multi-condition guidance of an unconditional model, in 2D and 3D."""

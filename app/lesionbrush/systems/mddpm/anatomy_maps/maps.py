@@ -1,0 +1,111 @@
+"""Anatomies as images in HU: drawn from a model, or a CT's own, with its outlines moved if one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lesionbrush.core.roi import Orientation
+from lesionbrush.core.volume import Volume, require_ct
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, Grid
+from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
+from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, Anatomy, anatomies
+from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
+
+MOST_TRIES = 200
+FITTING_STEP_MM = 3.0
+MAP_MM, MAP_PIXELS = 1.5, 256
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A valid draw: its curves, and how many draws were refused before it."""
+
+    curves: tuple[ClosedCurve, ...]
+    coefficients: NDArray[np.float64]
+    refused: int
+
+
+def fit(cts: Sequence[Volume]) -> tuple[ShapeModel, int]:
+    """A shape model of all slices of the CTs that show all structures, and how many those are."""
+    found: list[Anatomy] = []
+    for ct in cts:
+        slices = anatomies(require_ct(ct), FITTING_STEP_MM)
+        found += [anatomy for _, anatomy in slices if anatomy is not None and not problems(anatomy.curves)]
+    levels = np.array([anatomy.medians_hu() for anatomy in found])
+    hu = np.nanmedian(levels, axis=0) if len(found) else np.empty(0)
+    return ShapeModel.fit([anatomy.curves for anatomy in found], hu), len(found)
+
+
+def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float) -> Drawn:
+    """Draw until the anatomy is possible. InvalidRequest, with the last reason, when it never is."""
+    reasons: list[str] = []
+    for refused in range(MOST_TRIES):
+        coefficients = model.draw(generator, within)
+        curves = model.curves(coefficients)
+        reasons = problems(curves)
+        if not reasons:
+            return Drawn(curves, coefficients, refused)
+    raise InvalidRequest(
+        f"none of {MOST_TRIES} anatomies within {within:g} standard deviations is possible "
+        f"({'; '.join(reasons)}); stay closer to the mean"
+    )
+
+
+def rasterised(curves: Sequence[ClosedCurve], hu: Sequence[float] | np.ndarray, grid: Grid) -> np.ndarray:
+    """(Y, X) float32 HU: air, and each structure's level inside its curve, later ones over earlier ones."""
+    picture = np.full(grid.shape, AIR_HU, np.float32)
+    for curve, level in zip(curves, hu, strict=True):
+        picture[curve.mask(grid)] = level
+    return picture
+
+
+def centred_grid(pixels: int = MAP_PIXELS, spacing_mm: float = MAP_MM) -> Grid:
+    """A square around the middle between the lungs."""
+    origin = -(pixels - 1) / 2 * spacing_mm
+    return Grid((pixels, pixels), np.full(2, spacing_mm), np.full(2, origin))
+
+
+def map_volume(curves: Sequence[ClosedCurve], model: ShapeModel) -> Volume:
+    """A drawn anatomy as a volume of one axial slice, in int16 HU."""
+    grid = centred_grid()
+    picture = np.rint(rasterised(curves, model.hu, grid)).astype(np.int16)
+    affine = np.diag([grid.spacing_mm[1], grid.spacing_mm[0], 1.0, 1.0])
+    affine[:2, 3] = grid.origin_mm[::-1]
+    return Volume(np.ascontiguousarray(picture.T[:, :, None]), affine)
+
+
+def map_of(ct: Volume, model: ShapeModel, coefficients: np.ndarray | None = None) -> tuple[Volume, int]:
+    """The CT's own anatomy map on its grid, and in how many of its slices it was possible to move it.
+
+    coefficients: by how many standard deviations all outlines are changed, alike in every slice, so that the
+    map stays one body. A slice that does not show all structures, or whose moved outlines are impossible,
+    takes its map from the nearest that does. InvalidRequest when there is none.
+    """
+    ct = require_ct(ct)
+    change = np.zeros(len(model.deviations)) if coefficients is None else coefficients
+    turned = Orientation.of(ct.affine)
+    out = np.empty(turned.view(ct.array).shape, np.int16)
+    done: list[int] = []
+    for z, anatomy in anatomies(ct):
+        curves = None if anatomy is None else model.moved(anatomy.curves, change)
+        if anatomy is not None and curves is not None and not problems(curves):
+            out[z] = np.rint(rasterised(curves, model.hu, anatomy.grid))
+            done.append(z)
+    if not done:
+        raise InvalidRequest("no slice of this CT shows body, both lungs, mediastinum and spine together")
+    _spread(out, done)
+    return ct.with_array(turned.stored(out)), len(done)
+
+
+def _spread(out: np.ndarray, done: list[int]) -> None:
+    """Fill the slices between and beyond those that are done with the nearest of them."""
+    nearest = np.abs(np.arange(len(out))[:, None] - np.array(done)).argmin(axis=1)
+    out[:] = out[np.array(done)[nearest]]
+
+
+__all__ = ["Drawn", "centred_grid", "draw_valid", "fit", "map_of", "map_volume", "rasterised"]

@@ -1,0 +1,65 @@
+"""Multi-condition guidance in 3D: mDDPM's (Krishna et al. 2025) with the network of lesion inpainting.
+
+That network is trained on a share of patches of which it is told nothing: no context, no mask, no attribute.
+Asked that way it is an unconditional model of lung, and guidance images alone say what becomes of the ROI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.diffusion.samplers import Generators, Hook, ddpm
+from lesionbrush.systems.devices import half_precision
+from lesionbrush.systems.lesion_inpainting.model import LesionInpainting, in_tiles
+from lesionbrush.systems.lesion_inpainting.network import LesionUNet
+from lesionbrush.systems.mddpm.guided import GuidedDiffusion, Start
+
+
+class MDDPM3D(GuidedDiffusion):
+    """A 3D network on boxes."""
+
+    slices = False
+    network: LesionUNet
+
+    def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
+        channels_last = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        super().__init__(card, channels_last, device)
+
+    @classmethod
+    def load(cls, installed: InstalledModel, device: str | None = None) -> MDDPM3D:
+        """Read the weights. WeightsError when they do not fit the network of the card."""
+        loaded = LesionInpainting.load(installed, device)
+        return cls(loaded.card, loaded.network, loaded.device)
+
+    def noise_of(self, generators: list[torch.Generator], depth: int) -> Generators:
+        del depth
+        return generators
+
+    def draw(self, start: Start, after_step: Sequence[Hook]) -> Tensor:
+        def denoise(x: Tensor, t: int) -> Tensor:
+            x_0 = in_tiles(partial(self._estimate, t=t), x, self.card.roi_voxels[-1])
+            start.watch(x_0)
+            return x_0
+
+        return ddpm(
+            denoise,
+            start.noise,
+            self.schedule,
+            start.timesteps,
+            generator=start.generators,
+            after_step=after_step,
+            temperature=self.card.temperature,
+        )
+
+    def _estimate(self, x: Tensor, t: int) -> Tensor:
+        """(B, 1, Z, Y, X) clean from noisy, and nothing else is said."""
+        alpha, sigma = (x.new_full((len(x),), v) for v in (self.schedule.alpha(t), self.schedule.sigma(t)))
+        nothing = x.new_zeros(len(x), 3, *x.shape[2:])
+        attributes = x.new_zeros(len(x), 2 * self.network.config.attributes)
+        with half_precision(x.device):
+            return self.network(x, alpha, sigma, nothing, attributes)

@@ -1,0 +1,165 @@
+"""Axial slices for an unconditional model, from the pack: chest, nodules in lung, nodules as they were cut.
+
+Arrays are (Y, X) on the model's grid, row 0 posterior, column 0 left (as `Pack`'s last two axes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.roi import ramp
+from lesionbrush.systems.lesion_inpainting.data import (
+    USUAL_NOISE,
+    WEIGHTS,
+    Pack,
+    Sample,
+    in_the_way,
+    noise_level,
+    stands_free,
+)
+
+SIDES = (64, 96, 128)
+SIDE_SHARES = (0.7, 0.15, 0.15)
+VOXELS_PER_BATCH = 32_768
+CHEST_SHARE, COMPOSED_SHARE = 0.6, 0.25
+"""The rest are nodules in their own small crop: what is missing of the patch is mirrored, and not scored."""
+AIR_HU = -1000
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """Float32: image (B, 1, Y, X) in [-1, 1]; scored: 1 where it is real data; weight (B,), by scan noise."""
+
+    image: Tensor
+    scored: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One patch, still numpy, (Y, X). known: where there is real data."""
+
+    image_hu: np.ndarray
+    known: np.ndarray
+
+
+class SliceBatches:
+    """Draws batches without end; everything random comes from the generator.
+
+    sides: how large the patches are, in voxels, each for a share of the batches.
+    scale: how many times larger than on a CPU the batches are.
+    """
+
+    def __init__(
+        self,
+        pack: Pack,
+        window: HUWindow,
+        generator: np.random.Generator,
+        sides: tuple[int, ...] = SIDES,
+        scale: int = 1,
+    ) -> None:
+        self.pack, self.window, self.rng, self.sides = pack, window, generator, sides
+        self.scale = scale
+        shares = SIDE_SHARES if sides == SIDES else (1 / len(sides),) * len(sides)
+        self.shares = np.array(shares)
+
+    def draw(self) -> SliceBatch:
+        side = int(self.rng.choice(self.sides, p=self.shares))
+        count = max(1, self.scale * VOXELS_PER_BATCH // side**2)
+        return self.collate([self.sample(side) for _ in range(count)])
+
+    def sample(self, side: int) -> Slice:
+        kind = self.rng.random()
+        if kind < CHEST_SHARE:
+            drawn = self._chest(side)
+        elif kind < CHEST_SHARE + COMPOSED_SHARE and self._free.size:
+            drawn = self._composed(side)
+        else:
+            drawn = self._nodule(side)
+        flips = tuple(axis for axis in range(2) if self.rng.random() < 0.5)
+        return Slice(np.flip(drawn.image_hu, flips), np.flip(drawn.known, flips))
+
+    @cached_property
+    def _free(self) -> np.ndarray:
+        """The nodules with lung all around, which can be put into any lung."""
+        return np.array([k for k in self.pack.nodules if stands_free(self._whole(k))], dtype=int)
+
+    def _whole(self, k: int) -> Sample:
+        image, mask = self.pack.nodule(k)
+        return Sample(image, mask / np.float32(255), np.ones(image.shape, bool), self.pack.attributes(k))
+
+    def _chest(self, side: int) -> Slice:
+        """A patch with lung in it, not always in its middle: pleura, ribs and mediastinum come with it."""
+        hosts = [(k, *self.pack.host(int(k))) for k in self.pack.hosts]
+        wide = [host for host in hosts if min(host[1].shape[1:]) >= side] or hosts
+        chances = np.sqrt([len(centres) for _, _, centres in wide])
+        _, image, centres = wide[int(self.rng.choice(len(wide), p=chances / chances.sum()))]
+        z, *centre = centres[self.rng.integers(len(centres))].astype(int)
+        start = np.array(centre) - self.rng.integers(0, side, 2)
+        start = np.clip(start, 0, np.maximum(0, np.array(image.shape[1:]) - side))
+        return framed(image[z], -start, side)
+
+    def _slice_of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """A slice through nodule k: HU, coverage 0..1."""
+        image, mask = self.pack.nodule(k)
+        z = int(self.rng.choice(np.flatnonzero((mask > 127).any(axis=(1, 2)))))
+        return image[z], mask[z] / np.float32(255)
+
+    def _place(self, shape: tuple[int, ...], side: int) -> np.ndarray:
+        """Where the corner of an array goes, so that it is inside the patch, or covers it."""
+        room = side - np.array(shape)
+        return self.rng.integers(np.minimum(room, 0), np.maximum(room, 0) + 1)
+
+    def _nodule(self, side: int) -> Slice:
+        hu, _ = self._slice_of(self._rare(self.pack.nodules))
+        return mirrored(hu, self._place(hu.shape, side), side)
+
+    def _rare(self, among: np.ndarray) -> int:
+        weights = self.pack.weights[np.searchsorted(self.pack.nodules, among)]
+        return int(self.rng.choice(among, p=weights / weights.sum()))
+
+    def _composed(self, side: int) -> Slice:
+        hu, mask = self._slice_of(self._rare(self._free))
+        corner = self._place(hu.shape, side)
+        nodule, coverage = framed(hu, corner, side), framed(mask, corner, side, fill=0)
+        host = self._chest(side)
+        layers = (nodule.image_hu, coverage.image_hu, nodule.known)
+        image, mask, known = (layer[None] for layer in layers)
+        placed = Sample(image, mask, known, np.empty(0))
+        weight = ramp(placed.mask > 0.5, 1.0, self.rng.uniform(2.0, 4.0)) * placed.known
+        weight = weight * (1 - in_the_way(host.image_hu[None], placed))
+        return Slice(host.image_hu + weight[0] * (nodule.image_hu - host.image_hu), host.known)
+
+    def collate(self, slices: list[Slice]) -> SliceBatch:
+        image = np.stack([self.window.to_unit(s.image_hu) for s in slices]).astype(np.float32)
+        known = np.stack([s.known for s in slices])
+        noise = np.array([noise_level(*pair) for pair in zip(image[:, None], known[:, None], strict=True)])
+        weight = np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS).astype(np.float32)
+        scored = known.astype(np.float32)
+        return SliceBatch(*map(torch.from_numpy, (image[:, None], scored[:, None], weight)))
+
+
+def framed(array: np.ndarray, corner: np.ndarray, side: int, fill: float = AIR_HU) -> Slice:
+    """A square of `side` voxels with (Y, X) `array` placed at `corner`, which may lie outside; float32."""
+    image, known = np.full((side, side), fill, np.float32), np.zeros((side, side), bool)
+    low = np.maximum(corner, 0)
+    high = np.minimum(corner + array.shape, side)
+    target = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    source = tuple(slice(a, b) for a, b in zip(low - corner, high - corner, strict=True))
+    image[target], known[target] = array[source], True
+    return Slice(image, known)
+
+
+def mirrored(array: np.ndarray, corner: np.ndarray, side: int) -> Slice:
+    """As `framed`, but what the array does not reach is its own mirror image."""
+    placed = framed(array, corner, side)
+    before = np.maximum(corner, 0)
+    after = np.maximum(side - corner - array.shape, 0)
+    grown = np.pad(array, tuple(zip(before, after, strict=True)), mode="symmetric")
+    return Slice(framed(grown, np.minimum(corner, 0), side).image_hu, placed.known)

@@ -1,0 +1,64 @@
+"""A network without conditions, as what a sampler needs: estimates of x_0, and the width of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lesionbrush.diffusion.denoisers import Denoiser, Predict, from_eps, from_v, from_x0
+from lesionbrush.diffusion.learned_variance import ddpm_learned
+from lesionbrush.diffusion.samplers import Hook, ddpm
+from lesionbrush.diffusion.schedules import NoiseSchedule
+from lesionbrush.systems.devices import half_precision
+from lesionbrush.systems.mddpm.guided import Start
+from lesionbrush.systems.mddpm.network import DDPMUNet, Prediction
+
+CLIP = (-1.0, 1.0)
+
+
+class Unconditional:
+    """One evaluation of the network gives both the estimate and the variance of a step.
+
+    at_once: how much of a batch is evaluated at a time, so that many slices need no more memory than a few.
+    """
+
+    def __init__(self, network: DDPMUNet, schedule: NoiseSchedule, at_once: int = 32) -> None:
+        self.network, self.schedule, self.at_once = network, schedule, at_once
+        self._fraction = torch.empty(0)
+        self.denoise: Denoiser = _reader(network.config.prediction, self._predict, schedule)
+
+    def _predict(self, x: Tensor, t: int) -> Tensor:
+        with half_precision(x.device):
+            out = torch.cat([self.network.at(part, t) for part in x.split(self.at_once)])
+        self._fraction = out[:, 1:].clamp(-1, 1)
+        return out[:, :1]
+
+    def sample(
+        self, start: Start, denoise: Denoiser, after_step: Sequence[Hook] = (), temperature: float = 1.0
+    ) -> Tensor:
+        """x_0 by ancestral sampling, with the variance the network was trained for.
+
+        denoise: this one's, or the caller's around it, which has to call it with the x and t it is given.
+        """
+        learned = partial(ddpm_learned, denoise, lambda x, t: self._fraction)
+        sampler = partial(ddpm, denoise) if self.network.config.variance == "fixed_small" else learned
+        return sampler(
+            start.noise,
+            self.schedule,
+            start.timesteps,
+            generator=start.generators,
+            after_step=after_step,
+            temperature=temperature,
+        )
+
+
+def _reader(prediction: Prediction, predict: Predict, schedule: NoiseSchedule) -> Denoiser:
+    readers: dict[Prediction, Callable[[], Denoiser]] = {
+        "eps": lambda: from_eps(predict, schedule, clip=CLIP),
+        "v": lambda: from_v(predict, schedule, clip=CLIP),
+        "x0": lambda: from_x0(predict, clip=CLIP),
+    }
+    return readers[prediction]()
