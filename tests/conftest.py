@@ -41,6 +41,7 @@ def has_cuda() -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[unexcused] = []
+    os.environ.setdefault("LESIONBRUSH_SYSTEMS", str(Path(__file__).with_name("toy_systems")))
 
 
 @pytest.hookimpl(wrapper=True)

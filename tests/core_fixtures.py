@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, NetworkShape
-from lesionbrush.core.synthesize import Model, OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
+from lesionbrush.core.model import PLAIN, EditHooks, Model, OnEstimate, OnStep
+from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
+from lesionbrush.core.rois import RoiBatch, Sampled
+from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.card import NetworkShape
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
@@ -93,6 +96,7 @@ class FakeModel:
     paint: Callable[[RoiBatch], np.ndarray]
     card: ModelCard
     asked: list[RoiBatch]
+    hooks: EditHooks = PLAIN
 
     def sample(
         self,
@@ -106,14 +110,16 @@ class FakeModel:
         return Sampled(np.stack([self.paint(rois) for _ in seeds]).astype(np.float32), "fake")
 
 
-def paints(hu: float, **card: Any) -> FakeModel:
+def paints(hu: float, hooks: EditHooks = PLAIN, **card: Any) -> FakeModel:
     """The same HU wherever it is asked."""
-    return FakeModel(lambda rois: np.full(rois.reference_hu.shape, hu), tiny_card(**card), [])
+    return FakeModel(lambda rois: np.full(rois.reference_hu.shape, hu), tiny_card(**card), [], hooks)
 
 
-def paints_where_editable(hu: float, **card: Any) -> FakeModel:
+def paints_where_editable(hu: float, hooks: EditHooks = PLAIN, **card: Any) -> FakeModel:
     """The same HU in the edit region, and what is known elsewhere."""
-    return FakeModel(lambda rois: np.where(rois.editable, hu, rois.reference_hu), tiny_card(**card), [])
+    return FakeModel(
+        lambda rois: np.where(rois.editable, hu, rois.reference_hu), tiny_card(**card), [], hooks
+    )
 
 
 def gives_back() -> FakeModel:

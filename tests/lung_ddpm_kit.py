@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from core_fixtures import tiny_card
 from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.systems.lung_ddpm.cube import LungDDPMPlus
 from lesionbrush.systems.lung_ddpm.model import LayoutDiffusion, network_config
 from lesionbrush.systems.lung_ddpm.network import LungDDPMUNet

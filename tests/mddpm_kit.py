@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from core_fixtures import install, tiny_card, tiny_network
 from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.systems.mddpm.boxes import MDDPM3D
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion
 from lesionbrush.systems.mddpm.network import DDPMUNet

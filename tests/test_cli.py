@@ -11,9 +11,9 @@ from cli_kit import Command
 from lesionbrush.cli.files import changes_on_disk, numbered
 from lesionbrush.cli.options import nested
 from lesionbrush.cli.serve import greeting
-from lesionbrush.core.provenance import read_sidecar
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.records import read_sidecar
 from PIL import Image
 from server_kit import MARGIN_MM, edit_region, make_ct, make_mask
 

@@ -186,7 +186,7 @@ def test_what_is_no_ct(refused: Refused, mask: Path, other: dict[str, Path]) -> 
 def test_volumes_that_do_not_fit(
     refused: Refused, ct: Path, mask: Path, other: dict[str, Path], tmp_path: Path, monkeypatch
 ) -> None:
-    make_model(tmp_path / "models", "steered", inputs=("lungs", "anatomy", "pathology", "pathology_mask"))
+    make_model(tmp_path / "models", "steered", system="steered")
     monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path / "models"))
     made = ("synthesize", ct, mask, "-o", "new/out.nii", "--model", "steered")
     assert "lungs: " in refused(*made, "--lungs", other["moved"])

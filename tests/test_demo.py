@@ -10,12 +10,12 @@ import pytest
 from cli_kit import Command
 from dicom_fixtures import Series, write_series
 from lesionbrush.cli import demo
-from lesionbrush.core.inputs import ABOUT
-from lesionbrush.core.provenance import read_sidecar
 from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.records import read_sidecar
 from lesionbrush.montage import GAP_PX
 from lesionbrush.phantom.chest import FIELD_MM, chest_phantom
+from lesionbrush.systems import list_inputs
 from LesionBrushLib.client import Result
 from lung_ddpm_kit import install_layout_model
 from PIL import Image
@@ -137,7 +137,7 @@ def test_bad_input_never_starts_a_server(
 def models(command: Command, tmp_path: Path, monkeypatch) -> None:
     """One that takes everything, and one whose lungs may change."""
     root = tmp_path / "models"
-    make_model(root, "steered", inputs=tuple(ABOUT))
+    make_model(root, "steered", system="steered")
     make_model(root, "layout", system="lung_ddpm", field="lungs", inputs=("lungs",))
     monkeypatch.setenv("LESIONBRUSH_MODELS", str(root))
 
@@ -154,7 +154,7 @@ def test_other_volumes_reach_a_real_server(command: Command, tmp_path: Path) -> 
     assert record.inputs_sha256 == {"anatomy": anatomy.voxel_sha256}
     assert "steered takes more than a CT and a mask. Not given:" in outcome.out
     for option in ("--lungs FILE", "--pathology FILE", "--pathology-mask FILE"):
-        assert f"  {option}  {ABOUT[option[2:-5].replace('-', '_')]}" in outcome.out
+        assert f"  {option}  {list_inputs()[option[2:-5].replace('-', '_')].about}" in outcome.out
     assert "--anatomy FILE" not in outcome.out
     assert str(tmp_path / "map.nii.gz") in outcome.out
 

@@ -10,9 +10,9 @@ import torch
 from core_fixtures import QUICK, ball, make_ct, tiny_card, tiny_model, tiny_network
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.errors import Cancelled
-from lesionbrush.systems.devices import AT_ONCE_ON_CPU, OutOfMemoryFallback, half_precision, pick_device
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
+from lesionbrush.systems.running import AT_ONCE_ON_CPU, OutOfMemoryFallback, half_precision, pick_device
 from torch import Tensor
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")

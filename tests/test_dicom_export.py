@@ -14,12 +14,12 @@ import SimpleITK as sitk  # noqa: N813
 from cli_kit import Command
 from dicom_fixtures import AXIAL, Series, write_series
 from dicom_kit import Case, exported, make_case, put, record
-from lesionbrush.core.provenance import write_sidecar
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, GeometryMismatch, InvalidRequest, StorageFull
 from lesionbrush.files.dicom_export.case import DicomCase, Reference, export_case
 from lesionbrush.files.dicom_export.series import derive_series
 from lesionbrush.files.io import read_dicom_series, read_volume, write_volume
+from lesionbrush.files.records import write_sidecar
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from pydicom.dataset import FileMetaDataset
 

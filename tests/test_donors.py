@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import ball, edit_region, made, make_ct, paints, tiny_card, tiny_network
-from lesionbrush.core.lesions import Lesions, RoiBatch
+from lesionbrush.core.lesions import Lesions
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.donors import (
     APART_MM,
     COMPARED_HU,
@@ -22,14 +24,14 @@ from lesionbrush.systems.lesion_inpainting.donors import (
     Donated,
     Field,
     Surroundings,
-    donated,
     donors,
     levelled,
     misfits,
 )
+from lesionbrush.systems.lesion_inpainting.donors import find_donors as donated
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from lesionbrush.systems.lesion_inpainting.removal import join_timesteps
-from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest, parse_request
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 REMOVED = {"lesion": "none"}
 SIDE, REACH = 13, 4

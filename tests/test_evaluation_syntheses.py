@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from core_fixtures import FakeModel, ball, make_ct, paints
 from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.synthesize import RoiBatch, Sampled
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.evaluation.card_figures import Case
 from lesionbrush.evaluation.cases import Nodule
 from lesionbrush.evaluation.syntheses import Maker

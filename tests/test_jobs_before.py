@@ -50,7 +50,7 @@ CASES: list[tuple[str, str, dict[str, Volume]]] = [
 def steered(models_dir: Path) -> None:
     """A model that takes everything beside CT and mask."""
     inputs = ("lungs", "anatomy", "pathology", "pathology_mask")
-    make_model(models_dir, "steered", inputs=inputs)
+    make_model(models_dir, "steered", system="steered")
 
 
 @pytest.mark.parametrize(("model", "code", "sent"), CASES)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from lesionbrush.core.registry import Calcium
+from lesionbrush.systems.lesion_inpainting.card import Calcium
 from lesionbrush.systems.lesion_inpainting.laws.calcium import (
     HEIGHTS,
     LARGE_MM,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.attributes import SHARE_RANGE, typical_solid_share
 from lesionbrush.systems.lesion_inpainting.laws.cores import SHARE_STRAYS, Draws, core_shares, drawn_core
-from lesionbrush.systems.lesion_inpainting.request import Attributes, parse_request
+from lesionbrush.systems.lesion_inpainting.request import Attributes
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
 

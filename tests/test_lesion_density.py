@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.core.registry import SmallSolid
 from lesionbrush.systems.lesion_inpainting.attributes import typical_solid_share
+from lesionbrush.systems.lesion_inpainting.card import SmallSolid
 from lesionbrush.systems.lesion_inpainting.laws.cores import FURTHEST, SHARE_STRAYS, Draws
 from lesionbrush.systems.lesion_inpainting.laws.density import (
     CORE_DEPTH_MM,

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import tiny_card
-from lesionbrush.core.lesions import RoiBatch
-from lesionbrush.core.registry import Calcium
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.systems import parse_request
+from lesionbrush.systems.lesion_inpainting.card import Calcium
 from lesionbrush.systems.lesion_inpainting.laws.density import GLASS_STRAYS_HU
 from lesionbrush.systems.lesion_inpainting.laws.holding import Holding
-from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest, parse_request
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from lesionbrush.systems.lesion_inpainting.shape import drawn, drawn_shape
 from scipy import ndimage
 

@@ -8,21 +8,16 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import QUICK, tiny_card, tiny_model
-from lesionbrush.core.synthesize import NativeMean, RoiBatch
+from lesionbrush.core.rois import NativeMean, RoiBatch
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, as_input
 from lesionbrush.systems.lesion_inpainting.model import (
     LesionInpainting,
 )
-from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest, parse_request
-from lesionbrush.systems.seeding import mixed_seed
-from lesionbrush.systems.steps import (
-    LEAST_SIGNAL,
-    first_timestep,
-    visited_timesteps,
-)
-from lesionbrush.systems.tiles import in_tiles
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
+from lesionbrush.systems.running import LEAST_SIGNAL, first_timestep, in_tiles, mixed_seed, visited_timesteps
 from torch import Tensor, nn
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from lesionbrush.diffusion.schedules import SCHEDULES
-from lesionbrush.systems.steps import (
-    NEXT_SIGNAL,
-    first_timestep,
-    lesion_timesteps,
-    visited_timesteps,
-)
+from lesionbrush.systems.lesion_inpainting.steps import NEXT_SIGNAL, lesion_timesteps
+from lesionbrush.systems.running import first_timestep, visited_timesteps
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.core.lesions import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.systems.lesion_inpainting.laws.painted import TYPICAL_LUNG_HU, surroundings
 from scipy import ndimage
 

@@ -8,8 +8,7 @@ from lesionbrush.core.registry import find_model, verify_weights
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.evaluation.metrics import edit_region
 from lesionbrush.phantom.chest import chest_phantom, propose_lesion
-from lesionbrush.systems import load_model
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import load_model, parse_request
 from scipy.ndimage import binary_erosion
 
 

@@ -13,8 +13,7 @@ from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import LesionBrushError, NoLungs, WeightsError
 from lesionbrush.evaluation.metrics import edit_region
-from lesionbrush.systems import load_model
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import load_model, parse_request
 from lung_ddpm_kit import install_layout_model, layout_model
 
 CT = make_ct()

@@ -16,8 +16,7 @@ from lesionbrush.published import architectures as networks
 from lesionbrush.published.adding import add
 from lesionbrush.published.cards import card_of
 from lesionbrush.published.catalogue import CATALOGUE, find_known
-from lesionbrush.systems import load_model
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import load_model, parse_request
 from lesionbrush.systems.lung_ddpm.model import network_config
 from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import tiny_card
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.errors import InvalidRequest, LesionBrushError, NoLungs, WeightsError
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import parse_request
 from lesionbrush.systems.lung_ddpm.column_scaling import ColumnScaling
 from lesionbrush.systems.lung_ddpm.intensities import from_published_axes, to_published_axes
 from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded

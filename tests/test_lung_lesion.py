@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lesionbrush.core.model import Model
 from lesionbrush.core.registry import find_model, verify_weights
-from lesionbrush.core.synthesize import Model, Synthesis, synthesize
+from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.card_figures import evaluate, held_out
 from lesionbrush.evaluation.metrics import edit_region
 from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.phantom.chest import chest_phantom, propose_lesion
-from lesionbrush.systems import load_model
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import load_model, parse_request
 from lesionbrush.training.split import is_validation
 from scipy.ndimage import binary_erosion
 

@@ -12,7 +12,8 @@ import torch
 from core_fixtures import ball, make_ct
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.registry import find_model, verify_weights
-from lesionbrush.core.synthesize import RoiBatch, synthesize
+from lesionbrush.core.rois import RoiBatch
+from lesionbrush.core.synthesize import synthesize
 from lesionbrush.diffusion.guidance import low_pass
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.systems import load_model

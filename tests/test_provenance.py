@@ -10,10 +10,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from core_fixtures import QUICK, ball, make_ct, tiny_model
-from lesionbrush.core.provenance import MaskStatistics, Provenance, read_sidecar, sidecar_path, write_sidecar
+from lesionbrush.core.provenance import MaskStatistics, Provenance
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.errors import StorageFull
 from lesionbrush.files.io import write_volume
+from lesionbrush.files.records import read_sidecar, sidecar_path, write_sidecar
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 

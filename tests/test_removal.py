@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core_fixtures import tiny_model
-from lesionbrush.core.synthesize import RoiBatch, Sampled
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.lesion_inpainting.removal import (

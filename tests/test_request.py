@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.attributes import (
     ATTRIBUTES,
     Measured,
@@ -15,7 +16,7 @@ from lesionbrush.systems.lesion_inpainting.attributes import (
     from_readers,
     healthy,
 )
-from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest, parse_request
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 
 RANGES = {
     "seed": (0, 2**31 - 1),

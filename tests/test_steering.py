@@ -9,10 +9,11 @@ import pytest
 from core_fixtures import FakeModel, ball, make_ct, paints, tiny_card
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.roi import inner_ramp
-from lesionbrush.core.synthesize import RoiBatch, synthesize
+from lesionbrush.core.rois import RoiBatch
+from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import GeometryMismatch, InvalidRequest, LesionBrushError, NoLungs, NotACT
-from lesionbrush.systems.lesion_inpainting.request import request_type
+from lesionbrush.systems import find_system
 from lesionbrush.systems.lung_ddpm.request import LungDDPMRequest
 from lesionbrush.systems.mddpm.request import MDDPMRequest
 from scipy.ndimage import distance_transform_edt
@@ -123,6 +124,6 @@ def test_what_does_not_fit_is_refused_before_anything_is_sampled(case: str) -> N
 
 
 def test_requests_are_known_by_system() -> None:
-    assert request_type("mddpm_3d") is MDDPMRequest
+    assert find_system("mddpm_3d").request is MDDPMRequest
     with pytest.raises(LesionBrushError, match="no_such"):
-        request_type("no_such")
+        find_system("no_such").request

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from lesionbrush.core.provenance import sidecar_path
 from lesionbrush.files.io import read_volume
+from lesionbrush.files.records import sidecar_path
 from server_kit import FAST, MODEL, edit_region, make_mask
 from stock_kit import SCRIBBLES, House, Plugin, another_ct, drawing, refused, saved, stock_client
 

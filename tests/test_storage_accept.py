@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lesionbrush.core.provenance import read_sidecar
 from lesionbrush.errors import EmptyMask, GeometryMismatch, InvalidRequest, LesionBrushError
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.records import read_sidecar
 from lesionbrush.server.errors import AlreadyStored
 from lesionbrush.server.storage import accept
 from lesionbrush.server.storage.accept import AcceptedCase, AcceptedRecord, accept_case

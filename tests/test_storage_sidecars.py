@@ -7,7 +7,7 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from lesionbrush.core.provenance import read_sidecar, sidecar_path, write_sidecar
+from lesionbrush.files.records import read_sidecar, sidecar_path, write_sidecar
 from LesionBrushLib.client.records import place_for_record, publish
 from storage_kit import made_provenance
 

@@ -12,9 +12,9 @@ from cli_kit import Command
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, Submit, done
 from lesionbrush.core.inputs import NO_INPUTS
-from lesionbrush.core.provenance import read_sidecar
-from lesionbrush.core.synthesize import noted_of
+from lesionbrush.core.synthesize import remarks_of_files
 from lesionbrush.files.io import write_volume
+from lesionbrush.files.records import read_sidecar
 from lesionbrush.server.synthesis.inference import Service
 from server_kit import FAST, MODEL, Files, make_ct
 
@@ -77,5 +77,5 @@ def test_a_ct_of_no_size_that_is_scanned_is_said(scale: float, said: bool) -> No
     """Metres for millimetres, or the reverse."""
     reference = make_ct()
     affine = reference.affine @ np.diag([scale, scale, scale, 1.0])
-    remarks = noted_of(replace(reference, affine=affine), reference, NO_INPUTS)
+    remarks = remarks_of_files(replace(reference, affine=affine), reference, NO_INPUTS)
     assert any("margins and sizes are wrong" in remark for remark in remarks) == said

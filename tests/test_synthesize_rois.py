@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from core_fixtures import FakeModel, ball, gives_back, grid, made, make_ct, tiny_card
 from lesionbrush.core.roi import ramp
-from lesionbrush.core.synthesize import RoiBatch, Sampled
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import AmbiguousMask, EmptyMask, GeometryMismatch, NotACT
 from volume_fixtures import moved

@@ -41,7 +41,7 @@ def test_there_is_one_node_however_often_it_is_asked_for(world: World) -> None:
 
 
 def test_the_request_is_what_the_server_takes(world: World) -> None:
-    from lesionbrush.systems.lesion_inpainting.request import parse_request
+    from lesionbrush.systems import parse_request
 
     chosen = Parameters(world.scene)
     chosen.seed, chosen.variants, chosen.steps = 4, 3, 20

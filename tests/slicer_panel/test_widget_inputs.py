@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
-from lesionbrush.systems.lesion_inpainting.request import request_type
+from lesionbrush.systems import find_system
 from LesionBrushLib.client.answers import ConnectionReport, ModelFacts
 from LesionBrushLib.panel.work import Phase, Progress, Sent
 from panel_kit import CARD, SHAPE_KJI, Bench, FakeClient, facts, new_bench, new_ct
@@ -24,7 +24,9 @@ def several() -> FakeClient:
     """A server with a model of each of three systems."""
     models = {
         name: ModelFacts(
-            name, {**CARD, "title": name, "inputs": list(inputs)}, request_type(system).model_json_schema()
+            name,
+            {**CARD, "title": name, "inputs": list(inputs)},
+            find_system(system).request.model_json_schema(),
         )
         for name, (system, inputs) in MODELS.items()
     }
@@ -162,7 +164,7 @@ def test_the_form_is_that_of_the_model(bench: Bench) -> None:
     assert ("attributes", "texture") in bench.panel.synthesize.view.controls
     assert control(bench, "steps").get() == 8
     choose(bench, "lung_ddpm")
-    kind = request_type("lung_ddpm")
+    kind = find_system("lung_ddpm").request
     names = {".".join(path) for path in bench.panel.synthesize.view.controls}
     assert names == set(kind.model_fields) - {"system", "label", "output"}
     assert control(bench, "steps").get() == 25
@@ -211,8 +213,8 @@ def test_what_the_form_sends_the_server_takes(bench: Bench, model: str) -> None:
     choose(bench, model)
     bench.synthesize()
     sent = bench.client.orders[-1].params
-    request = request_type(MODELS[model][0]).model_validate(sent)
-    assert request == request_type(MODELS[model][0])()
+    request = find_system(MODELS[model][0]).request.model_validate(sent)
+    assert request == find_system(MODELS[model][0]).request()
 
 
 def test_the_other_volumes_on_their_way_as_words() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest, parse_request
+from lesionbrush.systems import parse_request
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from LesionBrushLib.panel.schema_form import CHOICE, NUMBER, SLIDER, SWITCH, TEXT, WHOLE, Form, choice_words
 
 SCHEMA = SynthesisRequest.model_json_schema()

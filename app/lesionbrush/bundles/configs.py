@@ -13,12 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lesionbrush.bundles.format import data_format, network_definition
 from lesionbrush.core.registry import METADATA, InstalledModel, ModelCard, load_card, verify_weights
 from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.systems import find_system
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from lesionbrush.systems.contract import NetworkWords
 
 INFERENCE = Path("configs") / "inference.json"
 README = Path("docs") / "README.md"
@@ -71,6 +73,7 @@ def metadata_of(card: ModelCard, written: Mapping[str, Any] | None = None) -> di
 def inference_of(card: ModelCard) -> dict[str, Any]:
     """`inference.json`: what `python -m monai.bundle run` and MONAI Label's loader look for."""
     here = {"folder": "@bundle_root", "model": "@model"}
+    parts = [part for one in find_system(card.system).inputs for part in one.parts]
     needs = {"_requires_": "@package"}
     return {
         "imports": ["$import os", "$import sys", "$from importlib.util import find_spec"],
@@ -80,9 +83,9 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "dataset_dir": ".",
         "output_dir": ".",
-        **dict.fromkeys(("image", "label", "output", *card.inputs)),
+        **dict.fromkeys(("image", "label", "output", *parts)),
         "params": {},
-        "network_def": network_definition(card),
+        "network_def": _words(card).definition,
         "network": {
             "_target_": "lesionbrush.bundles.configs.with_weights",
             **needs,
@@ -99,7 +102,7 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
             **{name: f"@{name}" for name in ("dataset_dir", "output_dir", "image", "label", "output")},
             "params": "@params",
             "device": "@device",
-            "inputs": {name: f"@{name}" for name in card.inputs},
+            "inputs": {name: f"@{name}" for name in parts},
         },
         "run": ["$@evaluator.run()"],
     }
@@ -107,7 +110,8 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
 
 def write_configs(folder: Path, card: ModelCard) -> None:
     """Write both files, each all or nothing; of a `metadata.json` that is there, people's own words stay."""
-    path = folder / METADATA
+    section = find_system(card.system).card.of(card).model_dump(mode="json")
+    card, path = card.model_copy(update={"section": section}), folder / METADATA
     written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     _replace(folder / INFERENCE, inference_of(card))
     _replace(path, metadata_of(card, written))
@@ -133,18 +137,12 @@ def with_weights(network: nn.Module, folder: str, model: str, device: object = N
 
     MONAI itself reads no safetensors. Raises WeightsError, InvalidRequest.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    from lesionbrush.systems.devices import pick_device
+    from lesionbrush.systems import running
 
     installed = bundle_at(Path(folder), model)
     verify_weights(installed)
-    try:
-        network.load_state_dict(load_file(installed.weights))
-    except (RuntimeError, OSError, SafetensorError) as error:
-        raise WeightsError(f"the weights of {model!r} do not fit its network: {error}") from error
-    return network.to(pick_device(None if device is None else str(device))).eval()
+    ready = running.with_weights(network, installed)
+    return ready.to(running.pick_device(None if device is None else str(device))).eval()
 
 
 def _told_by(card: ModelCard) -> dict[str, Any]:
@@ -160,8 +158,16 @@ def _told_by(card: ModelCard) -> dict[str, Any]:
         "pred_classes": "the CT with the lesion in it, in HU; bit-identical outside the edit region",
         "eval_metrics": dict(card.figures),
         "intended_use": INTENDED_USE,
-        "network_data_format": data_format(card),
+        "network_data_format": _words(card).data_format,
     }
+
+
+def _words(card: ModelCard) -> NetworkWords:
+    """WeightsError for a model of a system without a network that MONAI could build."""
+    words = find_system(card.system).bundle
+    if words is None:
+        raise WeightsError(f"system {card.system!r} does not say how MONAI would build its networks")
+    return words(card)
 
 
 def _release(package: str) -> str:

@@ -18,10 +18,10 @@ from lesionbrush.cli import load, peers
 from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, OverHttp, OverJobs, Samples, Shape
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.machine import Machine, this_machine
-from lesionbrush.cli.options import add_model_argument, add_request_arguments, request_from
+from lesionbrush.cli.options import add_model_argument, add_request_arguments, edit_from
 from lesionbrush.cli.outputs import check_outputs, reports, write_report
 from lesionbrush.core.registry import find_model
-from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.request import EditRequest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems import load_model
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
@@ -57,7 +57,7 @@ class Report:
     model: str
     shape: Shape
     repeats: int
-    request: BaseRequest
+    request: EditRequest
     tables: list[Samples] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
     scaling_ratio: float | None = None
@@ -97,7 +97,7 @@ def run(options: Namespace) -> int:
 
 
 def _empty_report(options: Namespace) -> Report:
-    request = request_from(options)
+    request = edit_from(options)
     i, j, k = options.shape
     if min(i, j, k) < 32 or options.repeats < 1:
         raise InvalidRequest(

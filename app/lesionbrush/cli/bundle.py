@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lesionbrush.bundles.configs import INFERENCE, bundle_at
-from lesionbrush.core.inputs import InputName
 from lesionbrush.errors import InvalidRequest, LesionBrushError
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import find_system, parse_request
 
 _CLIENT = Path(__file__).resolve().parents[3] / "slicer_module" / "LesionBrush"
 _BAD_INPUT = 2
@@ -47,7 +46,7 @@ class BundleSynthesis:
     output: object = None
     params: Mapping[str, Any] | str | None = None
     device: object = None
-    inputs: Mapping[InputName, object] = field(default_factory=dict)
+    inputs: Mapping[str, object] = field(default_factory=dict)
     dataset_dir: str = "."
     output_dir: str = "."
 
@@ -66,20 +65,28 @@ class BundleSynthesis:
     def _run(self) -> None:
         if str(_CLIENT) not in sys.path:
             sys.path.append(str(_CLIENT))  # where the endings of files' names are written down
+        from lesionbrush.cli.options import require_edit
         from lesionbrush.cli.synthesize import Order, carry_out
 
         installed = bundle_at(Path(self.folder), self.model)
         out = Path(self.output_dir) / _path("output", self.output)
         order = Order(
             model=installed,
-            request=parse_request(_params(self.params), installed.card.system),
+            request=require_edit(parse_request(_params(self.params), installed.card.system), self.model),
             ct=self._input("image", self.image),
             mask=self._input("label", self.label),
             out=out,
-            inputs={name: self._input(name, path) for name, path in self.inputs.items() if path is not None},
+            inputs=self._inputs(installed.card.system),
             device=None if self.device is None else str(self.device),
         )
         carry_out(order)
+
+    def _inputs(self, system: str) -> dict[str, Path | str]:
+        texts = {one.name for one in find_system(system).inputs if one.kind == "text"}
+        given = {name: value for name, value in self.inputs.items() if value is not None}
+        return {
+            name: str(value) if name in texts else self._input(name, value) for name, value in given.items()
+        }
 
     def _input(self, name: str, value: object) -> Path:
         return Path(self.dataset_dir) / _path(name, value)

@@ -22,10 +22,10 @@ from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
-    inputs_from,
+    edit_from,
+    files_of,
     named_inputs,
     option_of,
-    request_from,
     require_taken,
 )
 from lesionbrush.cli.outputs import (
@@ -38,16 +38,18 @@ from lesionbrush.cli.outputs import (
     require_room,
 )
 from lesionbrush.cli.progress import Phases
-from lesionbrush.core.inputs import ABOUT, Inputs
-from lesionbrush.core.provenance import sidecar_path
+from lesionbrush.core.inputs import Inputs, check_inputs
+from lesionbrush.core.model import EditHooks, around_mask
 from lesionbrush.core.registry import ModelCard, find_model, verify_weights
-from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.steering import lungs_of, require_fitting
+from lesionbrush.core.request import EditRequest
 from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.records import sidecar_path
 from lesionbrush.montage import montage
 from lesionbrush.phantom.chest import chest_phantom, lung_mask, propose_lesion
+from lesionbrush.systems import find_system
 
 FIELD_MM = 96.0
 HEADING = """LesionBrush demo: a lesion painted on a CT becomes a CT with that lesion.
@@ -68,13 +70,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 @dataclass(frozen=True)
 class Case:
     """The files of one demo. ct: the reference as it is sent; mask: 0/1 on its grid; inputs: other volumes as
-    they are sent; lungs: all that may change beside mask and margin, on the grid of the CT, or None."""
+    they are sent; also: what may change beside mask and margin, on the grid of the CT, or None."""
 
     out: Path
     ct: Path
     mask: Path
     inputs: Mapping[str, Path] = field(default_factory=dict)
-    lungs: Path | None = None
+    also: Path | None = None
 
     @property
     def synthetic(self) -> Path:
@@ -92,8 +94,8 @@ class Case:
 
     @property
     def region(self) -> Path:
-        """Where the lungs go, for a request that may change them."""
-        return self.out / "lungs_region.nii.gz"
+        """Where that goes, for a request that may change more."""
+        return self.out / "may_also_change.nii.gz"
 
     @property
     def log(self) -> Path:
@@ -106,7 +108,7 @@ def run(options: Namespace) -> int:
     require_taken(options, card)
     case = _case(options)
     _check_outputs(case, options, request)
-    inputs = inputs_from(options)
+    inputs = read_inputs(named_inputs(options), find_system(card.system).inputs)
     print(HEADING, flush=True)
     _name_what_was_not_given(card, inputs)
     phases = Phases()
@@ -115,15 +117,15 @@ def run(options: Namespace) -> int:
     with phases.phase("drawing, and comparing the files on disk"):
         drawn = [_draw(case, path, options.model) for path in result.paths]
         changes = [
-            changes_on_disk(case.ct, case.mask, path, request.reach_mm, case.lungs) for path in result.paths
+            changes_on_disk(case.ct, case.mask, path, request.reach_mm, case.also) for path in result.paths
         ]
     _report(case, result, changes, drawn)
     return 1 if any(change.outside for change in changes) else 0
 
 
-def _checked_request(options: Namespace) -> BaseRequest:
+def _checked_request(options: Namespace) -> EditRequest:
     """The request, once everything that can be known to fail has not."""
-    request = request_from(options)
+    request = edit_from(options)
     if options.mask and not options.ct:
         raise InvalidRequest("--mask belongs to a CT: name it with --ct")
     if request.output != "volume":
@@ -134,16 +136,16 @@ def _checked_request(options: Namespace) -> BaseRequest:
 
 def _case(options: Namespace) -> Case:
     out, given = options.out, named_inputs(options)
-    sent = {str(name): _as_sent(path, out, name) for name, path in given.items()}
+    sent = {name: _as_sent(value, out, name) for name, value in given.items() if isinstance(value, Path)}
     return Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent)
 
 
-def _check_outputs(case: Case, options: Namespace, request: BaseRequest) -> None:
+def _check_outputs(case: Case, options: Namespace, request: EditRequest) -> None:
     """Raises InvalidRequest for a file of the demo that could not be written, or is one of the user's."""
     check_folder(case.out)
-    own = [options.ct, *named_inputs(options).values()]
+    own = [options.ct, *files_of(named_inputs(options))]
     made = [case.mask, *(path for path in (case.ct, *case.inputs.values()) if path not in own)]
-    made += [case.region] if request.edits_lungs else []
+    made += [case.region]
     synthetic = case.synthetic_paths(request.variants)
     wanted = [Output(path, VOLUME, recorded=True) for path in synthetic]
     drawn = pictures(*map(case.picture_of, synthetic))
@@ -154,15 +156,15 @@ def _check_outputs(case: Case, options: Namespace, request: BaseRequest) -> None
 
 def _name_what_was_not_given(card: ModelCard, inputs: Inputs) -> None:
     """A model may need some of it, which only the model knows; the server says so then."""
-    lacking = [name for name in card.inputs if name not in inputs.names()]
+    lacking = [one for one in find_system(card.system).inputs if one.name not in set(inputs.names())]
     if lacking:
         print(f"{card.name} takes more than a CT and a mask. Not given:")
-        for name in lacking:
-            print(f"  {option_of(name)} FILE  {ABOUT[name]}")
+        for one in lacking:
+            print(f"  {option_of(one.name)} FILE  {one.about}")
         print(flush=True)
 
 
-def _prepared(case: Case, options: Namespace, request: BaseRequest, inputs: Inputs, phases: Phases) -> Case:
+def _prepared(case: Case, options: Namespace, request: EditRequest, inputs: Inputs, phases: Phases) -> Case:
     """The case with its files written. Raises what reading them and looking at them raises."""
     if options.ct is None:
         with phases.phase("making a chest phantom CT"):
@@ -173,33 +175,39 @@ def _prepared(case: Case, options: Namespace, request: BaseRequest, inputs: Inpu
     what = "reading the mask" if options.mask else f"finding a place for a lesion of {options.lesion_mm:g} mm"
     with phases.phase(what):
         mask = _mask(options, request, reference)
-    require_fitting(inputs, reference, find_model(options.model).card)
+    system = find_system(find_model(options.model).card.system)
+    check_inputs(inputs, system.inputs, reference)
     made = {case.mask: mask}
     made |= {case.ct: reference} if case.ct != options.ct else {}
     made |= {
-        path: getattr(inputs, name) for name, path in case.inputs.items() if path != getattr(options, name)
+        path: inputs.volumes()[name] for name, path in case.inputs.items() if path != getattr(options, name)
     }
     require_room([*made, *case.synthetic_paths(request.variants)], reference.array.nbytes)
     case.out.mkdir(parents=True, exist_ok=True)
     for path, volume in made.items():
         write_volume(volume, path)
-    return _with_lungs(case, options.model, request, inputs, phases) if request.edits_lungs else case
-
-
-def _with_lungs(case: Case, model: str, request: BaseRequest, inputs: Inputs, phases: Phases) -> Case:
-    """The case with the lungs that may change, found in the file as the server finds them.
-
-    In the volume in memory a few voxels differ: the file has its spacing in fewer digits.
-    """
-    with phases.phase("finding the lungs, to know what may change"):
-        lungs = lungs_of(require_ct(read_volume(case.ct)), inputs, request, find_model(model).card)
-    if lungs is None:
+    assert isinstance(system.hooks, EditHooks)
+    if system.hooks.region is around_mask:
         return case
-    write_volume(lungs.mask, case.region)
-    return replace(case, lungs=case.region)
+    with phases.phase("looking what may change beside the lesion"):
+        return _with_region(case, system.hooks, inputs, request)
 
 
-def _mask(options: Namespace, request: BaseRequest, reference: Volume) -> Volume:
+def _with_region(case: Case, hooks: EditHooks, inputs: Inputs, request: EditRequest) -> Case:
+    """The case with what may change beside mask and margin, found in the files as the server finds it.
+
+    In the volumes in memory a few voxels differ: the files have their spacing in fewer digits.
+    """
+    ct = require_ct(read_volume(case.ct))
+    label = request.model_copy(update={"label": None})
+    scope = hooks.region(ct, read_volume(case.mask), inputs, label)
+    if scope.also is None:
+        return case
+    write_volume(ct.with_array(scope.also.astype(np.uint8)), case.region)
+    return replace(case, also=case.region)
+
+
+def _mask(options: Namespace, request: EditRequest, reference: Volume) -> Volume:
     if options.mask:
         return mask_on_grid(read_volume(options.mask), reference, request.label)
     generator = np.random.default_rng(request.seed)
@@ -213,7 +221,7 @@ def _as_sent(given: Path | None, out: Path, name: str = "reference") -> Path:
     return out / f"{name}.nii.gz"
 
 
-def _over_http(case: Case, model: str, request: BaseRequest, phases: Phases) -> Result:
+def _over_http(case: Case, model: str, request: EditRequest, phases: Phases) -> Result:
     params = request.model_dump(mode="json", exclude={"label"})  # the mask that is sent has only one
     inputs = {name: Upload.of(path) for name, path in case.inputs.items()}
     order = Order(model, Upload.of(case.mask), Upload.of(case.ct), params, inputs)
@@ -238,7 +246,7 @@ def _over_http(case: Case, model: str, request: BaseRequest, phases: Phases) -> 
 def _draw(case: Case, synthetic: Path, model: str) -> Path:
     reference, mask, result = require_ct(read_volume(case.ct)), read_volume(case.mask), read_volume(synthetic)
     picture = case.picture_of(synthetic)
-    field_mm = None if case.lungs else FIELD_MM
+    field_mm = None if case.also else FIELD_MM
     montage(reference, mask, result, title=f"{model}: {synthetic.name}", field_mm=field_mm).save(picture)
     return picture
 
@@ -255,7 +263,7 @@ def _report(case: Case, result: Result, changes: Sequence[Changes], drawn: Seque
         print(f"remark: {remark}")
     print("\nFiles:")
     sidecars = [sidecar_path(path) for path in result.paths]
-    lungs = [case.lungs] if case.lungs else []
-    for path in (case.ct, case.mask, *case.inputs.values(), *lungs, *result.paths, *sidecars, *drawn):
+    also = [case.also] if case.also else []
+    for path in (case.ct, case.mask, *case.inputs.values(), *also, *result.paths, *sidecars, *drawn):
         print(f"  {path}")
     print("\nLook at the picture first.")

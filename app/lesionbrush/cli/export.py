@@ -8,12 +8,13 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from lesionbrush.cli.outputs import check_folder, require_room
-from lesionbrush.core.provenance import Provenance, sidecar_path
+from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.volume import mask_on_grid
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.dicom_export.case import CT, SEG, DicomCase, Reference, export_case
 from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.files.io import read_volume
+from lesionbrush.files.records import sidecar_path
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -42,7 +43,7 @@ def run(options: Namespace) -> int:
     require_room([options.out], reference.volume.array.nbytes)
     mask = None
     if options.mask:
-        mask = mask_on_grid(read_volume(options.mask), reference.volume, provenance.request.label)
+        mask = mask_on_grid(read_volume(options.mask), reference.volume, provenance.request.get("label"))
     case = DicomCase.prepare(read_volume(options.ct), mask, provenance, reference, wanted)
     export_case(case, options.out)
     series = case.series

@@ -43,12 +43,12 @@ class Changes:
 
 
 def changes_on_disk(
-    reference: Path, mask: Path, synthetic: Path, reach_mm: float, lungs: Path | None = None
+    reference: Path, mask: Path, synthetic: Path, reach_mm: float, also: Path | None = None
 ) -> Changes:
     """What a result changed, told from the files alone.
 
     mask: 0/1 on the grid of the reference; the edit region is every voxel whose centre is at most `reach_mm`
-    from the centre of a mask voxel. lungs: on the same grid; where it is not 0 belongs to the region as well.
+    from the centre of a mask voxel. also: on the same grid; where it is not 0 belongs to the region as well.
     Raises GeometryMismatch when the grids differ.
     """
     before, lesion, after = require_ct(read_volume(reference)), read_volume(mask), read_volume(synthetic)
@@ -56,10 +56,10 @@ def changes_on_disk(
     before.require_same_grid(after, "synthetic CT")
     changed = before.array != after.array
     region = _around(lesion.array > 0, before.spacing_mm, reach_mm)
-    if lungs is not None:
-        inside_lungs = read_volume(lungs)
-        before.require_same_grid(inside_lungs, "lung mask")
-        region |= inside_lungs.array > 0
+    if also is not None:
+        more = read_volume(also)
+        before.require_same_grid(more, "region")
+        region |= more.array > 0
     inside = int(np.count_nonzero(changed & region))
     return Changes(inside, int(np.count_nonzero(changed)) - inside, changed.size)
 

@@ -13,8 +13,9 @@ from LesionBrushLib.client import Client, JobClient, JobFailed, Order
 from tqdm import trange
 
 from lesionbrush.cli.machine import resident_mb
-from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.synthesize import Model, Synthesis, synthesize
+from lesionbrush.core.model import Model
+from lesionbrush.core.request import EditRequest
+from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.phantom.chest import FIELD_MM, chest_phantom
@@ -92,7 +93,7 @@ class InProcess:
     """Requests to a loaded model, in this process."""
 
     model: Model
-    request: BaseRequest
+    request: EditRequest
 
     def every_phase(self, files: CaseFiles, repeats: int) -> Samples:
         """From files to files; the last rows are what someone waits for once the CT is in memory."""
@@ -161,7 +162,7 @@ class OverHttp:
 
     client: Client
     model: str
-    request: BaseRequest
+    request: EditRequest
 
     def every_phase(self, files: CaseFiles, output: str, repeats: int) -> Samples:
         """The server's own phases, then all that the client waits for."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lesionbrush.core.inputs import ABOUT, InputName, Inputs, require_accepted
+from lesionbrush.core.inputs import require_accepted
 from lesionbrush.core.registry import ModelCard, find_model
-from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.io import read_volume
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.files.inputs import Sent, names_sent
+from lesionbrush.systems import find_system, list_inputs, parse_request
 
 DEFAULT_MODEL = "lung_lesion"
 
@@ -49,10 +48,30 @@ def request_from(options: Namespace) -> BaseRequest:
     return parse_request(values, find_model(options.model).card.system)
 
 
+def edit_from(options: Namespace) -> EditRequest:
+    """The same of a model that edits. Raises InvalidRequest for one that makes whole CTs."""
+    return require_edit(request_from(options), options.model)
+
+
+def require_edit(request: BaseRequest, model: str) -> EditRequest:
+    """InvalidRequest for a request to a model that makes whole CTs."""
+    if not isinstance(request, EditRequest):
+        raise InvalidRequest(
+            f"{model} makes whole new CTs and edits none: use  run.py generate, whose result can be edited"
+        )
+    return request
+
+
 def add_input_arguments(parser: ArgumentParser) -> None:
-    """--lungs, --anatomy, ...: volumes beside CT and mask, to be read with `inputs_from`."""
-    for name, about in ABOUT.items():
-        parser.add_argument(option_of(name), type=Path, metavar="FILE", help=about)
+    """--lungs, --anatomy, ...: what systems take beside CT and mask, to be read with `named_inputs`."""
+    for one in list_inputs().values():
+        if one.kind == "text":
+            parser.add_argument(option_of(one.name), metavar="TEXT", help=one.about)
+            continue
+        parser.add_argument(option_of(one.name), type=Path, metavar="FILE", help=one.about)
+        for names in one.parts[1:]:
+            about = 'a JSON table of what its labels mean, such as {"1": "liver"}; not for files of 3D Slicer'
+            parser.add_argument(option_of(names), type=Path, metavar="JSON", help=about)
 
 
 def option_of(name: str) -> str:
@@ -60,24 +79,20 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def named_inputs(options: Namespace) -> dict[InputName, Path]:
-    """The files of those that were given."""
-    paths = {name: getattr(options, name) for name in ABOUT}
-    return {name: path for name, path in paths.items() if path is not None}
+def named_inputs(options: Namespace) -> dict[str, Path | str]:
+    """Those that were given."""
+    parts = [part for one in list_inputs().values() for part in one.parts]
+    return {name: value for name in parts if (value := getattr(options, name)) is not None}
+
+
+def files_of(sent: Sent) -> list[Path]:
+    """The files among what was given."""
+    return [value for value in sent.values() if isinstance(value, Path)]
 
 
 def require_taken(options: Namespace, card: ModelCard) -> None:
-    """Raise InvalidRequest for a volume that the model does not take, before any is read."""
-    require_accepted(card.name, list(named_inputs(options)), card.inputs)
-
-
-def inputs_from(options: Namespace) -> Inputs:
-    """The volumes that were named; `require_taken` says whether a model takes them."""
-    return read_inputs(named_inputs(options))
-
-
-def read_inputs(paths: Mapping[InputName, Path]) -> Inputs:
-    return Inputs(**{name: read_volume(path) for name, path in paths.items()})
+    """Raise InvalidRequest for what the model does not take, or lacks, before any is read."""
+    require_accepted(card.name, names_sent(named_inputs(options)), find_system(card.system).inputs)
 
 
 def nested(assignments: list[str]) -> dict[str, Any]:

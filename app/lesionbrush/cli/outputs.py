@@ -11,8 +11,8 @@ from pathlib import Path
 
 from LesionBrushLib.client import SUFFIXES
 
-from lesionbrush.core.provenance import place_for_record, sidecar_path
 from lesionbrush.errors import InvalidRequest, StorageFull
+from lesionbrush.files.records import place_for_record, sidecar_path
 
 VOLUME, PICTURE, SHAPES = SUFFIXES, (".png",), (".npz",)
 LONGEST_NAME_BYTES = 220

@@ -21,14 +21,14 @@ from tqdm import tqdm
 
 from lesionbrush.cli.latency import CaseFiles, InProcess
 from lesionbrush.cli.machine import Machine, this_machine
+from lesionbrush.cli.options import require_edit
 from lesionbrush.cli.outputs import write_report
 from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import LungMSE, lung_mse
-from lesionbrush.systems import load_model
-from lesionbrush.systems.devices import pick_device
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import load_model, parse_request
 from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig, LungDDPMUNet
+from lesionbrush.systems.running import pick_device
 
 GOAL = 1000.0
 DEFAULT, OTHERS = "lung_lesion", ("lung_ddpm_plus",)
@@ -102,7 +102,7 @@ def run(options: Namespace) -> int:
         files = CaseFiles.write(Path(folder), (i, j, k))
         for name in (DEFAULT, *OTHERS):
             model = load_model(find_model(name), str(device))
-            core = InProcess(model, parse_request({}, model.card.system))
+            core = InProcess(model, require_edit(parse_request({}, model.card.system), name))
             medians = core.every_phase(files, options.repeats).medians()
             report.lesion_s[name] = medians[WHOLE]
     for subject in tqdm(SUBJECTS, desc="published networks", unit="network"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,23 +12,23 @@ from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
+    edit_from,
+    files_of,
     named_inputs,
-    read_inputs,
-    request_from,
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
-from lesionbrush.core.inputs import InputName, require_accepted
-from lesionbrush.core.provenance import write_sidecar
+from lesionbrush.core.inputs import check_inputs, require_accepted
 from lesionbrush.core.registry import InstalledModel, find_model
-from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.steering import require_fitting
+from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
+from lesionbrush.files.inputs import Sent, names_sent, read_inputs
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.records import record_of, write_sidecar
 from lesionbrush.montage import montage
-from lesionbrush.systems import load_model
-from lesionbrush.systems.devices import pick_device
+from lesionbrush.systems import find_system, load_model
+from lesionbrush.systems.running import pick_device
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,11 @@ class Order:
     """What is to be made of which files, by which model. device: None is a GPU if there is one."""
 
     model: InstalledModel
-    request: BaseRequest
+    request: EditRequest
     ct: Path
     mask: Path
     out: Path
-    inputs: Mapping[InputName, Path] = field(default_factory=dict)
+    inputs: Sent = field(default_factory=dict)
     montage: Path | None = None
     device: str | None = None
 
@@ -60,7 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     order = Order(
         model=find_model(options.model),
-        request=request_from(options),
+        request=edit_from(options),
         ct=options.ct,
         mask=options.mask,
         out=options.out,
@@ -75,18 +74,19 @@ def run(options: Namespace) -> int:
 def carry_out(order: Order) -> None:
     """Check, read, synthesize, write. Raises LesionBrushError or OSError; what is wrong is told early."""
     request, card = order.request, order.model.card
+    accepted = find_system(card.system).inputs
     paths, drawings = outputs(order)
-    require_accepted(card.name, list(order.inputs), card.inputs)
+    require_accepted(card.name, names_sent(order.inputs), accepted)
     pick_device(order.device)
     reference = require_ct(read_volume(order.ct))
     if request.output == "volume":
         require_room(paths, reference.array.nbytes)
-    mask, inputs = read_volume(order.mask), read_inputs(order.inputs)
+    mask, inputs = read_volume(order.mask), read_inputs(order.inputs, accepted)
     lesion = mask_on_grid(mask, reference, request.label)
-    require_fitting(inputs, reference, card)
+    check_inputs(inputs, accepted, reference)
     model = load_model(order.model, order.device)
     with StepBar() as bar:
-        made = synthesize(reference, mask, request, model, inputs, on_step=bar)
+        made = synthesize(reference, mask, request, model, inputs, made_from=record_of(order.ct), on_step=bar)
     for path in (*paths, *drawings):
         path.parent.mkdir(parents=True, exist_ok=True)
     for synthesis, path in zip(made, paths, strict=True):
@@ -101,11 +101,11 @@ def outputs(order: Order) -> tuple[list[Path], list[Path]]:
     paths = numbered(order.out, variants)
     drawings = numbered(order.montage, variants) if order.montage else []
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
-    check_outputs([*wanted, *pictures(*drawings)], [order.ct, order.mask, *order.inputs.values()])
+    check_outputs([*wanted, *pictures(*drawings)], [order.ct, order.mask, *files_of(order.inputs)])
     return paths, drawings
 
 
-def save(synthesis: Synthesis, path: Path, request: BaseRequest) -> None:
+def save(synthesis: Synthesis, path: Path, request: EditRequest) -> None:
     provenance = synthesis.provenance
     volume = synthesis.box_volume() if request.output == "box" else synthesis.volume()
     write_volume(volume, path, provenance.note)

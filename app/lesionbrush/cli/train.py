@@ -15,13 +15,13 @@ from lesionbrush.cli.outputs import check_folder
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.registry import find_model, verify_weights
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.systems.devices import pick_device
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
 from lesionbrush.systems.lesion_inpainting.data import Batches, side_of_split
 from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.pack import write_pack
 from lesionbrush.systems.lesion_inpainting.sheets import sample_sheet
 from lesionbrush.systems.lesion_inpainting.training import Trainer, TrainingConfig
+from lesionbrush.systems.running import pick_device
 from lesionbrush.training.export import export
 from lesionbrush.training.runs import made_once, run_training
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from lesionbrush.systems.devices import pick_device
 from lesionbrush.systems.lesion_inpainting.data import side_of_split
 from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
@@ -18,6 +17,7 @@ from lesionbrush.systems.lung_ddpm.pack import write_lungs
 from lesionbrush.systems.lung_ddpm.sheets import layout_sheet
 from lesionbrush.systems.lung_ddpm.training import LayoutBatch, LayoutConfig, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.volumes import LungBatches, read_lungs
+from lesionbrush.systems.running import pick_device
 from lesionbrush.training.loop import Draws
 from lesionbrush.training.runs import made_once, run_training
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.systems.devices import pick_device
 from lesionbrush.systems.lesion_inpainting.data import side_of_split
 from lesionbrush.systems.mddpm.data import SIDES, SliceBatches
 from lesionbrush.systems.mddpm.network import DDPMUNetConfig
 from lesionbrush.systems.mddpm.sheets import slice_sheet
 from lesionbrush.systems.mddpm.training import SliceTrainer, SliceTrainingConfig
+from lesionbrush.systems.running import pick_device
 from lesionbrush.training.runs import run_training
 
 

@@ -14,25 +14,29 @@ from pydantic import ValidationError
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_request_arguments,
-    inputs_from,
+    files_of,
     named_inputs,
     request_from,
     require_taken,
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_folder, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
-from lesionbrush.core.provenance import write_sidecar
+from lesionbrush.core.inputs import check_inputs
+from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.registry import ModelCard, find_model
-from lesionbrush.core.steering import require_fitting
-from lesionbrush.core.synthesize import OnEstimate, OnStep, RoiBatch, Sampled, Synthesis, synthesize
+from lesionbrush.core.rois import RoiBatch, Sampled
+from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import mask_on_grid, require_ct
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.records import write_sidecar
 from lesionbrush.montage import LUNG, SOFT, Panel, lesion_view, sheet
 from lesionbrush.systems import load_model
-from lesionbrush.systems.devices import pick_device
 from lesionbrush.systems.mddpm.guidance_images import guidance_images
+from lesionbrush.systems.mddpm.hooks import HOOKS
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
+from lesionbrush.systems.running import pick_device
 
 AXES = {"mddpm": (2, 3), "mddpm_3d": (1, 2, 3)}
 """By system: of (L, Z, Y, X), those that its guides are filtered along."""
@@ -68,9 +72,10 @@ def run(options: Namespace) -> int:
     pick_device(options.device)
     reference = require_ct(read_volume(options.ct))
     require_room(paths, reference.array.nbytes)
-    mask, inputs = read_volume(options.mask), inputs_from(options)
+    mask = read_volume(options.mask)
+    inputs = read_inputs(named_inputs(options), HOOKS.inputs)
     view = lesion_view(mask_on_grid(mask, reference, requests[0].label), options.field_mm)
-    require_fitting(inputs, reference, installed.card)
+    check_inputs(inputs, HOOKS.inputs, reference)
     for request in requests:  # the last one may not fit, which the first ones would be sampled in vain for
         synthesize(reference, mask, request, Rehearsal(installed.card), inputs)
     model = load_model(installed, options.device)
@@ -98,6 +103,7 @@ class Rehearsal:
     """In the place of a model: looks whether a request can be followed, and samples nothing."""
 
     card: ModelCard
+    hooks = HOOKS
 
     def sample(
         self,
@@ -120,7 +126,7 @@ def outputs(options: Namespace, requests: Sequence[MDDPMRequest]) -> list[Path]:
         guides: list[Guide] = [getattr(request, options.guide) for request in requests]
         paths = [options.volumes / f"n{guide.factor}-a{guide.stop:g}.nii.gz" for guide in guides]
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
-    inputs = [options.ct, options.mask, *named_inputs(options).values()]
+    inputs = [options.ct, options.mask, *files_of(named_inputs(options))]
     check_outputs([*pictures(options.out), *wanted], inputs)
     return paths
 

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from zlib import crc32
 
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.core.boxes import Box, bounding_box, dilated, hull, merged, round_up, shifted
+from lesionbrush.core.boxes import Box, bounding_box, box_of, dilated, hull, merged, round_up, shifted
+from lesionbrush.core.region import Region, Scope
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.roi import (
     Orientation,
     RoiGrid,
     from_roi,
     gathered,
-    inner_ramp,
     inside_volume,
     ramp,
     to_roi,
     triangle,
 )
+from lesionbrush.core.rois import NativeMean, RoiBatch
 from lesionbrush.core.volume import Volume
 
 CONTEXT_MM = 8.0
@@ -30,104 +32,11 @@ INT16_HU = (-1024, 3071)
 DETAIL_SIGMAS, LEAST_DETAIL_HU = 3.0, 5.0
 
 
-@dataclass(frozen=True)
-class NativeMean:
-    """What a ROI's HU come to in the mask on the CT's own grid: mean = kept_hu + sum(counted * hu).
-
-    counted: (L, Z, Y, X) float32; kept_hu: (L,), from the detail of the CT that stays.
-    """
-
-    counted: np.ndarray
-    kept_hu: np.ndarray
-
-
-@dataclass(frozen=True)
-class RoiBatch:
-    """What a model is to fill: L lesions on equal grids, axes (z, y, x) to superior, anterior, right.
-
-    reference_hu: (L, Z, Y, X) float32; mask: lesion coverage 0..1; editable: bool, where HU may change;
-    inside: bool, where the CT has data; reachable: bool, where spicules and lobes that a model draws may
-    change HU as well, None for no further than editable. The rest is None unless the model takes it, see
-    `inputs`: lungs: coverage 0..1; anatomy_hu; pathology_hu and pathology_mask: the other case's CT and its
-    lesion's coverage, moved so that the centres of the two lesions coincide.
-    donor_hu: (V, L, Z, Y, X) float32, healthy tissue to start from, one for each seed; NaN where none fits.
-    slice_mm: how far apart the slices of the CT are, None if unknown. digests: one number per lesion, of its
-    mask and of the CT under it.
-    """
-
-    reference_hu: np.ndarray
-    mask: np.ndarray
-    editable: np.ndarray
-    inside: np.ndarray
-    native: NativeMean | None = None
-    spacing_mm: float = 1.0
-    reachable: np.ndarray | None = None
-    lungs: np.ndarray | None = None
-    anatomy_hu: np.ndarray | None = None
-    pathology_hu: np.ndarray | None = None
-    pathology_mask: np.ndarray | None = None
-    donor_hu: np.ndarray | None = None
-    slice_mm: float | None = None
-    digests: tuple[int, ...] | None = None
-
-    @property
-    def native_mean(self) -> NativeMean:
-        """Of lesions that lie on no CT, the mean over their coverage."""
-        shares = self.mask / self.mask.sum(axis=(1, 2, 3), keepdims=True)
-        return self.native or NativeMean(shares, np.zeros(len(self.mask)))
-
-    def entropy(self, seed: int, lesion: int) -> tuple[int, int]:
-        """What all random numbers of a lesion come from.
-
-        One seed gives the lesions of a hundred CTs a hundred different densities and grains, and a lesion the
-        same ones whatever else is painted.
-        """
-        return seed, lesion if self.digests is None else self.digests[lesion]
-
-
-@dataclass(frozen=True, eq=False)
-class Lungs:
-    """Both lungs on the grid of the CT, and whether all of them may change."""
-
-    mask: Volume
-    editable: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """What may change, in the (Z, Y, X) view of the CT: around the mask, and in the lungs if they are given.
-
-    mask: not 0 in the lesion; reach_mm: how far what is drawn may go, margin_mm or more; lungs: bool or None.
-    """
-
-    mask: np.ndarray
-    margin_mm: float
-    reach_mm: float
-    spacing_mm: np.ndarray
-    lungs: np.ndarray | None = None
-
-    def weight(self, box: Box) -> np.ndarray:
-        """float32 on `box`: how much of a sample counts. 1 in the mask, 0 at the region's edge and beyond."""
-        weight = ramp(self.mask[box] > 0, self.spacing_mm, self.margin_mm)
-        if self.lungs is None:
-            return weight
-        return np.maximum(weight, inner_ramp(self.lungs[box], self.spacing_mm, self.margin_mm))
-
-    def reached(self, box: Box) -> np.ndarray:
-        """bool on `box`: where drawn shapes may change the CT."""
-        return ramp(self.mask[box] > 0, self.spacing_mm, self.reach_mm) > 0
-
-    def around(self, box: Box) -> Box:
-        """The box of all that may change for the lesions in `box`."""
-        grown = dilated(box, self.reach_mm, self.spacing_mm, self.mask.shape)
-        return grown if self.lungs is None else hull([grown, bounding_box(self.lungs)])
-
-
 @dataclass(frozen=True, eq=False)
 class Lesions:
     """The lesions of one mask, in the (Z, Y, X) view of the CT. `parts`: a box per lesion; `boxes`: per ROI.
 
-    field: None, or the box of the anatomy that one ROI is to hold with all lesions.
+    scope: what the system said; field: None, or the box that one ROI is to hold with all lesions.
     """
 
     view: np.ndarray
@@ -138,42 +47,40 @@ class Lesions:
     edit_boxes: list[Box]
     region: Region
     orientation: Orientation
+    scope: Scope
     field: Box | None = None
 
     @classmethod
     def find(
-        cls,
-        reference: Volume,
-        mask: Volume,
-        margin_mm: float,
-        lungs: Lungs | None = None,
-        reach_mm: float | None = None,
+        cls, reference: Volume, scope: Scope, margin_mm: float, reach_mm: float | None = None
     ) -> Lesions:
         """Connected components of the mask; those whose surroundings overlap share a box.
 
-        reach_mm: see `Region`; None for the margin. With lungs, all share one box, around the lungs.
+        reach_mm: see `Region`; None for the margin. With a field or a slab, all share one box.
         """
         reach_mm = margin_mm if reach_mm is None else reach_mm
         turned = Orientation.of(reference.affine)
-        view, lesion = turned.view(reference.array), turned.view(mask.array)
+        view, lesion = turned.view(reference.array), turned.view(scope.mask.array)
         spacing = turned.spacing_mm(reference.spacing_mm)
         whole = bounding_box(lesion)
         labels, _ = ndimage.label(lesion[whole], structure=np.ones((3, 3, 3)))
         found = [shifted(box, whole) for box in ndimage.find_objects(labels)]
         parts = merged(found, lambda box: dilated(box, reach_mm + CONTEXT_MM / 2, spacing, view.shape))
-        boxes, field, editable = parts, None, None
-        if lungs is not None:
-            boxes, inside = [whole], turned.view(lungs.mask.array) > 0
-            field = hull([whole, bounding_box(inside)])
-            editable = inside if lungs.editable else None
-        region = Region(lesion, margin_mm, reach_mm, spacing, editable)
+        also = None if scope.also is None else turned.view(scope.also)
+        region = Region(lesion, margin_mm, reach_mm, spacing, also)
+        boxes = parts if scope.holds == "lesion" else [whole]
         edits = [region.around(box) for box in boxes]
-        return cls(view, spacing, lesion, parts, boxes, edits, region, turned, field)
+        field = None
+        if scope.field is not None:
+            field = hull([whole, bounding_box(turned.view(scope.field))])
+        return cls(view, spacing, lesion, parts, boxes, edits, region, turned, scope, field)
 
     def grids(self, card: ModelCard) -> list[RoiGrid]:
         """One ROI per group, all of one shape: the smallest of the model's cubes that holds every group."""
-        if self.field is not None:
+        if self.scope.holds == "field":
             return [self._around_field(card)]
+        if self.scope.holds == "slab":
+            return [self._slab(card)]
         need = np.max([self._need(box, card.spacing_mm) for box in self.boxes], axis=0)
         sides = [side for side in card.roi_voxels if side >= need.max()]
         shape = [sides[0]] * 3 if sides else [round_up(n, card.roi_multiple) for n in need]
@@ -186,6 +93,17 @@ class Lesions:
         extent_mm = self._extent_mm(self.field) + 2 * CONTEXT_MM
         spacing_mm = max(card.spacing_mm, float(extent_mm.max()) / side)
         return RoiGrid.around(self._centre_mm(self.field), [side] * 3, spacing_mm)
+
+    def _slab(self, card: ModelCard) -> RoiGrid:
+        """Whole slices of the model's size, as fine as their width allows, through all that may change."""
+        whole = self.field or box_of((0, size) for size in self.view.shape)
+        wide, deep = self._extent_mm(whole)[1:], self._extent_mm(hull(self.edit_boxes))[0] + 2 * CONTEXT_MM
+        side = card.roi_voxels[0]
+        spacing_mm = max(card.spacing_mm, float(wide.max()) / side)
+        centre_mm = self._centre_mm(whole)
+        centre_mm[0] = self._centre_mm(hull(self.edit_boxes))[0]
+        depth = int(np.ceil(deep / spacing_mm))
+        return RoiGrid.around(centre_mm, [depth, side, side], spacing_mm)
 
     def _need(self, box: Box, spacing_mm: float) -> np.ndarray:
         around_mm = self.region.reach_mm + CONTEXT_MM
@@ -226,8 +144,8 @@ class Lesions:
         editable, reachable = (
             _near(coverage, grids[0].spacing_mm, mm) for mm in (self.region.margin_mm, self.region.reach_mm)
         )
-        if self.region.lungs is not None:
-            editable |= self.covered(self.region.lungs, grids) > 0.5
+        if self.region.also is not None:
+            editable |= self.covered(self.region.also, grids) > 0.5
         inside = np.stack([inside_volume(grid, self.view.shape, self.spacing_mm) for grid in grids])
         native = self._native_mean(grids, details)
         return RoiBatch(
@@ -271,22 +189,27 @@ class Lesions:
 
         hu: (L, Z, Y, X) on the ROIs; drawn: like it, 0..1, where a sample counts in full in the margin too.
         """
-        drawn = np.zeros_like(hu) if drawn is None else drawn
-        groups = zip(self.edit_boxes, grids, details, hu, drawn, strict=True)
-        return [
-            self._edited(
-                box,
-                from_roi(sample, grid, box, self.spacing_mm) + detail,
-                from_roi(full, grid, box, self.spacing_mm),
-            )
-            for box, grid, detail, sample, full in groups
-        ]
+        boxes = []
+        for k, (box, grid, detail) in enumerate(zip(self.edit_boxes, grids, details, strict=True)):
+            made = from_roi(hu[k], grid, box, self.spacing_mm) + detail
+            full = None if drawn is None else from_roi(drawn[k], grid, box, self.spacing_mm)
+            boxes.append(self._edited(k, made, full))
+        return boxes
 
-    def _edited(self, box: Box, made: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        native = self.view[box]
-        weight = self.region.weight(box)
-        may = (weight > 0) | self.region.reached(box)
-        weight = np.where(may, np.maximum(weight, np.clip(drawn, 0, 1)), 0)
+    @cached_property
+    def _weights(self) -> list[np.ndarray]:
+        """Of the region on each edit box: the same for every variant."""
+        return [self.region.weight(box) for box in self.edit_boxes]
+
+    @cached_property
+    def _reached(self) -> list[np.ndarray]:
+        return [self.region.reached(box) for box in self.edit_boxes]
+
+    def _edited(self, k: int, made: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
+        native, weight = self.view[self.edit_boxes[k]], self._weights[k]
+        if drawn is not None:
+            may = (weight > 0) | self._reached[k]
+            weight = np.where(may, np.maximum(weight, np.clip(drawn, 0, 1)), 0)
         low, high = min(INT16_HU[0], int(native.min())), max(INT16_HU[1], int(native.max()))
         hu = np.clip(np.rint(native + weight * (made - native)), low, high).astype(np.int16)
         return np.where(weight > 0, hu, native)

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import platform
 from datetime import datetime, timezone
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lesionbrush import __version__
-from lesionbrush.errors import StorageFull
-from lesionbrush.systems.lesion_inpainting.request import AnyRequest
-
-SUFFIX = ".provenance.json"
-_VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 class MaskStatistics(BaseModel):
@@ -42,36 +34,52 @@ class MaskStatistics(BaseModel):
         return cls(voxels=hu.size, mean_hu=mean, std_hu=std, p10_hu=low, p90_hu=high)
 
 
+EDITED = "Synthetic CT made by LesionBrush. Not for diagnosis; not a medical device."
+GENERATED = (
+    "Synthetic CT generated as a whole by LesionBrush; it shows nobody. "
+    "Not for diagnosis; not a medical device."
+)
+MARK, MARK_GENERATED = "SYNTHETIC LesionBrush", "SYNTHETIC GENERATED LesionBrush"
+
+
 class Provenance(BaseModel):
-    """Everything needed to say what an output is and to make it again."""
+    """Everything needed to say what an output is and to make it again.
+
+    generated: a whole new CT, or an edit of one: no voxel of a patient was kept. reference_sha256: of the
+    CT that was edited, None where there was none; made_from: its record, where it is synthetic itself.
+    request: as its system's type writes it; its key `system` says which. voxels_changed: of a generation all.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     synthetic: bool = True
-    notice: str = "Synthetic CT made by LesionBrush. Not for diagnosis; not a medical device."
+    generated: bool = False
+    notice: str = EDITED
     model: str
     weights_sha256: str
     weights_license: str
     attribution: str
-    request: AnyRequest
+    request: dict[str, Any]
     variant: int
     seed: int
-    reference_sha256: str
+    reference_sha256: str | None
     inputs_sha256: dict[str, str] = {}
     box_offset: tuple[int, int, int]
     box_shape: tuple[int, int, int]
     voxels_changed: int
-    in_mask: MaskStatistics
+    in_mask: MaskStatistics | None
     device: str
     remarks: tuple[str, ...] = ()
     seconds: dict[str, float]
     created: str
     versions: dict[str, str]
+    made_from: Provenance | None = None
 
     @property
     def note(self) -> str:
         """At most 79 ASCII bytes: what NIfTI's header field holds with the zero behind it."""
-        return f"SYNTHETIC LesionBrush {__version__} {self.model} seed {self.seed}"[:79]
+        mark = MARK_GENERATED if self.generated else MARK
+        return f"{mark} {__version__} {self.model} seed {self.seed}"[:79]
 
 
 @cache
@@ -83,48 +91,3 @@ def versions() -> dict[str, str]:
 
 def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def sidecar_path(volume_path: Path) -> Path:
-    """Where the record of a volume is: `ct.nii.gz` -> `ct.provenance.json`.
-
-    It is `ct.nii.gz.provenance.json` when it was written beside say `ct.nrrd`.
-    """
-    own = volume_path.with_name(volume_path.name + SUFFIX)
-    return own if own.exists() else volume_path.with_name(_stem(volume_path) + SUFFIX)
-
-
-def place_for_record(volume_path: Path) -> Path:
-    """Where to write the record: two volumes of one name and two types must not share theirs."""
-    stem, name = _stem(volume_path), volume_path.name
-    own_suffix = name[len(stem) :].lower()
-    others = (volume_path.with_name(stem + suffix) for suffix in _VOLUMES if suffix != own_suffix)
-    shared = any(other.exists() for other in others)
-    return volume_path.with_name((name if shared else stem) + SUFFIX)
-
-
-def _stem(volume_path: Path) -> str:
-    """The name without its file type; other dots, as in DICOM UIDs, belong to the name."""
-    name = volume_path.name
-    suffix = next((suffix for suffix in _VOLUMES if name.lower().endswith(suffix)), "")
-    return name[: len(name) - len(suffix)]
-
-
-def write_sidecar(provenance: Provenance, volume_path: Path) -> Path:
-    """Write the record beside a volume, all or nothing. StorageFull when the disk is."""
-    path = place_for_record(volume_path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StorageFull(f"the disk is full: {path.name} was not written") from error
-    return path
-
-
-def read_sidecar(volume_path: Path) -> Provenance:
-    """The record beside a volume."""
-    return Provenance.model_validate(json.loads(sidecar_path(volume_path).read_text(encoding="utf-8")))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from lesionbrush.core.inputs import InputName
 from lesionbrush.errors import UnknownModel, WeightsError
 
 METADATA = Path("configs") / "metadata.json"
@@ -24,62 +24,6 @@ _CHUNK = 1 << 20
 
 
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-
-
-class NetworkShape(BaseModel):
-    """What fixes the tensors of the lesion inpainting network."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    channels: tuple[int, ...]
-    blocks: int
-    head_channels: int
-    prior_spread: float
-
-
-class DiffusionUNetShape(BaseModel):
-    """What fixes the tensors of a network on MONAI's `DiffusionModelUNet`, and how its output is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    dims: Literal[2, 3]
-    in_channels: int
-    channels: tuple[int, ...]
-    attention: tuple[bool, ...]
-    blocks: int = 1
-    norm_groups: int = 32
-    prediction: Literal["eps", "x0", "v"]
-    data_spread: float = Field(1.0, gt=0, description="of the images that v is scaled for")
-    variance: Literal["fixed_small", "learned_range"] = "fixed_small"
-
-
-class SmallSolid(BaseModel):
-    """The mean HU of solid lesions as they were painted: much of them is rim, blurred into what is around.
-
-    base_hu + per_inverse_diameter / diameter_mm + per_slice_mm * slice_mm + per_hu_around * around_hu, with
-    the diameter of a ball of their volume, and the tissue 3 to 8 mm away.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_hu: float
-    per_inverse_diameter: float = Field(description="HU times mm")
-    per_slice_mm: float = Field(description="HU")
-    per_hu_around: float
-    spread_hu: float = Field(ge=0, description="standard deviation of real lesions around this mean")
-
-
-class Calcium(BaseModel):
-    """The mean HU of calcified lesions: base_hu + per_inverse_diameter / diameter_mm, with the diameter of a
-    ball of their volume, 12 mm at most. middle_hu: mean and standard deviation in the middle of larger ones.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_hu: float
-    per_inverse_diameter: float = Field(description="HU times mm")
-    spread_hu: float = Field(ge=0, description="standard deviation of real lesions around this mean")
-    middle_hu: tuple[float, float]
 
 
 class Tissue(BaseModel):
@@ -109,46 +53,12 @@ class ModelCard(BaseModel):
     roi_multiple: int = Field(
         description="sides of larger boxes are multiples of this; they are run in tiles"
     )
-    schedule: str
-    timesteps: int = Field(1000, description="levels of the noise schedule, T")
-    scaling: Literal["window", "columns"] = Field(
-        "window", description="of HU: by window_hu, or every slab along one axis by itself, as in Lung-DDPM"
-    )
-    field: Literal["lesion", "lungs"] = Field(
-        "lesion",
-        description="what one ROI holds: a lesion, at spacing_mm, or both lungs, in roi_voxels[0] voxels a "
-        "side at whatever spacing that takes",
-    )
-    inputs: tuple[InputName, ...] = Field((), description="volumes it takes beside CT and mask")
-    temperature: float = Field(1.0, ge=0, description="on the noise that `ddpm` draws; below 1 is calmer")
-    grain_temperature: float | None = Field(
-        None, ge=0, description="the same where little noise is left and only grain is made; null: no other"
-    )
-    outline_of_blur: float = Field(
-        0.0,
-        description="how much wider than painted the mask of a small lesion is made, or narrower, as a share "
-        "of what the slices of the CT are thicker than 0.5 mm",
-    )
-    outline_if_sharp_mm: float = Field(
-        0.0, description="how much wider the mask of a larger lesion is made in slices of 1 mm and less"
-    )
-    core_hu: tuple[float, float] | None = Field(
-        None, description="mean and standard deviation over solid lesions of the HU in their middle"
-    )
-    ground_glass_above_lung_hu: tuple[float, float] | None = Field(
-        None, description="the same over ground-glass lesions of the HU in all of them, less the lung around"
-    )
-    calcium: Calcium | None = Field(
-        None, description="drawn into calcified lesions; null: the network is told"
-    )
-    small_solid: SmallSolid | None = Field(
-        None, description="mean HU of solid lesions that are too small to have a middle"
-    )
     tissue: Tissue | None = Field(
         None, description="where its lesions were; a mask elsewhere gets a remark. null: none does"
     )
-    network: NetworkShape | DiffusionUNetShape
-    attributes: tuple[str, ...] = ()
+    section: dict[str, Any] = Field(
+        default_factory=dict, description="what its system alone knows, of the type that the system gives it"
+    )
     weights_from: ModelName | None = Field(None, description="the model whose weights this one uses as well")
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     weights_license: str
@@ -158,6 +68,15 @@ class ModelCard(BaseModel):
     split: str
     figures: dict[str, float] = Field(description="measured on validation patients; units in the names")
     limits: tuple[str, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat_before(cls, values: Any) -> Any:
+        """Cards had no sections at first: what is not common to all systems is its system's."""
+        if not isinstance(values, Mapping) or "section" in values:
+            return values
+        own = {name: value for name, value in values.items() if name not in cls.model_fields}
+        return {**{name: value for name, value in values.items() if name not in own}, "section": own}
 
 
 @dataclass(frozen=True)

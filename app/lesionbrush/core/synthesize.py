@@ -1,76 +1,29 @@
 """The core: new tissue under a mask, every other voxel as it was.
 
-Arrays in, arrays out: no files, no server, no network architecture. A model is whatever can fill ROIs.
+Arrays in, arrays out: no files, no server, no system. A model is whatever can fill ROIs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
 
 import numpy as np
 
 from lesionbrush.core.boxes import Box, hull, relative
-from lesionbrush.core.inputs import NO_INPUTS, Inputs
-from lesionbrush.core.lesions import INT16_HU, Lesions, NativeMean, RoiBatch
-from lesionbrush.core.provenance import MaskStatistics, Provenance, now, versions
+from lesionbrush.core.inputs import NO_INPUTS, Inputs, check_inputs, require_accepted
+from lesionbrush.core.lesions import Lesions
+from lesionbrush.core.model import Model, OnEstimate, OnStep, Prepared
+from lesionbrush.core.provenance import EDITED, GENERATED, MaskStatistics, Provenance, now, versions
 from lesionbrush.core.registry import ModelCard
-from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.steering import lungs_of, require_fitting, steered
+from lesionbrush.core.request import EditRequest
+from lesionbrush.core.rois import Sampled
 from lesionbrush.core.surroundings import misfit_remarks
-from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
-from lesionbrush.systems.lesion_inpainting.donors import Donated, donated
-
-__all__ = [
-    "INT16_HU",
-    "Model",
-    "NativeMean",
-    "OnEstimate",
-    "OnStep",
-    "RoiBatch",
-    "Sampled",
-    "Synthesis",
-    "synthesize",
-]
+from lesionbrush.core.volume import Volume, require_ct
 
 _NARROWEST_MM, _WIDEST_MM = 10.0, 3000.0  # of what is imaged in hospitals
-OnStep = Callable[[int, int], None]
-OnEstimate = Callable[[np.ndarray], None]
-"""Called in each step with what is expected of the first lesion of the first seed: (Z, Y, X) float32 HU."""
-
-
-class Model(Protocol):
-    """A model that is ready to run. `sample` returns (V, L, Z, Y, X) float32 HU for V seeds.
-
-    Its request is of the type that `request.request_type` names for its system.
-    """
-
-    card: ModelCard
-
-    def sample(
-        self,
-        rois: RoiBatch,
-        request: Any,
-        seeds: Sequence[int],
-        on_step: OnStep,
-        on_estimate: OnEstimate | None = None,
-    ) -> Sampled: ...
-
-
-@dataclass(frozen=True)
-class Sampled:
-    """What came out of a model, on which device, and what the user should be told about it.
-
-    drawn: None, or like hu, 0..1: where the lesion reaches into the margin, and a sample counts in full.
-    """
-
-    hu: np.ndarray
-    device: str
-    remarks: tuple[str, ...] = ()
-    drawn: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,61 +51,62 @@ class Synthesis:
         return self.reference.crop(self.slices).with_array(self.box)
 
 
-def synthesize(  # noqa: PLR0913, two of them only watch
+def synthesize(  # noqa: PLR0913, three of them only accompany
     reference: Volume,
-    mask: Volume,
-    request: BaseRequest,
+    mask: Volume | None,
+    request: EditRequest,
     model: Model,
     inputs: Inputs = NO_INPUTS,
     *,
+    made_from: Provenance | None = None,
     on_step: OnStep = lambda done, total: None,
     on_estimate: OnEstimate | None = None,
 ) -> list[Synthesis]:
-    """Return `request.variants` syntheses; outside mask + margin every voxel is the reference's.
+    """Return `request.variants` syntheses; outside the edit region every voxel is the reference's.
 
-    A request to change the lungs as well (`BaseRequest.edits_lungs`) adds them to mask + margin.
+    The edit region is mask + margin, and what the model's `region` says may change as well.
 
-    reference: CT in HU, any orientation and spacing; mask: on its grid (see `mask_on_grid`); request: of the
-    model's system; inputs: what else the model takes, see `inputs`.
+    reference: CT in HU, any orientation and spacing; mask: on its grid (see `mask_on_grid`), None for a
+    system that makes it from its inputs; request: of the model's system; inputs: what else the model takes;
+    made_from: the record of the reference, where that is synthetic itself.
     on_step is called as (steps done, steps in all) and may raise to cancel: nothing is left behind.
     on_estimate sees what becomes of the first lesion of the first variant; see `OnEstimate`.
-    Raises NotACT, DamagedFile, GeometryMismatch, EmptyMask, AmbiguousMask, NoLungs, InvalidRequest,
-    WeightsError.
+    Raises NotACT, DamagedFile, GeometryMismatch, EmptyMask, AmbiguousMask, InvalidRequest, WeightsError, and
+    what the model's hooks raise.
     """
-    clock = Clock()
-    noted = noted_of(reference, mask, inputs)
+    clock, hooks, card, seeds = Clock(), model.hooks, model.card, request.seeds
+    noted = remarks_of_files(reference, mask, inputs)
     with clock.phase("prepare"):
         reference = require_ct(reference)
-        mask = mask_on_grid(mask, reference, request.label)
-        require_fitting(inputs, reference, model.card)
-        lungs = lungs_of(reference, inputs, request, model.card)
-        lesions = Lesions.find(reference, mask, request.margin_mm, lungs, request.reach_mm)
-        noted += misfit_remarks(lesions, model.card)
-        grids = lesions.grids(model.card)
-        hu = lesions.reference_hu(grids, model.card)
+        require_accepted(card.name, inputs.names(), hooks.inputs)
+        check_inputs(inputs, hooks.inputs, reference)
+        scope = hooks.region(reference, mask, inputs, request)
+        lesions = Lesions.find(reference, scope, request.margin_mm, request.reach_mm)
+        noted += misfit_remarks(lesions, card)
+        grids = lesions.grids(card)
+        hu = lesions.reference_hu(grids, card)
         details = lesions.details(grids, hu)
-        rois = steered(lesions.rois(grids, hu, details), lesions, grids, inputs, lungs)
-        seeds = [(request.seed + variant) % 2**31 for variant in range(request.variants)]
-        given = donated(lesions, grids, rois, seeds) if request.heals_from_nearby else None
-        rois = rois if given is None else replace(rois, donor_hu=given.hu)
+        rois = lesions.rois(grids, hu, details)
+        prepared = hooks.prepare(lesions, grids, rois, seeds, inputs, request)
+        rois = replace(rois, own=prepared.own)
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
         drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
-        fine = [details] * len(seeds) if given is None else given.details(details)
+        fine = [prepared.details_of(variant, details) for variant in range(len(seeds))]
         boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]
-    record = Recorder(reference, inputs, lesions, model.card, request, sampled, clock, given, noted)
+    record = Recorder(reference, inputs, lesions, card, request, sampled, clock, prepared, noted, made_from)
     return [record.synthesis(k, seed, box) for k, (seed, box) in enumerate(zip(seeds, boxes, strict=True))]
 
 
-def noted_of(reference: Volume, mask: Volume, inputs: Inputs) -> tuple[str, ...]:
+def remarks_of_files(reference: Volume | None, mask: Volume | None, inputs: Inputs) -> tuple[str, ...]:
     """What the readers of the files tell the user; once, where a mask has the header of its CT."""
-    volumes = {"CT": reference, "mask": mask, **{name: getattr(inputs, name) for name in inputs.names()}}
+    volumes = {"CT": reference, "mask": mask, **inputs.volumes()}
     said: dict[str, str] = {}
     for what, volume in volumes.items():
-        for remark in volume.source.remarks if volume.source else ():
+        for remark in volume.source.remarks if volume is not None and volume.source else ():
             said.setdefault(remark, f"{what}: {remark}")
-    return (*said.values(), *_size_remark(reference))
+    return (*said.values(), *(() if reference is None else _size_remark(reference)))
 
 
 def _size_remark(reference: Volume) -> tuple[str, ...]:
@@ -186,11 +140,12 @@ class Recorder:
     inputs: Inputs
     lesions: Lesions
     card: ModelCard
-    request: BaseRequest
+    request: EditRequest
     sampled: Sampled
     clock: Clock
-    given: Donated | None = None
-    noted: tuple[str, ...] = ()
+    prepared: Prepared
+    noted: tuple[str, ...]
+    made_from: Provenance | None
 
     def synthesis(self, variant: int, seed: int, edited: Sequence[np.ndarray]) -> Synthesis:
         whole = hull(self.lesions.edit_boxes)
@@ -201,12 +156,15 @@ class Recorder:
         statistics = MaskStatistics.of(joined[self.lesions.mask[whole] > 0])
         box = self.lesions.orientation.stored(joined)
         offset = self.lesions.orientation.stored_offset(whole, self.lesions.view.shape)
+        generated = self.made_from is not None and self.made_from.generated
         provenance = Provenance(
+            generated=generated,
+            notice=GENERATED if generated else EDITED,
             model=self.card.name,
             weights_sha256=self.card.weights_sha256,
             weights_license=self.card.weights_license,
             attribution=self.card.attribution,
-            request=self.request.settled(),
+            request=self.request.settled().model_dump(mode="json"),
             variant=variant,
             seed=seed,
             reference_sha256=self.reference.voxel_sha256,
@@ -216,9 +174,10 @@ class Recorder:
             voxels_changed=changed,
             in_mask=statistics,
             device=self.sampled.device,
-            remarks=self.noted + self.sampled.remarks + (self.given.remarks(variant) if self.given else ()),
+            remarks=self.noted + self.sampled.remarks + self.prepared.remarks_of(variant),
             seconds=dict(self.clock.seconds),
             created=now(),
             versions=versions(),
+            made_from=self.made_from,
         )
         return Synthesis(self.reference, box, offset, provenance)

@@ -14,11 +14,12 @@ import numpy as np
 
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.inputs import Inputs
-from lesionbrush.core.synthesize import Model, synthesize
+from lesionbrush.core.model import Model
+from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems.lung_ddpm.request import LungDDPMRequest
 
 HELD_OUT = "LIDC-IDRI-0314"
 SHIFT_MM = 20.0
@@ -49,7 +50,7 @@ def lung_mse(data: Path, model: Model) -> LungMSE:
         if not file.is_file():
             raise InvalidRequest(f"no {file.name} in {folder}: point --data at the training data")
     ct, lungs, nodule = (read_volume(file) for file in files)
-    request = parse_request({"region": "lungs"}, model.card.system)
+    request = LungDDPMRequest(region="lungs")
     made = synthesize(ct, nodule, request, model, Inputs(lungs=lungs))[0].volume()
     inside = lungs.array > 0
     error = squared_error(ct.array, made.array, inside)

@@ -13,16 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 import lesionbrush
-from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.synthesize import Model, synthesize
+from lesionbrush.core.model import Model
+from lesionbrush.core.request import EditRequest
+from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.cases import Nodule
-from lesionbrush.systems.lesion_inpainting.request import (
-    DEFAULT_SYSTEM,
-    Attributes,
-    SynthesisRequest,
-    request_type,
-)
+from lesionbrush.systems import DEFAULT_SYSTEM, find_system
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +37,7 @@ class Maker:
         self.model, self.folder = model, folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def make(self, ct: Volume, mask: Volume, request: BaseRequest) -> Made:
+    def make(self, ct: Volume, mask: Volume, request: EditRequest) -> Made:
         """Every variant of a request; see `synthesize` for what it raises."""
         path = self.folder / f"{self._key(ct, mask, request)}.npz"
         if not path.exists():
@@ -59,11 +56,13 @@ class Maker:
         A system that takes no attributes is asked for what it makes of the mask.
         """
         if (system := self.model.card.system) == DEFAULT_SYSTEM:
-            request: BaseRequest = SynthesisRequest(
+            request: EditRequest = SynthesisRequest(
                 attributes=attributes, seed=seed, draw_shape=draw_shape, keep_vessels=False
             )
         else:
-            request = request_type(system)(seed=seed)
+            other = find_system(system).request.model_validate({"seed": seed})
+            assert isinstance(other, EditRequest)
+            request = other
         return self.make(nodule.case.crop, nodule.case.mask, request).arrays[0]
 
     def all(
@@ -73,7 +72,7 @@ class Maker:
         pairs = tqdm(list(zip(nodules, attributes, strict=True)), desc=title, unit="lesion")
         return [self.one(nodule, asked) for nodule, asked in pairs]
 
-    def _ask(self, ct: Volume, mask: Volume, request: BaseRequest, path: Path) -> None:
+    def _ask(self, ct: Volume, mask: Volume, request: EditRequest, path: Path) -> None:
         made = synthesize(ct, mask, request, self.model)
         seconds = sum(made[0].provenance.seconds.values()) / len(made)
         boxes, offset = np.stack([synthesis.box for synthesis in made]), np.array(made[0].offset)
@@ -81,7 +80,7 @@ class Maker:
         np.savez_compressed(draft, boxes=boxes, offset=offset, seconds=seconds)
         os.replace(draft, path)
 
-    def _key(self, ct: Volume, mask: Volume, request: BaseRequest) -> str:
+    def _key(self, ct: Volume, mask: Volume, request: EditRequest) -> str:
         digest = hashlib.sha256()
         for part in (
             code_digest(),

@@ -65,6 +65,19 @@ def read_metaimage(path: Path) -> Volume:
     return _read_itk(path, "MetaImageIO", data_file, header)
 
 
+def segment_names(path: Path) -> dict[int, str]:
+    """What 3D Slicer calls the labels of a segmentation it saved as NRRD; empty for any other file."""
+    if not path.name.lower().endswith((".nrrd", ".nhdr")):
+        return {}
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    said = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    segments = [key.removesuffix("_Name") for key in said if re.fullmatch(r"Segment\d+_Name", key)]
+    labelled = [segment for segment in segments if said.get(f"{segment}_LabelValue", "").isdecimal()]
+    return {int(said[f"{segment}_LabelValue"]): said[f"{segment}_Name"] for segment in labelled}
+
+
 def _start_of(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(_HEADER_BYTES)

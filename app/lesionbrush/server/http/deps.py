@@ -9,15 +9,16 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 from anyio import CancelScope
 from anyio.to_thread import run_sync
-from fastapi import Depends, File, Request, UploadFile
+from fastapi import Depends, Request, UploadFile
 
-from lesionbrush.core.inputs import ABOUT, InputName, require_accepted
+from lesionbrush.core.inputs import require_accepted
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.files.inputs import names_sent
 from lesionbrush.server.doors.limits import check_volume
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.http import wire
@@ -27,8 +28,11 @@ from lesionbrush.server.stock.words import client_name
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import copied, receive_volume, suffix_of
 from lesionbrush.server.synthesis.inference import Service, Vault
+from lesionbrush.systems import find_system, list_inputs
 
 CLIENT_HEADER = "X-LesionBrush-Client"
+OWN_PARTS = ("params", "file", "label", "record")
+"""Of a form: what does not depend on the system."""
 _CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -85,10 +89,10 @@ def the_job(job: wire.JobId, service: Annotated[Service, Depends(the_service)]) 
 
 
 class Incoming(NamedTuple):
-    """The private folder of a request, and the volumes that came beside CT and mask, by `inputs.ABOUT`."""
+    """The private folder of a request, and what came beside CT and mask, by `Input.parts`."""
 
     folder: Path
-    uploads: dict[InputName, UploadFile]
+    uploads: dict[str, UploadFile | str]
 
     def mask(self, upload: UploadFile) -> Path:
         """Raises as `receive_volume`."""
@@ -101,21 +105,36 @@ class Incoming(NamedTuple):
         check_volume(file)
         return file
 
-    def inputs(self, card: ModelCard) -> dict[InputName, Path]:
-        """Raises InvalidRequest for one the model does not take, and as `receive_volume`."""
-        require_accepted(card.name, list(self.uploads), card.inputs)
-        return {name: receive_volume(upload, self.folder, name) for name, upload in self.uploads.items()}
+    def inputs(self, card: ModelCard) -> dict[str, Path]:
+        """Raises InvalidRequest for one the model does not take, or lacks, and as `receive_volume`."""
+        require_accepted(card.name, names_sent(self.uploads), find_system(card.system).inputs)
+        return {name: self._received(name, sent) for name, sent in self.uploads.items()}
+
+    def _received(self, name: str, sent: UploadFile | str) -> Path:
+        if not isinstance(sent, str):
+            return receive_volume(sent, self.folder, name)
+        file = self.folder / f"{name}.txt"
+        file.write_text(sent, encoding="utf-8")
+        return file
 
 
-async def incoming(
-    folder: Annotated[Path, Depends(workspace)],
-    lungs: Annotated[UploadFile | None, File(description=ABOUT["lungs"])] = None,
-    anatomy: Annotated[UploadFile | None, File(description=ABOUT["anatomy"])] = None,
-    pathology: Annotated[UploadFile | None, File(description=ABOUT["pathology"])] = None,
-    pathology_mask: Annotated[UploadFile | None, File(description=ABOUT["pathology_mask"])] = None,
-) -> Incoming:
-    sent = zip(ABOUT, (lungs, anatomy, pathology, pathology_mask), strict=True)
-    return Incoming(folder, {name: upload for name, upload in sent if upload is not None})
+async def incoming(request: Request, folder: Annotated[Path, Depends(workspace)]) -> Incoming:
+    """What systems take comes under their own names, which are not known here."""
+    form = await request.form()
+    parts = {name: part for name, part in form.items() if name not in OWN_PARTS}
+    return Incoming(folder, cast(dict[str, UploadFile | str], parts))
+
+
+def documented_parts() -> dict[str, Any]:
+    """What all systems take, for the OpenAPI document of a route."""
+    properties: dict[str, Any] = {}
+    for one in list_inputs().values():
+        text = {"type": "string", "description": one.about}
+        properties[one.name] = text if one.kind == "text" else {**text, "format": "binary"}
+        for names in one.parts[1:]:
+            properties[names] = {"type": "string", "description": f"what the labels of {one.name} mean, JSON"}
+    schema = {"schema": {"properties": properties}}
+    return {"requestBody": {"content": {"multipart/form-data": schema}}}
 
 
 TheService = Annotated[Service, Depends(the_service)]

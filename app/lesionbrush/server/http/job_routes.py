@@ -26,6 +26,7 @@ from lesionbrush.server.http.deps import (
     TheService,
     TheStudies,
     TheVault,
+    documented_parts,
 )
 from lesionbrush.server.http.stream import last_event_id, news
 from lesionbrush.server.http.variant_routes import variants
@@ -36,7 +37,7 @@ from lesionbrush.server.storage.vault import Format
 from lesionbrush.server.synthesis.facts import model_facts
 from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.server.synthesis.kept import Asked, Kept
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import parse_request
 
 PREFIX = "/lesionbrush/v1"
 
@@ -161,7 +162,7 @@ Key = Annotated[
 ]
 
 
-@router.post("/jobs", status_code=202)
+@router.post("/jobs", status_code=202, openapi_extra=documented_parts())
 def submit(
     response: Response,
     wanted: Annotated[tuple[Asked, float | None], Depends(asked)],

@@ -20,7 +20,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from lesionbrush.core.inputs import InputName
 from lesionbrush.core.registry import find_model
 from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
@@ -62,7 +61,7 @@ from lesionbrush.server.synthesis.inference import (
     submitted,
 )
 from lesionbrush.server.synthesis.kept import Asked, Kept
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import parse_request
 
 HANG_UP_S = 1.0
 """How often it is looked whether the client is still there."""
@@ -165,7 +164,7 @@ class Received:
     words: Words
     reference: Reference
     mask: Path
-    inputs: Mapping[InputName, Path]
+    inputs: Mapping[str, Path]
     folder: Path
     suffix: str | None
 
@@ -217,7 +216,9 @@ def received_job(
     reference = _reference(service, named, sent.file, words, files.folder)
     suffix = None if query.output == "json" else _result_suffix(query, words, reference.path)
     mask = _mask(sent.label, named, files)
-    if sent.label is not None and request.label is None:  # else it was said which value is the lesion
+    if (
+        sent.label is not None and getattr(request, "label", None) is None
+    ):  # else it was said which value is the lesion
         mask = drawn_lesion(mask, words)
     return Received(model, request, words, reference, mask, files.inputs(card), files.folder, suffix)
 

@@ -84,7 +84,7 @@ def box_response(record: Provenance, content: bytes, box_sha256: str, zipped: bo
     headers = {
         "X-LesionBrush-Shape": ",".join(map(str, record.box_shape)),
         "X-LesionBrush-Offset": ",".join(map(str, record.box_offset)),
-        "X-LesionBrush-Reference-Voxels": record.reference_sha256,
+        "X-LesionBrush-Reference-Voxels": record.reference_sha256 or "",
         "X-LesionBrush-Box": box_sha256,
         "Vary": "Accept-Encoding",
     }

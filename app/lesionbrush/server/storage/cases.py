@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lesionbrush.core.provenance import SUFFIX as RECORD_SUFFIX
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.files.durable import sync_folder
+from lesionbrush.files.records import SUFFIX as RECORD_SUFFIX
 from lesionbrush.server.storage.durable import PUBLISHING, discard, move, write_json
 from lesionbrush.server.storage.names import require_name
 from lesionbrush.server.storage.private import PrivateRoot

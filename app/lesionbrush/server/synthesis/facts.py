@@ -8,7 +8,7 @@ from typing import Any
 
 from lesionbrush.core.registry import InstalledModel, ModelCard, list_models, verify_weights
 from lesionbrush.errors import WeightsError
-from lesionbrush.systems.lesion_inpainting.request import request_type
+from lesionbrush.systems import find_system
 
 _FACTS = {
     "title",
@@ -20,19 +20,24 @@ _FACTS = {
     "attribution",
     "limits",
     "figures",
-    "inputs",
 }
 
 
 @cache
 def request_schema(system: str) -> dict[str, Any]:
     """JSON schema of a system's parameters. Made once: it takes milliseconds of the event loop."""
-    return request_type(system).model_json_schema()
+    return find_system(system).request.model_json_schema()
 
 
 def card_facts(card: ModelCard) -> dict[str, Any]:
+    """inputs: their names, as the first clients read them; takes: all that is said of each."""
     facts: dict[str, Any] = card.model_dump(mode="json", include=_FACTS)
-    return facts
+    system = find_system(card.system)
+    takes = [
+        {"name": one.name, "kind": one.kind, "about": one.about, "required": one.required, "on": one.on}
+        for one in system.inputs
+    ]
+    return {**facts, "kind": system.makes, "inputs": [one.name for one in system.inputs], "takes": takes}
 
 
 class WeightsCheck:

@@ -10,15 +10,16 @@ from zipfile import ZIP_STORED, ZipFile
 import numpy as np
 from pydantic import BaseModel
 
-from lesionbrush.core.inputs import InputName, Inputs
-from lesionbrush.core.provenance import Provenance, write_sidecar
+from lesionbrush.core.inputs import check_inputs
+from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import InstalledModel, find_model
-from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.steering import require_fitting
+from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.core.synthesize import Clock, Synthesis, synthesize
 from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.errors import Cancelled, WeightsError
+from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.records import write_sidecar
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.errors import JobCrashed
@@ -33,6 +34,7 @@ from lesionbrush.server.storage.vault import RESULT_BOUNDS, References, Results
 from lesionbrush.server.synthesis.devices import chosen_devices
 from lesionbrush.server.synthesis.facts import WeightsCheck
 from lesionbrush.server.synthesis.models import ModelPool
+from lesionbrush.systems import find_system
 
 STEM = "synthetic_ct"
 
@@ -105,7 +107,7 @@ class Job:
     request: BaseRequest
     folder: Path
     suffix: str | None
-    inputs: Mapping[InputName, Path] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Answer(BaseModel):
@@ -187,21 +189,23 @@ def synthesized(
 
     What was sent is looked at before a model is loaded: that may push another one out.
     """
-    clock, installed = Clock(), find_model(job.model, service.models.root)
+    clock, installed, request = Clock(), find_model(job.model, service.models.root), job.request
+    assert isinstance(request, EditRequest)
     _require_weights(service, installed, device)
     with clock.phase("read"):
         reference = stored_ct(service, job.reference) if job.stored else read_ct(job.reference)
         mask = read_volume(job.mask)
-        inputs = Inputs(**{name: read_volume(path) for name, path in job.inputs.items()})
-        require_fitting(inputs, reference, installed.card)
-        mask_on_grid(mask, reference, job.request.label)
+        accepted = find_system(installed.card.system).inputs
+        inputs = read_inputs(job.inputs, accepted)
+        check_inputs(inputs, accepted, reference)
+        mask_on_grid(mask, reference, request.label)
     watch.check()
     with clock.phase("load"):
         warm = service.models.warm(job.model, device)
     watch.check()
     show = _Show(watch)
     syntheses = synthesize(
-        reference, mask, job.request, warm.model, inputs, on_step=watch.on_step, on_estimate=show.estimate
+        reference, mask, request, warm.model, inputs, on_step=watch.on_step, on_estimate=show.estimate
     )
     if warm.remarks:
         syntheses = [_with_remarks(synthesis, warm.remarks) for synthesis in syntheses]
@@ -258,6 +262,6 @@ def _write(syntheses: Sequence[Synthesis], job: Job) -> Path:
 
 
 def _write_one(synthesis: Synthesis, job: Job, name: str) -> Path:
-    volume = synthesis.box_volume() if job.request.output == "box" else synthesis.volume()
+    volume = synthesis.box_volume() if getattr(job.request, "output", "") == "box" else synthesis.volume()
     write_volume(volume, job.folder / name, synthesis.provenance.note)
     return job.folder / name

@@ -12,9 +12,8 @@ from threading import Lock
 
 import numpy as np
 
-from lesionbrush.core.inputs import InputName
 from lesionbrush.core.provenance import Provenance
-from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.core.synthesize import Synthesis
 from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.files.io import read_volume
@@ -38,7 +37,7 @@ class Asked:
     mask: Path
     reference: str | None
     image: tuple[str, Path] | None
-    inputs: Mapping[InputName, Path] = field(default_factory=dict)
+    inputs: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def reference_id(self) -> str:
@@ -70,7 +69,7 @@ class Kept:
             with naming_full_disk():
                 folder = vault.results.hold(ident)
                 self.mask = Path(shutil.move(asked.mask, folder / asked.mask.name))
-                self.inputs: dict[InputName, Path] = {
+                self.inputs: dict[str, Path] = {
                     name: Path(shutil.move(path, folder / path.name)) for name, path in asked.inputs.items()
                 }
         except BaseException:
@@ -117,7 +116,9 @@ class Kept:
         """The lesion's voxels, 0 and 1, on the grid of the CT. Raises Gone."""
         with self._folder():
             mask = read_volume(self.mask)
-        return mask_on_grid(mask, synthesis.reference, self.asked.request.label)
+        request = self.asked.request
+        assert isinstance(request, EditRequest)
+        return mask_on_grid(mask, synthesis.reference, request.label)
 
     def discard(self, variant: int) -> None:
         with self._folder() as folder:

@@ -7,8 +7,8 @@ from collections import OrderedDict, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from lesionbrush.core.model import Model
 from lesionbrush.core.registry import InstalledModel, find_model
-from lesionbrush.core.synthesize import Model
 from lesionbrush.server.collector import settle
 from lesionbrush.systems import load_model
 

@@ -16,7 +16,7 @@ from lesionbrush.server.errors import STATUS, detail
 from lesionbrush.server.storage.uploads import suffix_of
 from lesionbrush.server.synthesis.facts import card_facts, request_schema
 from lesionbrush.server.synthesis.inference import Job, Output, Service, run_inference
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import parse_request
 
 
 class SynthesisTask(InferTask):

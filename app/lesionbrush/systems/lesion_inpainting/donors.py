@@ -16,8 +16,9 @@ import numpy as np
 from scipy import fft, ndimage
 
 from lesionbrush.core.boxes import Box, box_of
-from lesionbrush.core.lesions import Lesions, RoiBatch
+from lesionbrush.core.lesions import Lesions
 from lesionbrush.core.roi import RoiGrid, inside_volume, ramp, to_roi, triangle
+from lesionbrush.core.rois import RoiBatch
 
 REACH_MM = 40.0
 """So far along each axis a piece may lie from the lesion; the cost of the search grows with it alone."""
@@ -144,22 +145,15 @@ class Place:
 
 @dataclass(frozen=True, eq=False)
 class Donated:
-    """What each lesion gets for each seed. Both (V, L) nested; None where nothing fits.
+    """What each lesion gets for each seed. donors, fine_hu: (V, L) nested; None where nothing fits.
 
     fine_hu: per donor, what of the CT is finer than the ROI where it comes from, on the lesion's edit box.
+    hu: (V, L, Z, Y, X) float32, healthy tissue to start from; NaN where none fits.
     """
 
     donors: list[list[Donor | None]]
     fine_hu: list[list[np.ndarray | None]]
     hu: np.ndarray
-
-    def details(self, own: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        """For each seed the details of the donors, of the place itself where there is none: the scanner's
-        noise, without what the lesion's edges left in it."""
-        return [
-            [mine if fine is None else fine for fine, mine in zip(row, own, strict=True)]
-            for row in self.fine_hu
-        ]
 
     def remarks(self, variant: int) -> tuple[str, ...]:
         """For each lesion, where its healthy tissue comes from."""
@@ -169,7 +163,7 @@ class Donated:
         return tuple(f"Healthy tissue of region {k}: {text}." for k, text in enumerate(told, start=1))
 
 
-def donated(lesions: Lesions, grids: Sequence[RoiGrid], rois: RoiBatch, seeds: Sequence[int]) -> Donated:
+def find_donors(lesions: Lesions, grids: Sequence[RoiGrid], rois: RoiBatch, seeds: Sequence[int]) -> Donated:
     """Seed 0 gets the best donor of each ROI, seed 1 the next best, and so on, over and over."""
     found = [donors(Field.around(lesions, grid), rois, k) for k, grid in enumerate(grids)]
     fine = [

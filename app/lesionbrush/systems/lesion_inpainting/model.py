@@ -7,25 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lesionbrush.core.hu import HUWindow
-from lesionbrush.core.registry import InstalledModel, ModelCard, NetworkShape
+from lesionbrush.core.model import OnEstimate, OnStep
+from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.core.roi import ramp
-from lesionbrush.core.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
 from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS, ddpm, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
-from lesionbrush.errors import WeightsError
-from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
 from lesionbrush.systems.lesion_inpainting.attributes import as_input
+from lesionbrush.systems.lesion_inpainting.card import LesionCard
+from lesionbrush.systems.lesion_inpainting.hooks import HOOKS
 from lesionbrush.systems.lesion_inpainting.laws.holding import Holding
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.removal import Steps, join_timesteps, joined, started
@@ -39,9 +37,18 @@ from lesionbrush.systems.lesion_inpainting.shape import (
     drawn_shape,
     moved,
 )
-from lesionbrush.systems.seeding import lesion_generators
-from lesionbrush.systems.steps import lesion_timesteps
-from lesionbrush.systems.tiles import in_tiles
+from lesionbrush.systems.lesion_inpainting.steps import lesion_timesteps
+from lesionbrush.systems.running import (
+    OutOfMemoryFallback,
+    Watch,
+    as_batch,
+    device_name,
+    half_precision,
+    in_tiles,
+    lesion_generators,
+    pick_device,
+    with_weights,
+)
 
 GRAIN_BELOW_RATIO = 0.05
 """Less noise than this (sigma/alpha), and what is left to be made is grain."""
@@ -50,25 +57,21 @@ GRAIN_BELOW_RATIO = 0.05
 class LesionInpainting:
     """A trained network ready to fill ROIs."""
 
+    hooks = HOOKS
+
     def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
-        self.card, self.device = card, device
+        self.card, self.section, self.device = card, LesionCard.of(card), device
         network = network.to(device).eval()
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.window = HUWindow(*card.window_hu)
-        self.schedule = SCHEDULES[card.schedule]()
+        self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
     @classmethod
     def load(cls, installed: InstalledModel, device: str | None = None) -> LesionInpainting:
         """Read the weights. WeightsError when they do not fit the network of the card."""
-        card = installed.card
-        if not isinstance(card.network, NetworkShape):
-            raise WeightsError(f"the card of {card.name!r} describes a network of another system")
-        network = LesionUNet(LesionUNetConfig(len(card.attributes), **card.network.model_dump()))
-        try:
-            network.load_state_dict(load_file(installed.weights))
-        except (RuntimeError, OSError, SafetensorError) as error:
-            raise WeightsError(f"the weights of {card.name!r} do not fit its network: {error}") from error
-        return cls(card, network, pick_device(device))
+        section = LesionCard.of(installed.card)
+        network = LesionUNet(LesionUNetConfig(len(section.attributes), **section.network.model_dump()))
+        return cls(installed.card, with_weights(network, installed), pick_device(device))
 
     @torch.inference_mode()
     def sample(
@@ -80,7 +83,7 @@ class LesionInpainting:
         on_estimate: OnEstimate | None = None,
     ) -> Sampled:
         """Every lesion for every seed, as one batch. See `synthesize.Model`."""
-        if rois.donor_hu is None:
+        if rois.own is None:
             return self._filled(rois, request, seeds, on_step, on_estimate)
 
         def fill(rois: RoiBatch, seeds: Sequence[int], on_step: OnStep) -> Sampled:
@@ -97,21 +100,13 @@ class LesionInpainting:
         on_step: OnStep,
         on_estimate: OnEstimate | None,
     ) -> Sampled:
-        lesions = len(rois.reference_hu)
-        items = [(seed, k) for seed in seeds for k in range(lesions)]
-        job = _Job(self, rois, request, items, _Watch(on_step, on_estimate))
-        run = OutOfMemoryFallback(self.network, self.device).run(range(len(job.items)), job.sample)
+        items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
+        job = _Job(self, rois, request, items, (on_step, on_estimate))
+        run = OutOfMemoryFallback(self.network, self.device).run(range(len(items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
         hu = job.calcified(self.window.from_unit(run.results.cpu().numpy())).reshape(shape)
         dense = job.drawn.dense.reshape(shape) if job.drawn.dense.any() else None
         return Sampled(hu, device_name(run.device), run.remarks, dense)
-
-
-class _Watch(NamedTuple):
-    """Who is told of each step."""
-
-    on_step: OnStep
-    on_estimate: OnEstimate | None
 
 
 class _Job:
@@ -123,11 +118,12 @@ class _Job:
         rois: RoiBatch,
         request: SynthesisRequest,
         items: list[tuple[int, int]],
-        watch: _Watch,
+        watched: tuple[OnStep, OnEstimate | None],
     ) -> None:
-        self.model, self.rois, self.request, self.items, self.watch = model, rois, request, items, watch
-        visited = lesion_timesteps if rois.donor_hu is None else join_timesteps
+        self.model, self.rois, self.request, self.items = model, rois, request, items
+        visited = lesion_timesteps if rois.own is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
+        self.watch = Watch(*watched, len(items), len(self.timesteps))
         self.outlines = self._outlines()
         self.drawn = Drawn.stacked([self._drawn(seed, lesion) for seed, lesion in items])
         self.editable = np.stack(
@@ -137,53 +133,58 @@ class _Job:
             ]
         )
         whole = self._holding(range(len(items)), torch.device("cpu"))
-        self.attributes = torch.from_numpy(as_input(whole.wish.vector(model.card.attributes)))
+        self.attributes = torch.from_numpy(as_input(whole.wish.vector(model.section.attributes)))
         self.calcified = whole.calcified
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""
-        schedule, chosen = self.model.schedule, [self.items[k] for k in part]
+        model, chosen = self.model, [self.items[k] for k in part]
         lesions = [lesion for _, lesion in chosen]
-        image = self._tensor(self.model.window.to_unit(self.rois.reference_hu), lesions, device)
-        editable = self._tensor(self.editable, list(part), device)
+        image = as_batch(model.window.to_unit(self.rois.reference_hu), lesions, device)
+        editable = as_batch(self.editable, part, device)
         generators = lesion_generators(self.rois, chosen)
         noise = draw_noise(image.shape, generators, device, torch.float32)
-        hooks = [keep_known(image, editable, schedule, generators), self._progress(part)]
-        denoise = self._denoiser(self._conditions(image, editable, part, lesions), part, lesions)
-        if part[0] == 0:
-            denoise = self._shown(denoise, image, editable)
-        sampler = self._sampler()
+        keep = keep_known(image, editable, model.schedule, generators)
+        denoise = self._denoiser(self._conditions(image, editable, part, lesions), part)
+        tell = self.watch.part(part, lambda x_0: self._shown(torch.lerp(image[0], x_0[0], editable[0])))
+
+        def told(x: Tensor, t: int) -> Tensor:
+            x_0 = denoise(x, t)
+            tell(x_0)
+            return x_0
+
         x = self._start(noise, lesions)
-        x_0 = sampler(denoise, x, schedule, self.timesteps, generator=generators, after_step=hooks)
+        sampler = self._sampler()
+        x_0 = sampler(told, x, model.schedule, self.timesteps, generator=generators, after_step=[keep])
         return x_0[:, 0]
+
+    def _shown(self, unit: Tensor) -> np.ndarray:
+        """(1, Z, Y, X) in [-1, 1] to (Z, Y, X) HU."""
+        return self.model.window.from_unit(unit[0].cpu().numpy())
 
     def _start(self, noise: Tensor, lesions: list[int]) -> Tensor:
         """Noise alone, or with a donor under it."""
-        if self.rois.donor_hu is None:
+        if self.rois.own is None:
             return noise
-        unit = self.model.window.to_unit(self.rois.donor_hu[0])
-        donors = self._tensor(unit, lesions, noise.device)
+        donors = as_batch(self.model.window.to_unit(self.rois.own[0]), lesions, noise.device)
         return started(donors, noise, self.model.schedule, self.timesteps)
 
     def _sampler(self) -> Callable[..., Tensor]:
         if (name := self.request.sampler_used) != "ddpm":
             return SAMPLERS[name]
-        card = self.model.card
-        grain = card.temperature if card.grain_temperature is None else card.grain_temperature
-        return partial(ddpm, temperature=lambda q: grain if q < GRAIN_BELOW_RATIO else card.temperature)
-
-    def _tensor(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
-        return torch.from_numpy(array[lesions].astype(np.float32))[:, None].to(device)
+        section = self.model.section
+        grain = section.temperature if section.grain_temperature is None else section.grain_temperature
+        return partial(ddpm, temperature=lambda q: grain if q < GRAIN_BELOW_RATIO else section.temperature)
 
     def _conditions(self, image: Tensor, editable: Tensor, part: Sequence[int], lesions: list[int]) -> Tensor:
         """(B, 3, Z, Y, X): visible context (0 where unknown), visibility, lesion mask."""
-        visible = self._tensor(self.rois.inside, lesions, image.device) * (1 - editable)
-        mask = self._tensor(self.drawn.mask, list(part), image.device)
+        visible = as_batch(self.rois.inside, lesions, image.device) * (1 - editable)
+        mask = as_batch(self.drawn.mask, part, image.device)
         return torch.cat((image * visible, visible, mask), dim=1)
 
     def _outlines(self) -> np.ndarray:
         """(L, Z, Y, X): the masks, so much narrower or wider as the card says that lesions come out right."""
-        rois, card = self.rois, self.model.card
+        rois, card = self.rois, self.model.section
         if self.request.attributes.lesion == "none" or rois.slice_mm is None:
             return rois.mask
         rim = Rim(rois.slice_mm, card.outline_of_blur, card.outline_if_sharp_mm)
@@ -206,7 +207,7 @@ class _Job:
         near = ramp(dense > 0, self.rois.spacing_mm, AROUND_DRAWN_MM) > 0
         return self.rois.editable[lesion] | (near & self._reachable(lesion))
 
-    def _denoiser(self, conditions: Tensor, part: Sequence[int], lesions: list[int]) -> Denoiser:
+    def _denoiser(self, conditions: Tensor, part: Sequence[int]) -> Denoiser:
         device = conditions.device
         given = self._conditional(conditions, self.attributes.to(device))
         only_lesion = torch.zeros_like(self.attributes)
@@ -219,7 +220,8 @@ class _Job:
     def _holding(self, part: Sequence[int], device: torch.device) -> Holding:
         model, chosen = self.model, list(part)
         return Holding(
-            model.card,
+            model.section,
+            model.window,
             self.request,
             self.rois,
             [self.items[k] for k in chosen],
@@ -245,27 +247,3 @@ class _Job:
             return in_tiles(predict, torch.cat((x, conditions), dim=1), model.card.roi_voxels[-1])
 
         return denoise
-
-    def _shown(self, denoise: Denoiser, image: Tensor, editable: Tensor) -> Denoiser:
-        """The same denoiser; each estimate of its first item is shown, with the known tissue around it."""
-        show = self.watch.on_estimate
-        if show is None:
-            return denoise
-
-        def shown(x: Tensor, t: int) -> Tensor:
-            x_0 = denoise(x, t)
-            estimate = torch.lerp(image[0, 0], x_0[0, 0], editable[0, 0])
-            show(self.model.window.from_unit(estimate.cpu().numpy()))
-            return x_0
-
-        return shown
-
-    def _progress(self, part: Sequence[int]) -> Callable[[Tensor, int | None, int], Tensor]:
-        """Counts steps over all parts of the batch, and lets the caller cancel by raising."""
-        before, size, total = part[0], len(part), len(self.items) * len(self.timesteps)
-
-        def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
-            self.watch.on_step(before * len(self.timesteps) + (step + 1) * size, total)
-            return x
-
-        return hook

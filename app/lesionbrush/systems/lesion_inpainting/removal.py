@@ -15,10 +15,11 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 from torch import Tensor
 
-from lesionbrush.core.synthesize import OnStep, RoiBatch, Sampled
+from lesionbrush.core.model import OnStep
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.diffusion.schedules import NoiseSchedule, timesteps
 from lesionbrush.systems.lesion_inpainting.donors import DENSE_HU
-from lesionbrush.systems.steps import visited_timesteps
+from lesionbrush.systems.running import visited_timesteps
 
 SHELL_MM = 3.0
 """So deep below the surface of the edit region the network joins the donor to its surroundings."""
@@ -30,7 +31,7 @@ BLEND_MM = 1.5
 
 
 Fill = Callable[[RoiBatch, Sequence[int], OnStep], Sampled]
-"""Fills ROIs for some seeds. With `RoiBatch.donor_hu`, from the donor of each ROI on."""
+"""Fills ROIs for some seeds. With donors as `RoiBatch.own`, from the donor of each ROI on."""
 
 
 class Steps(NamedTuple):
@@ -42,8 +43,8 @@ class Steps(NamedTuple):
 
 def joined(fill: Fill, rois: RoiBatch, seeds: Sequence[int], steps: Steps, on_step: OnStep) -> Sampled:
     """For each seed its donors, joined to their surroundings; what has no donor is filled from noise."""
-    assert rois.donor_hu is not None
-    missing = np.isnan(rois.donor_hu).any(axis=(2, 3, 4))
+    assert rois.own is not None
+    missing = np.isnan(rois.own).any(axis=(2, 3, 4))
     some = [variant for variant in range(len(seeds)) if not missing[variant].all()]
     total = missing.size * steps.alone * missing.any() + len(some) * missing.shape[1] * steps.join
     parts, done = [], 0
@@ -51,16 +52,16 @@ def joined(fill: Fill, rois: RoiBatch, seeds: Sequence[int], steps: Steps, on_st
     def told(count: int, _: int) -> None:
         on_step(done + count, int(total))
 
-    hu = np.broadcast_to(rois.reference_hu, rois.donor_hu.shape).copy()
+    hu = np.broadcast_to(rois.reference_hu, rois.own.shape).copy()
     if missing.any():
-        parts.append(fill(replace(rois, donor_hu=None), seeds, told))
+        parts.append(fill(replace(rois, own=None), seeds, told))
         hu, done = parts[0].hu.copy(), missing.size * steps.alone
     drawn = np.zeros_like(hu)
     for variant in some:
-        has, donors = ~missing[variant], rois.donor_hu[variant]
+        has, donors = ~missing[variant], rois.own[variant]
         given = np.where(np.isnan(donors), rois.reference_hu, donors)
         known = shelled(rois, donors)
-        made = fill(replace(known, donor_hu=given[None]), [seeds[variant]], told)
+        made = fill(replace(known, own=given[None]), [seeds[variant]], told)
         hu[variant, has] = bounded(made.hu[0], known, given)[has]
         drawn[variant, has] = counted(rois, donors)[has]
         done += missing.shape[1] * steps.join

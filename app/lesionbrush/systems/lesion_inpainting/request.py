@@ -1,17 +1,15 @@
-"""What a caller may ask for. The JSON schema of a system's request is what clients show."""
+"""What a caller may ask of lesion inpainting: how to sample, and what the lesion should look like."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from lesionbrush.core.request import MOST_STEPS, BaseRequest
-from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.core.request import MOST_STEPS, EditRequest
 from lesionbrush.systems.lesion_inpainting.attributes import (
     ATTRIBUTES,
     HETEROGENEITY_HU_SCALE,
@@ -19,10 +17,7 @@ from lesionbrush.systems.lesion_inpainting.attributes import (
     TEXTURES,
     part_solid_texture,
 )
-from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
-from lesionbrush.systems.mddpm.request import MDDPMRequest
 
-DEFAULT_SYSTEM = "lesion_inpainting"
 Degree = Annotated[float, Field(ge=0, le=1)]
 Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
 
@@ -98,7 +93,7 @@ def _scaled(value: float | None, scale: float) -> float | None:
     return None if value is None else value / scale
 
 
-class SynthesisRequest(BaseRequest):
+class SynthesisRequest(EditRequest):
     """One request to the lesion inpainting system: how to sample, and what to make."""
 
     system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
@@ -141,6 +136,7 @@ class SynthesisRequest(BaseRequest):
 
     @property
     def heals_from_nearby(self) -> bool:
+        """Whether healthy tissue is to come from elsewhere in the CT, see `donors`."""
         return self.attributes.lesion == "none" and self.healthy_from == "nearby"
 
     @property
@@ -162,74 +158,3 @@ class SynthesisRequest(BaseRequest):
     def guidance(self) -> float:
         """The strength in force."""
         return 1.0 if self.guidance_strength is None else self.guidance_strength
-
-
-REQUESTS: dict[str, type[BaseRequest]] = {
-    DEFAULT_SYSTEM: SynthesisRequest,
-    "lung_ddpm": LungDDPMRequest,
-    "lung_ddpm_plus": LungDDPMPlusRequest,
-    "mddpm": MDDPMRequest,
-    "mddpm_3d": MDDPMRequest,
-}
-"""By system. Listing them here keeps requests free of torch."""
-
-
-def _tag(value: Any) -> str:
-    """Records written before there were several systems name none."""
-    if isinstance(value, Mapping):
-        return str(value.get("system", DEFAULT_SYSTEM))
-    return str(getattr(value, "system", DEFAULT_SYSTEM))
-
-
-AnyRequest = Annotated[
-    Annotated[SynthesisRequest, Tag(DEFAULT_SYSTEM)]
-    | Annotated[LungDDPMRequest, Tag("lung_ddpm")]
-    | Annotated[LungDDPMPlusRequest, Tag("lung_ddpm_plus")]
-    | Annotated[MDDPMRequest, Tag("mddpm")],
-    Discriminator(_tag),
-]
-"""A request as it stands in a record."""
-
-
-def request_type(system: str) -> type[BaseRequest]:
-    """What may be asked of a system. WeightsError for one that this version does not know."""
-    if system not in REQUESTS:
-        raise WeightsError(f"system {system!r} is not known; known are {', '.join(REQUESTS)}")
-    return REQUESTS[system]
-
-
-def parse_request(values: Mapping[str, Any] | str, system: str = DEFAULT_SYSTEM) -> BaseRequest:
-    """A request to `system` from a mapping or JSON text. InvalidRequest names bad keys with their values."""
-    wanted = request_type(system)
-    try:
-        if isinstance(values, str):
-            values = json.loads(values)
-        return wanted.model_validate(values)
-    except ValidationError as error:
-        raise InvalidRequest("; ".join(_sentence(wanted, dict(item)) for item in error.errors())) from error
-    except (ValueError, RecursionError) as error:  # JSON's own errors, endless numbers, endless nesting
-        raise InvalidRequest(f"the parameters are not JSON: {error}") from error
-
-
-def _sentence(wanted: type[BaseModel], item: dict[str, Any]) -> str:
-    name = ".".join(str(part) for part in item["loc"]) or "parameters"
-    if item["type"] == "extra_forbidden":
-        known = ", ".join(fields_at(wanted, item["loc"][:-1]))
-        return f"{name}: unknown parameter (got {item['input']!r}); known are {known}"
-    return f"{name}: {item['msg']} (got {item['input']!r})"
-
-
-def fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Names of the parameters in the part of a request that `path` leads to."""
-    for name in path:
-        inner = nested_model(model.model_fields[str(name)].annotation)
-        if inner is None:
-            break
-        model = inner
-    return [name for name in model.model_fields if name != "system"]
-
-
-def nested_model(annotation: Any) -> type[BaseModel] | None:
-    """The model in an annotation, also when it may be None as well."""
-    candidates = (annotation, *get_args(annotation))
-    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

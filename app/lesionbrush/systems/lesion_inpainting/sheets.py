@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionbrush.core.registry import ModelCard, NetworkShape
+from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.roi import ramp
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.montage import LUNG, Panel, sheet
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
+from lesionbrush.systems.lesion_inpainting.card import LesionCard, NetworkShape
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 from lesionbrush.systems.lesion_inpainting.training import Trainer
+from lesionbrush.training.drafts import draft_card
 
 SIDE = 48
 STEPS = 10
@@ -24,7 +26,7 @@ STEPS = 10
 
 def sample_sheet(trainer: Trainer, pack: Pack, path: Path, count: int = 12) -> None:
     """Write a PNG: for nodules of all sizes the real one, and the moving average's from the mask alone."""
-    model = LesionInpainting(draft_card(trainer), trainer.average, trainer.device)
+    model = LesionInpainting(card_of(trainer), trainer.average, trainer.device)
     by_size = pack.nodules[np.argsort(-pack.extents)]
     chosen = by_size[np.linspace(0, len(by_size) - 1, min(count, len(by_size))).astype(int)]
     panels = [panel for k in chosen for panel in _pair(model, pack, int(k))]
@@ -35,35 +37,12 @@ def sample_sheet(trainer: Trainer, pack: Pack, path: Path, count: int = 12) -> N
     os.replace(temporary, path)
 
 
-def draft_card(trainer: Trainer) -> ModelCard:
+def card_of(trainer: Trainer) -> ModelCard:
     """What the system must know to sample from a network that has no card yet."""
-    shape, window = trainer.config.network, trainer.config.window
-    return ModelCard(
-        name="draft",
-        system="lesion_inpainting",
-        title="In training",
-        makes="Whatever it has learned so far.",
-        window_hu=(window.lo_hu, window.hi_hu),
-        spacing_mm=1.0,
-        roi_voxels=(32, 48, 64),
-        roi_multiple=shape.multiple,
-        schedule="cosine",
-        network=NetworkShape(
-            channels=shape.channels,
-            blocks=shape.blocks,
-            head_channels=shape.head_channels,
-            prior_spread=shape.prior_spread,
-        ),
-        attributes=ATTRIBUTES,
-        weights_sha256="0" * 64,
-        weights_license="none yet",
-        attribution="",
-        trained={},
-        training_data="",
-        split="",
-        figures={},
-        limits=(),
-    )
+    config = trainer.config
+    shape = {name: getattr(config.network, name) for name in NetworkShape.model_fields}
+    section = LesionCard(schedule="cosine", network=NetworkShape(**shape), attributes=ATTRIBUTES)
+    return draft_card("lesion_inpainting", section, config.window, (32, 48, 64), config.network.multiple)
 
 
 def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.diffusion.schedules import NoiseSchedule, cosine
-from lesionbrush.systems.devices import half_precision
 from lesionbrush.systems.lesion_inpainting.data import Batch
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
+from lesionbrush.systems.running import half_precision
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.loop import Loop, LoopConfig, noise_like
 

@@ -12,11 +12,11 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.rois import RoiBatch
+from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS
 from lesionbrush.systems.lung_ddpm.anatomy import (
     Level,
-    anatomically_aware,
     dynamically_thresholded,
     inversion_start,
     multistep,
@@ -25,7 +25,7 @@ from lesionbrush.systems.lung_ddpm.anatomy import (
 from lesionbrush.systems.lung_ddpm.layout import nodule_layout, thresholded
 from lesionbrush.systems.lung_ddpm.model import CLIP, Item, LayoutDiffusion, require_nodule
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest
-from lesionbrush.systems.steps import visited_timesteps
+from lesionbrush.systems.running import visited_timesteps
 
 
 class LungDDPMPlus(LayoutDiffusion):
@@ -55,7 +55,7 @@ class LungDDPMPlus(LayoutDiffusion):
             return x_0
 
         times = visited_timesteps(self.schedule, request.steps)
-        keep = anatomically_aware(item.image, item.editable, self.schedule, item.generators)
+        keep = keep_known(item.image, item.editable, self.schedule, item.generators)
         sampler = SAMPLERS[request.sampler]
         return sampler(
             denoise, item.noise, self.schedule, times, generator=item.generators, after_step=[keep]

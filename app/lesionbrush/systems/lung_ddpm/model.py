@@ -9,18 +9,17 @@ from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lesionbrush.core.hu import HUWindow
-from lesionbrush.core.registry import DiffusionUNetShape, InstalledModel, ModelCard
-from lesionbrush.core.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
+from lesionbrush.core.model import PLAIN, EditHooks, OnEstimate, OnStep
+from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.diffusion.preconditioning import image_from_v
 from lesionbrush.diffusion.samplers import draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.systems.devices import OutOfMemoryFallback, device_name, half_precision, pick_device
+from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.intensities import (
     Intensities,
     from_published_axes,
@@ -28,9 +27,17 @@ from lesionbrush.systems.lung_ddpm.intensities import (
     to_published_axes,
 )
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig, LungDDPMUNet
-from lesionbrush.systems.seeding import lesion_generators
-from lesionbrush.systems.tiles import in_tiles
-from lesionbrush.systems.watching import Watch
+from lesionbrush.systems.running import (
+    OutOfMemoryFallback,
+    Watch,
+    as_batch,
+    device_name,
+    half_precision,
+    in_tiles,
+    lesion_generators,
+    pick_device,
+    with_weights,
+)
 
 CLIP = (-1.0, 1.0)
 LayoutT = TypeVar("LayoutT", bound="LayoutDiffusion")
@@ -57,17 +64,17 @@ class Item:
 class LayoutDiffusion(ABC):
     """A trained network ready to fill ROIs from a semantic layout."""
 
+    hooks: ClassVar[EditHooks] = PLAIN
     labels: ClassVar[int]
     """Channels of the layout."""
     at_once_on_cpu: ClassVar[int] = 8
 
     def __init__(self, card: ModelCard, network: LungDDPMUNet, device: torch.device) -> None:
-        self.card, self.device = card, device
-        self.shape = network_shape(card)
+        self.card, self.section, self.device = card, LungDDPMCard.of(card), device
         network = network.to(device).eval()
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.window = HUWindow(*card.window_hu)
-        self.schedule = SCHEDULES[card.schedule](card.timesteps)
+        self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
     @classmethod
     def load(cls: type[LayoutT], installed: InstalledModel, device: str | None = None) -> LayoutT:
@@ -79,12 +86,7 @@ class LayoutDiffusion(ABC):
                 f"the card of {card.name!r} gives its network {config.in_channels} channels, the system "
                 f"{card.system!r} has {1 + cls.labels}"
             )
-        network = LungDDPMUNet(config)
-        try:
-            network.load_state_dict(load_file(installed.weights))
-        except (RuntimeError, OSError, SafetensorError) as error:
-            raise WeightsError(f"the weights of {card.name!r} do not fit its network: {error}") from error
-        return cls(card, network, pick_device(device))
+        return cls(card, with_weights(LungDDPMUNet(config), installed), pick_device(device))
 
     @abstractmethod
     def layout(self, rois: RoiBatch, lesion: int) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +111,7 @@ class LayoutDiffusion(ABC):
     ) -> Sampled:
         """Every lesion for every seed, as one batch. See `synthesize.Model`."""
         as_published = bool(getattr(request, "as_published", False))
-        scale = intensities(self.card.scaling, self.window, rois.reference_hu, as_published=as_published)
+        scale = intensities(self.section.scaling, self.window, rois.reference_hu, as_published=as_published)
         numbers = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
         watch = Watch(on_step, on_estimate, len(numbers), self.evaluations(request))
         batch = _Batch(self, rois, scale, numbers, watch)
@@ -125,17 +127,17 @@ class LayoutDiffusion(ABC):
         """x_0 from x at (alpha, sigma, timestep), not clipped."""
         alpha, sigma, timestep = level
         out = self.predict(torch.cat((x, item.layout), dim=1), timestep)
-        if self.shape.prediction == "eps":
+        if self.section.network.prediction == "eps":
             return (x - sigma * out) / alpha
-        if self.shape.prediction == "v":
-            return image_from_v(x, out, alpha, sigma, self.shape.data_spread)
+        if self.section.network.prediction == "v":
+            return image_from_v(x, out, alpha, sigma, self.section.network.data_spread)
         return out
 
     def predict(self, inputs: Tensor, timestep: float) -> Tensor:
         """What the network says of (B, 1 + M, Z, Y, X): float32 (B, 1, Z, Y, X)."""
 
         def run(box: Tensor) -> Tensor:
-            published = self.card.scaling == "columns"
+            published = self.section.scaling == "columns"
             box = to_published_axes(box) if published else box
             times = torch.full((len(box),), timestep, device=box.device)
             with half_precision(box.device):
@@ -167,11 +169,8 @@ class _Batch:
         chosen = [self.numbers[k] for k in part]
         lesions = [lesion for _, lesion in chosen]
 
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(array[lesions].astype(np.float32)).to(device)
-
-        image, editable = tensor(self.image)[:, None], tensor(self.rois.editable)[:, None]
-        layout, inside = tensor(self.layouts), tensor(self.inside)[:, None]
+        image, editable = (as_batch(array, lesions, device) for array in (self.image, self.rois.editable))
+        layout, inside = as_batch(self.layouts, lesions, device)[:, 0], as_batch(self.inside, lesions, device)
         generators = lesion_generators(self.rois, chosen)
         noise = draw_noise(image.shape, generators, device, torch.float32)
 
@@ -186,16 +185,9 @@ class _Batch:
         return Item(image, layout, editable, nodule, inside, noise, generators, watch)
 
 
-def network_shape(card: ModelCard) -> DiffusionUNetShape:
-    """WeightsError for a card of another system's network."""
-    shape = card.network
-    if not isinstance(shape, DiffusionUNetShape) or shape.dims != 3 or shape.variance != "fixed_small":
-        raise WeightsError(f"the card of {card.name!r} describes a network of another system")
-    return shape
-
-
 def network_config(card: ModelCard) -> LungDDPMConfig:
-    shape = network_shape(card)
+    """WeightsError for a card of another system's network."""
+    shape = LungDDPMCard.of(card).network
     return LungDDPMConfig(shape.in_channels, shape.channels, shape.attention, shape.blocks, shape.norm_groups)
 
 

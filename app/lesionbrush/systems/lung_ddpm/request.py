@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from lesionbrush.core.request import MOST_STEPS, BaseRequest
+from lesionbrush.core.request import MOST_STEPS, EditRequest
 
 Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
 
 
-class _Published(BaseRequest):
+class _Published(EditRequest):
     """A request that may be for the sampler of a paper, whose settings are then the paper's."""
 
     released: ClassVar[Mapping[str, Any]]
@@ -40,10 +40,6 @@ class LungDDPMRequest(_Published):
     as_published: bool = Field(
         False, description="the released sampler with its flaws, for the paper's numbers: 250 steps of ddpm"
     )
-
-    @property
-    def edits_lungs(self) -> bool:
-        return self.region == "lungs"
 
 
 class LungDDPMPlusRequest(_Published):

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lesionbrush.core.registry import DiffusionUNetShape, ModelCard
 from lesionbrush.core.roi import ramp
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.montage import LUNG, Panel, sheet
-from lesionbrush.systems.lesion_inpainting.request import parse_request
+from lesionbrush.systems import parse_request
+from lesionbrush.systems.contract import DiffusionUNetShape
+from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.cube import LungDDPMPlus
 from lesionbrush.systems.lung_ddpm.model import LayoutDiffusion
 from lesionbrush.systems.lung_ddpm.training import LayoutBatch, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.whole import LungDDPM
+from lesionbrush.training.drafts import draft_card
 from lesionbrush.training.loop import Draws
 
 STEPS = 10
@@ -50,27 +52,9 @@ def draft_model(trainer: LayoutTrainer) -> LayoutDiffusion:
         prediction="v",
         data_spread=trainer.config.data_spread,
     )
-    card = ModelCard(
-        name="draft",
-        system="lung_ddpm_plus" if system is LungDDPMPlus else "lung_ddpm",
-        title="In training",
-        makes="Whatever it has learned so far.",
-        window_hu=(window.lo_hu, window.hi_hu),
-        spacing_mm=1.0,
-        roi_voxels=(128,),
-        roi_multiple=config.multiple,
-        schedule="cosine",
-        timesteps=trainer.schedule.T,
-        network=shape,
-        weights_sha256="0" * 64,
-        weights_license="none yet",
-        attribution="",
-        trained={},
-        training_data="",
-        split="",
-        figures={},
-        limits=(),
-    )
+    section = LungDDPMCard(schedule="cosine", timesteps=trainer.schedule.T, network=shape)
+    name = "lung_ddpm_plus" if system is LungDDPMPlus else "lung_ddpm"
+    card = draft_card(name, section, window, (128,), config.multiple)
     return system(card, trainer.average, trainer.device)
 
 
@@ -95,7 +79,7 @@ def _pair(model: LayoutDiffusion, block: tuple[np.ndarray, np.ndarray]) -> Itera
         nodule[None].astype(np.float32),
         ramp(nodule, 1.0, MARGIN_VOXELS)[None] > 0,
         np.ones((1, *hu.shape), bool),
-        lungs=(layout > 0).any(axis=0)[None].astype(np.float32),
+        own=(layout > 0).any(axis=0)[None].astype(np.float32),
     )
     request = parse_request({"steps": STEPS}, model.card.system)
     with torch.inference_mode():

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.diffusion.preconditioning import image_from_v
 from lesionbrush.diffusion.schedules import NoiseSchedule, cosine
-from lesionbrush.systems.devices import half_precision
 from lesionbrush.systems.lung_ddpm.network import TIMESTEPS, LungDDPMConfig, LungDDPMUNet
+from lesionbrush.systems.running import half_precision
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.loop import Loop, LoopConfig, noise_like
 

@@ -12,30 +12,34 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.model import EditHooks
+from lesionbrush.core.rois import RoiBatch
+from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS, ddpm
 from lesionbrush.diffusion.schedules import timesteps
 from lesionbrush.errors import InvalidRequest, NoLungs
-from lesionbrush.systems.lung_ddpm.anatomy import ReleasedBlend, anatomically_aware
+from lesionbrush.systems.lung_ddpm.anatomy import ReleasedBlend
+from lesionbrush.systems.lung_ddpm.hooks import WHOLE
 from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded
 from lesionbrush.systems.lung_ddpm.model import CLIP, Item, LayoutDiffusion, require_nodule
 from lesionbrush.systems.lung_ddpm.request import LungDDPMRequest
-from lesionbrush.systems.steps import visited_timesteps
+from lesionbrush.systems.running import visited_timesteps
 
 
 class LungDDPM(LayoutDiffusion):
     """The whole field at once, so that a nodule fits its lungs."""
 
+    hooks: ClassVar[EditHooks] = WHOLE
     labels: ClassVar[int] = 2
     at_once_on_cpu: ClassVar[int] = 1
 
     def layout(self, rois: RoiBatch, lesion: int) -> tuple[np.ndarray, np.ndarray]:
         """Raises NoLungs, and InvalidRequest for a layout without a nodule."""
-        if rois.lungs is None or rois.lungs[lesion].max() < 0.5:
+        if rois.own is None or rois.own[lesion].max() < 0.5:
             raise NoLungs("the layout has no lung on the model's grid: send lungs, or leave them out")
         nodule = thresholded(rois.mask[lesion])
         require_nodule(nodule)
-        lungs = rois.lungs[lesion] >= 0.5
+        lungs = rois.own[lesion] >= 0.5
         return lung_layout(lungs, nodule), lungs | nodule
 
     def evaluations(self, request: object) -> int:
@@ -56,10 +60,10 @@ class LungDDPM(LayoutDiffusion):
         if request.as_published:
             blend = ReleasedBlend(item.image, item.inside, self.schedule, generators, times.tolist())
             return ddpm(denoise, item.noise, self.schedule, times, generator=generators, after_step=[blend])
-        keep = anatomically_aware(item.image, item.editable, self.schedule, generators)
+        keep = keep_known(item.image, item.editable, self.schedule, generators)
         sampler = SAMPLERS[request.sampler]
         if request.sampler == "ddpm":
-            sampler = partial(ddpm, temperature=self.card.temperature)
+            sampler = partial(ddpm, temperature=self.section.temperature)
         return sampler(denoise, item.noise, self.schedule, times, generator=generators, after_step=[keep])
 
     def _timesteps(self, request: LungDDPMRequest) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.diffusion.samplers import Generators, Hook, ddpm
-from lesionbrush.systems.devices import half_precision
-from lesionbrush.systems.lesion_inpainting.model import LesionInpainting, in_tiles
-from lesionbrush.systems.lesion_inpainting.network import LesionUNet
+from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
+from lesionbrush.systems.mddpm.card import BoxCard
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion, Start
+from lesionbrush.systems.running import half_precision, in_tiles, pick_device, with_weights
 
 
 class MDDPM3D(GuidedDiffusion):
@@ -27,14 +27,16 @@ class MDDPM3D(GuidedDiffusion):
     network: LesionUNet
 
     def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
+        self.section = BoxCard.of(card)
         channels_last = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         super().__init__(card, channels_last, device)
 
     @classmethod
     def load(cls, installed: InstalledModel, device: str | None = None) -> MDDPM3D:
         """Read the weights. WeightsError when they do not fit the network of the card."""
-        loaded = LesionInpainting.load(installed, device)
-        return cls(loaded.card, loaded.network, loaded.device)
+        section = BoxCard.of(installed.card)
+        network = LesionUNet(LesionUNetConfig(len(section.attributes), **section.network.model_dump()))
+        return cls(installed.card, with_weights(network, installed), pick_device(device))
 
     def noise_of(self, generators: list[torch.Generator], depth: int) -> Generators:
         del depth
@@ -53,7 +55,7 @@ class MDDPM3D(GuidedDiffusion):
             start.timesteps,
             generator=start.generators,
             after_step=after_step,
-            temperature=self.card.temperature,
+            temperature=self.section.temperature,
         )
 
     def _estimate(self, x: Tensor, t: int) -> Tensor:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionbrush.core.roi import ramp
-from lesionbrush.core.synthesize import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems.mddpm.hooks import Followed
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
 
 RIM_MM = 1.5
@@ -51,9 +52,10 @@ def guidance_images(rois: RoiBatch, request: MDDPMRequest, axes: tuple[int, ...]
 
 
 def _acting(rois: RoiBatch, request: MDDPMRequest) -> Iterator[GuidanceImage]:
-    there: dict[str, np.ndarray | None] = {"reference": rois.reference_hu, "anatomy": rois.anatomy_hu}
-    there["pathology"] = None if rois.pathology_hu is None else rois.reference_hu
-    lesion_acts = rois.pathology_hu is not None and request.pathology.factor > 0
+    sent = followed(rois)
+    there: dict[str, np.ndarray | None] = {"reference": rois.reference_hu, "anatomy": sent.anatomy_hu}
+    there["pathology"] = None if sent.pathology_hu is None else rois.reference_hu
+    lesion_acts = sent.pathology_hu is not None and request.pathology.factor > 0
     for name, background in there.items():
         guide: Guide = getattr(request, name)
         hu = with_lesion(background, rois) if background is not None and lesion_acts else background
@@ -68,10 +70,23 @@ def with_lesion(background_hu: np.ndarray, rois: RoiBatch) -> np.ndarray:
 
     All images show the lesion, so that none takes away what another one puts in.
     """
-    assert rois.pathology_hu is not None
-    assert rois.pathology_mask is not None
-    weight = np.stack([ramp(c >= 0.5 * c.max(), rois.spacing_mm, RIM_MM) for c in rois.pathology_mask])
-    return background_hu + weight * (rois.pathology_hu - background_hu)
+    sent = followed(rois)
+    assert sent.pathology_hu is not None
+    assert sent.pathology_mask is not None
+    return joined_lesion(background_hu, sent.pathology_hu, sent.pathology_mask, rois.spacing_mm)
+
+
+def joined_lesion(
+    background_hu: np.ndarray, lesion_hu: np.ndarray, coverage: np.ndarray, spacing_mm: float
+) -> np.ndarray:
+    """(L, Z, Y, X) HU: a lesion (coverage 0..1) with a little of its own surroundings in another tissue."""
+    weight = np.stack([ramp(c >= 0.5 * c.max(), spacing_mm, RIM_MM) for c in coverage])
+    return background_hu + weight * (lesion_hu - background_hu)
+
+
+def followed(rois: RoiBatch) -> Followed:
+    """What was sent to be followed."""
+    return Followed() if rois.own is None else rois.own
 
 
 def remarks_on(rois: RoiBatch, request: MDDPMRequest, images: list[GuidanceImage]) -> tuple[str, ...]:
@@ -79,7 +94,7 @@ def remarks_on(rois: RoiBatch, request: MDDPMRequest, images: list[GuidanceImage
     names = {image.name for image in images}
     found = [
         f"{name} was sent but is not followed: its factor is 0"
-        for name, hu in (("anatomy", rois.anatomy_hu), ("pathology", rois.pathology_hu))
+        for name, hu in (("anatomy", followed(rois).anatomy_hu), ("pathology", followed(rois).pathology_hu))
         if hu is not None and name not in names
     ]
     if "pathology" in names:
@@ -88,8 +103,9 @@ def remarks_on(rois: RoiBatch, request: MDDPMRequest, images: list[GuidanceImage
 
 
 def _on_overlap(rois: RoiBatch) -> Iterator[str]:
-    assert rois.pathology_mask is not None
-    lesion = rois.pathology_mask >= 0.5
+    coverage = followed(rois).pathology_mask
+    assert coverage is not None
+    lesion = coverage >= 0.5
     cut = 1 - _share(lesion & rois.editable, lesion)
     if cut > WORTH_SAYING:
         yield f"{cut:.0%} of the other case's lesion is cut off: paint a larger mask, or widen the margin."

@@ -8,25 +8,32 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.registry import ModelCard
-from lesionbrush.core.synthesize import OnEstimate, OnStep, RoiBatch, Sampled
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.diffusion.guidance import LowPassGuide, keep_known, match_low_pass
 from lesionbrush.diffusion.samplers import Generators, Hook, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.systems.devices import OutOfMemoryFallback, device_name
+from lesionbrush.systems.contract import DiffusionCard
 from lesionbrush.systems.mddpm.guidance_images import GuidanceImage, guidance_images, remarks_on
+from lesionbrush.systems.mddpm.hooks import HOOKS
 from lesionbrush.systems.mddpm.request import MDDPMRequest, SharedBands
-from lesionbrush.systems.seeding import lesion_generators
-from lesionbrush.systems.steps import visited_timesteps
-from lesionbrush.systems.watching import Watch
+from lesionbrush.systems.running import (
+    OutOfMemoryFallback,
+    Watch,
+    as_batch,
+    device_name,
+    lesion_generators,
+    visited_timesteps,
+)
 
 GUIDE_TO_THE_END = -1.0
 MOST_UNIT = 2.0
@@ -49,13 +56,15 @@ class Start:
 class GuidedDiffusion(ABC):
     """A network ready to fill ROIs along guidance images. `slices`: does it see (Y, X) slices, not boxes?"""
 
-    slices: bool
+    slices: ClassVar[bool]
+    section: DiffusionCard
+    hooks = HOOKS
 
     def __init__(self, card: ModelCard, network: nn.Module, device: torch.device) -> None:
         self.card, self.device = card, device
         self.network = network.to(device).eval()
         self.window = HUWindow(*card.window_hu)
-        self.schedule = SCHEDULES[card.schedule](card.timesteps)
+        self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
     @abstractmethod
     def draw(self, start: Start, after_step: Sequence[Hook]) -> Tensor:
@@ -154,14 +163,13 @@ class _Job:
 
     def _laid_out(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
         """(L, Z, Y, X) to (B, 1, Z, Y, X), or for slices to (B Z, 1, Y, X)."""
-        boxes = torch.from_numpy(array[lesions, self.depth].astype(np.float32)).to(device)
-        return boxes.flatten(0, 1)[:, None] if self.model.slices else boxes[:, None]
+        boxes = as_batch(array[:, self.depth], lesions, device)
+        return boxes[:, 0].flatten(0, 1)[:, None] if self.model.slices else boxes
 
     def _put_back(self, made: Tensor, lesions: list[int]) -> Tensor:
         """(B, Z, Y, X), with the reference in the slices that were not sampled."""
-        whole = torch.from_numpy(
-            self.model.window.to_unit(self.rois.reference_hu[lesions]).astype(np.float32)
-        )
+        unit = self.model.window.to_unit(self.rois.reference_hu)
+        whole = as_batch(unit, lesions, torch.device("cpu"))[:, 0]
         whole[:, self.depth] = made.reshape(whole[:, self.depth].shape).cpu()
         return whole
 

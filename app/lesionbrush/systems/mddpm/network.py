@@ -10,7 +10,7 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor
 
 Prediction = Literal["eps", "x0", "v"]
-Variance = Literal["fixed_small", "learned_range"]
+Variance = Literal["fixed_small", "fixed_large", "learned_range"]
 
 
 @dataclass(frozen=True)

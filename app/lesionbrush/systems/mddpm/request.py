@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from lesionbrush.core.request import MOST_STEPS, BaseRequest
+from lesionbrush.core.request import MOST_STEPS, EditRequest
 
 SharedBands = Literal["sum", "mean"]
 
@@ -28,7 +28,7 @@ class Guide(BaseModel):
     )
 
 
-class MDDPMRequest(BaseRequest):
+class MDDPMRequest(EditRequest):
     """One request to mDDPM, in 2D slices or in 3D."""
 
     system: SkipJsonSchema[Literal["mddpm"]] = "mddpm"

@@ -12,7 +12,7 @@ from lesionbrush.montage import LUNG, SOFT, Panel, sheet
 from lesionbrush.systems.mddpm.guided import Start
 from lesionbrush.systems.mddpm.training import SliceTrainer
 from lesionbrush.systems.mddpm.unconditional import Unconditional
-from lesionbrush.systems.steps import first_timestep
+from lesionbrush.systems.running import first_timestep
 
 STEPS, SEED, PATCHES_PER_SIDE = 25, 0, 4
 LARGEST = 128

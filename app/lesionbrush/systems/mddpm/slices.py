@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from lesionbrush.core.registry import DiffusionUNetShape, InstalledModel, ModelCard
+from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.diffusion.samplers import Generators, Hook
-from lesionbrush.errors import WeightsError
-from lesionbrush.systems.devices import pick_device
+from lesionbrush.systems.mddpm.card import SliceCard
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion, Start
 from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
 from lesionbrush.systems.mddpm.unconditional import Unconditional
+from lesionbrush.systems.running import pick_device, with_weights
 
 SLICES_AT_ONCE = 32
 
@@ -66,6 +64,7 @@ class MDDPM(GuidedDiffusion):
     """Of each neighbouring slice in the average of estimates; the slice itself has the rest."""
 
     def __init__(self, card: ModelCard, network: DDPMUNet, device: torch.device) -> None:
+        self.section = SliceCard.of(card)
         super().__init__(card, network, device)
         self.model = Unconditional(network, self.schedule, SLICES_AT_ONCE)
 
@@ -73,12 +72,7 @@ class MDDPM(GuidedDiffusion):
     def load(cls, installed: InstalledModel, device: str | None = None) -> MDDPM:
         """Read the weights. WeightsError when they do not fit the network of the card."""
         network = DDPMUNet(network_config(installed.card))
-        try:
-            network.load_state_dict(load_file(installed.weights))
-        except (RuntimeError, OSError, SafetensorError) as error:
-            name = installed.card.name
-            raise WeightsError(f"the weights of {name!r} do not fit its network: {error}") from error
-        return cls(installed.card, network, pick_device(device))
+        return cls(installed.card, with_weights(network, installed), pick_device(device))
 
     def noise_of(self, generators: list[torch.Generator], depth: int) -> Generators:
         return SliceNoise(generators, depth, self.noise_smoothness)
@@ -92,7 +86,7 @@ class MDDPM(GuidedDiffusion):
             start.watch(x_0)
             return x_0
 
-        return self.model.sample(start, denoise, after_step, self.card.temperature)
+        return self.model.sample(start, denoise, after_step, self.section.temperature)
 
 
 def averaged(slices: Tensor, depth: int, weight: float) -> Tensor:
@@ -105,8 +99,6 @@ def averaged(slices: Tensor, depth: int, weight: float) -> Tensor:
 
 def network_config(card: ModelCard) -> DDPMUNetConfig:
     """WeightsError for a card of another system's network."""
-    shape = card.network
-    if not isinstance(shape, DiffusionUNetShape) or shape.dims != 2 or shape.in_channels != 1:
-        raise WeightsError(f"the card of {card.name!r} describes a network of another system")
+    shape = SliceCard.of(card).network
     known = {field.name for field in fields(DDPMUNetConfig)}
     return DDPMUNetConfig(**shape.model_dump(include=known))

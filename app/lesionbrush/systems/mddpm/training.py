@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.diffusion.learned_variance import LAMBDA, variational_bound
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule
-from lesionbrush.systems.devices import half_precision
 from lesionbrush.systems.mddpm.data import SIDES, SliceBatch
 from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
+from lesionbrush.systems.running import half_precision
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.loop import Loop, LoopConfig, noise_like
 

@@ -12,9 +12,9 @@ from lesionbrush.diffusion.denoisers import Denoiser, Predict, from_eps, from_v,
 from lesionbrush.diffusion.learned_variance import ddpm_learned
 from lesionbrush.diffusion.samplers import Hook, ddpm
 from lesionbrush.diffusion.schedules import NoiseSchedule
-from lesionbrush.systems.devices import half_precision
 from lesionbrush.systems.mddpm.guided import Start
 from lesionbrush.systems.mddpm.network import DDPMUNet, Prediction
+from lesionbrush.systems.running import half_precision
 
 CLIP = (-1.0, 1.0)
 

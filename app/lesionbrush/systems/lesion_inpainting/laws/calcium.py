@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.core.registry import Calcium
+from lesionbrush.systems.lesion_inpainting.card import Calcium
 from lesionbrush.systems.lesion_inpainting.laws.cores import bumps, half_covered, smoothly_highest, steepness
 from lesionbrush.systems.lesion_inpainting.laws.density import Densities
 from lesionbrush.systems.lesion_inpainting.request import Attributes

@@ -17,10 +17,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from lesionbrush.core.registry import SmallSolid
 from lesionbrush.diffusion.denoisers import Denoiser
 from lesionbrush.diffusion.guidance import SHAPED_ABOVE_RATIO, Moments, match_moments
 from lesionbrush.diffusion.schedules import NoiseSchedule
+from lesionbrush.systems.lesion_inpainting.card import SmallSolid
 from lesionbrush.systems.lesion_inpainting.laws.cores import Draws, core_shares, drawn_cores
 from lesionbrush.systems.lesion_inpainting.laws.painted import Painted, Part
 from lesionbrush.systems.lesion_inpainting.request import Attributes

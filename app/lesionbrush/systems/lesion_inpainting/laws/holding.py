@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from lesionbrush.core.hu import HUWindow
-from lesionbrush.core.lesions import RoiBatch
-from lesionbrush.core.registry import Calcium, ModelCard
+from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.denoisers import Denoiser
 from lesionbrush.diffusion.guidance import Moments, Outline, match_moments, match_outline
 from lesionbrush.diffusion.schedules import NoiseSchedule
+from lesionbrush.systems.lesion_inpainting.card import Calcium, LesionCard
 from lesionbrush.systems.lesion_inpainting.laws.calcium import (
     Calcification,
     before_calcium,
@@ -44,7 +44,8 @@ class Holding:
     outlines: (L, Z, Y, X) of all the ROIs, coverage as painted, narrowed or widened.
     """
 
-    card: ModelCard
+    card: LesionCard
+    window: HUWindow
     request: SynthesisRequest
     rois: RoiBatch
     items: Sequence[tuple[int, int]]
@@ -64,7 +65,7 @@ class Holding:
         denoise = self._room_for_calcium(denoise)
         denoise = self._hazy(self._with_moments(denoise))
         denoise = self._with_outline(denoise)
-        return denoise if self.seen is None else see_through(denoise, self.seen, self._window, self.schedule)
+        return denoise if self.seen is None else see_through(denoise, self.seen, self.window, self.schedule)
 
     @cached_property
     def wish(self) -> Attributes:
@@ -144,7 +145,7 @@ class Holding:
 
     def _with_moments(self, denoise: Denoiser) -> Denoiser:
         """The mean and spread of HU that were asked for are met, not only hinted at."""
-        wish, native, window = self.wish, self.rois.native_mean, self._window
+        wish, native, window = self.wish, self.rois.native_mean, self.window
         mean, spread = None, None
         if wish.mean_hu is not None:
             mean = self._unit(wish.mean_hu - native.kept_hu[self._lesions])
@@ -180,20 +181,16 @@ class Holding:
     def _lesions(self) -> list[int]:
         return [lesion for _, lesion in self.items]
 
-    @property
-    def _window(self) -> HUWindow:
-        return HUWindow(*self.card.window_hu)
-
     def _below(self, even: bool) -> float:
         """What a lesion stands out from; above everything, if all of it is to be moved alike."""
         return 1.0 if even else self._lung
 
     @property
     def _lung(self) -> float:
-        return float(self._window.to_unit(np.array(LUNG_HU)))
+        return float(self.window.to_unit(np.array(LUNG_HU)))
 
     def _unit(self, hu: np.ndarray) -> Tensor:
-        return torch.from_numpy(self._window.to_unit(hu))
+        return torch.from_numpy(self.window.to_unit(hu))
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array.astype(np.float32))[:, None].to(self.device)

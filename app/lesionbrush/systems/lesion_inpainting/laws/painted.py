@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.core.lesions import RoiBatch
+from lesionbrush.core.rois import RoiBatch
 
 LEAST_BESIDE = 0.5
 """Vessels that take more than this share of a lesion are counted as part of it."""

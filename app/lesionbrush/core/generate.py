@@ -1,0 +1,165 @@
+"""Whole new CTs. A generation has its own grid and keeps no voxel of a patient, and says so everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lesionbrush.core.inputs import NO_INPUTS, Input, Inputs, Layout, check_inputs, require_accepted
+from lesionbrush.core.model import OnEstimate, OnStep
+from lesionbrush.core.provenance import GENERATED, MaskStatistics, Provenance, now, versions
+from lesionbrush.core.registry import ModelCard
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.synthesize import Clock, remarks_of_files
+from lesionbrush.core.volume import Volume
+
+LESION = "lesion"
+INT16_HU = (-1024, 3071)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """The grid of a volume that is not there yet. shape: (I, J, K); affine: 4x4, voxel index -> RAS mm."""
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @classmethod
+    def of(cls, volume: Volume) -> Frame:
+        i, j, k = volume.shape
+        return cls((i, j, k), volume.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What a model generated: hu (V, I, J, K) and, where it is known, what is where, for each variant.
+
+    remarks: for each variant, or none at all.
+    """
+
+    hu: np.ndarray
+    device: str
+    layouts: Sequence[Layout] = ()
+    remarks: Sequence[tuple[str, ...]] = ()
+
+
+@dataclass(frozen=True)
+class GenerateHooks:
+    """What a system that makes whole volumes takes, and on which grid it makes them.
+
+    frame: (request, inputs, the grid that the user named or None) to the grid. Raises InvalidRequest.
+    """
+
+    inputs: tuple[Input, ...]
+    frame: Callable[[Any, Inputs, Frame | None], Frame]
+
+
+class VolumeModel(Protocol):
+    """A model that is ready to run, and makes whole volumes."""
+
+    card: ModelCard
+    hooks: GenerateHooks
+
+    def generate(
+        self,
+        frame: Frame,
+        request: Any,
+        inputs: Inputs,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
+    ) -> Made:
+        """One volume for every seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Generation:
+    """One variant: int16 HU on its own grid, what is where in it if that is known, and its record."""
+
+    ct: Volume
+    layout: Layout | None
+    provenance: Provenance
+
+    def volume(self) -> Volume:
+        return self.ct
+
+
+def generate(
+    request: BaseRequest,
+    model: VolumeModel,
+    inputs: Inputs = NO_INPUTS,
+    frame: Frame | None = None,
+    *,
+    on_step: OnStep = lambda done, total: None,
+    on_estimate: OnEstimate | None = None,
+) -> list[Generation]:
+    """Return `request.variants` whole new CTs.
+
+    frame: the grid the user wants, if any; the system may have one of its own, or refuse it.
+    on_step, on_estimate: as of `synthesize`. Raises InvalidRequest, and what is wrong with an input.
+    """
+    clock, card, seeds = Clock(), model.card, request.seeds
+    noted = remarks_of_files(None, None, inputs)
+    with clock.phase("prepare"):
+        require_accepted(card.name, inputs.names(), model.hooks.inputs)
+        check_inputs(inputs, model.hooks.inputs, None)
+        frame = model.hooks.frame(request, inputs, frame)
+    with clock.phase("sample"):
+        made = model.generate(frame, request, inputs, seeds, on_step, on_estimate)
+    with clock.phase("compose"):
+        cts = [Volume(rounded_hu(hu), frame.affine) for hu in made.hu]
+    layouts: Sequence[Layout | None] = made.layouts or [None] * len(seeds)
+    told = made.remarks or [()] * len(seeds)
+    record = _Recorder(card, request, inputs, made.device, clock, noted)
+    rows = enumerate(zip(seeds, cts, layouts, told, strict=True))
+    return [record.generation((k, seed), ct, layout, said) for k, (seed, ct, layout, said) in rows]
+
+
+def rounded_hu(hu: np.ndarray) -> np.ndarray:
+    """int16, as a volume is stored."""
+    return np.asfortranarray(np.clip(np.rint(hu), *INT16_HU).astype(np.int16))
+
+
+@dataclass(frozen=True, eq=False)
+class _Recorder:
+    """Writes down where volumes came from."""
+
+    card: ModelCard
+    request: BaseRequest
+    inputs: Inputs
+    device: str
+    clock: Clock
+    noted: tuple[str, ...]
+
+    def generation(
+        self, number: tuple[int, int], ct: Volume, layout: Layout | None, remarks: tuple[str, ...]
+    ) -> Generation:
+        """number: of the variant, and its seed."""
+        inside = None if layout is None else layout.mask(LESION)
+        i, j, k = ct.shape
+        provenance = Provenance(
+            generated=True,
+            notice=GENERATED,
+            model=self.card.name,
+            weights_sha256=self.card.weights_sha256,
+            weights_license=self.card.weights_license,
+            attribution=self.card.attribution,
+            request=self.request.settled().model_dump(mode="json"),
+            variant=number[0],
+            seed=number[1],
+            reference_sha256=None,
+            inputs_sha256=self.inputs.voxel_sha256(),
+            box_offset=(0, 0, 0),
+            box_shape=(i, j, k),
+            voxels_changed=ct.array.size,
+            in_mask=None if inside is None or not inside.any() else MaskStatistics.of(ct.array[inside]),
+            device=self.device,
+            remarks=self.noted + remarks,
+            seconds=dict(self.clock.seconds),
+            created=now(),
+            versions=versions(),
+        )
+        return Generation(ct, layout, provenance)

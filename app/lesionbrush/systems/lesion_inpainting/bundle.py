@@ -1,0 +1,27 @@
+"""The network of lesion inpainting in the words of a MONAI bundle. Imports no torch."""
+
+from __future__ import annotations
+
+from lesionbrush.core.registry import ModelCard
+from lesionbrush.systems.bundling import component, image, numbers
+from lesionbrush.systems.contract import NetworkWords
+from lesionbrush.systems.lesion_inpainting.card import NetworkShape
+
+_MODULE = "lesionbrush.systems.lesion_inpainting.network"
+
+
+def network_words(card: ModelCard) -> NetworkWords:
+    """Of any card whose section has a `NetworkShape` and attributes."""
+    shape = NetworkShape.model_validate(card.section["network"])
+    attributes = len(card.section["attributes"])
+    facts = {"attributes": attributes, **shape.model_dump(mode="json")}
+    sides = [f"{2 ** len(shape.channels)}*n"] * 3
+    inputs = {
+        "image": image(("noisy image",), sides),
+        "alpha": numbers(1, "float32", [0, 1]),
+        "sigma": numbers(1, "float32", [0, 1]),
+        "conditions": image(("visible context", "visibility", "lesion mask"), sides),
+        "attributes": numbers(2 * attributes, "float32", []),
+    }
+    forward = {"inputs": inputs, "outputs": {"pred": image(("clean image",), sides)}}
+    return NetworkWords(component(f"{_MODULE}.LesionUNet", f"{_MODULE}.LesionUNetConfig", facts), forward)
