@@ -15,6 +15,7 @@ COMMANDS = (
     "demo",
     "serve",
     "synthesize",
+    "generate",
     "montage",
     "models",
     "train",

@@ -36,7 +36,7 @@ class MaskStatistics(BaseModel):
 
 EDITED = "Synthetic CT made by LesionBrush. Not for diagnosis; not a medical device."
 GENERATED = (
-    "Synthetic CT generated as a whole by LesionBrush; it shows nobody. "
+    "Synthetic CT generated as a whole by LesionBrush: no voxel of a patient was kept. "
     "Not for diagnosis; not a medical device."
 )
 MARK, MARK_GENERATED = "SYNTHETIC LesionBrush", "SYNTHETIC GENERATED LesionBrush"

@@ -10,7 +10,8 @@ from lesionbrush.systems.contract import DiffusionUNetShape, NetworkWords, Syste
 from lesionbrush.systems.lesion_inpainting.bundle import network_words as network_words_of_boxes
 from lesionbrush.systems.mddpm.card import BoxCard, SliceCard
 from lesionbrush.systems.mddpm.hooks import HOOKS
-from lesionbrush.systems.mddpm.request import MDDPMRequest
+from lesionbrush.systems.mddpm.request import MDDPMRequest, WholeRequest
+from lesionbrush.systems.mddpm.whole_hooks import HOOKS as WHOLE
 
 _MODULE = "lesionbrush.systems.mddpm.network"
 
@@ -25,6 +26,12 @@ def _load_boxes(installed: InstalledModel, device: str | None) -> Any:
     from lesionbrush.systems.mddpm.boxes import MDDPM3D
 
     return MDDPM3D.load(installed, device)
+
+
+def _load_whole(installed: InstalledModel, device: str | None) -> Any:
+    from lesionbrush.systems.mddpm.whole import MDDPMWhole
+
+    return MDDPMWhole.load(installed, device)
 
 
 def _network_words(card: ModelCard) -> NetworkWords:
@@ -53,5 +60,14 @@ SYSTEMS = (
         hooks=HOOKS,
         load=_load_boxes,
         bundle=network_words_of_boxes,
+    ),
+    System(
+        name="mddpm_whole",
+        title="mDDPM, whole slices",
+        request=WholeRequest,
+        card=SliceCard,
+        hooks=WHOLE,
+        load=_load_whole,
+        bundle=_network_words,
     ),
 )

@@ -88,6 +88,12 @@ class OtherLesion:
         places = np.argwhere(there[box]) + [part.start for part in box]
         return cls(view, there, spacing_mm, places.mean(axis=0) * spacing_mm)
 
+    @property
+    def radius_mm(self) -> float:
+        """Of the ball of its volume."""
+        volume_mm3 = np.count_nonzero(self.inside) * float(np.prod(self.spacing_mm))
+        return float((3 * volume_mm3 / (4 * np.pi)) ** (1 / 3))
+
     def hu_on(self, grid: RoiGrid) -> np.ndarray:
         """(Z, Y, X) float32."""
         return to_roi(self.hu, self.spacing_mm, grid)

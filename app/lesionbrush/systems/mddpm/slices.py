@@ -20,7 +20,8 @@ from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
 from lesionbrush.systems.mddpm.unconditional import Unconditional
 from lesionbrush.systems.running import pick_device, with_weights
 
-SLICES_AT_ONCE = 32
+PIXELS_AT_ONCE, SLICES_AT_ONCE = 32 * 128 * 128, 32
+"""Evaluated at a time, so that many or large slices need no more memory than a few small ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class MDDPM(GuidedDiffusion):
     def __init__(self, card: ModelCard, network: DDPMUNet, device: torch.device) -> None:
         self.section = SliceCard.of(card)
         super().__init__(card, network, device)
-        self.model = Unconditional(network, self.schedule, SLICES_AT_ONCE)
+        self.model = Unconditional(network, self.schedule, slices_at_once)
 
     @classmethod
     def load(cls, installed: InstalledModel, device: str | None = None) -> MDDPM:
@@ -87,6 +88,11 @@ class MDDPM(GuidedDiffusion):
             return x_0
 
         return self.model.sample(start, denoise, after_step, self.section.temperature)
+
+
+def slices_at_once(slices: Tensor) -> int:
+    """How many of (N, 1, Y, X)."""
+    return max(1, min(SLICES_AT_ONCE, PIXELS_AT_ONCE // slices[0].numel()))
 
 
 def averaged(slices: Tensor, depth: int, weight: float) -> Tensor:

@@ -22,17 +22,19 @@ CLIP = (-1.0, 1.0)
 class Unconditional:
     """One evaluation of the network gives both the estimate and the variance of a step.
 
-    at_once: how much of a batch is evaluated at a time, so that many slices need no more memory than a few.
+    at_once: how much of a batch is evaluated at a time; all of it, if nothing else is said.
     """
 
-    def __init__(self, network: DDPMUNet, schedule: NoiseSchedule, at_once: int = 32) -> None:
+    def __init__(
+        self, network: DDPMUNet, schedule: NoiseSchedule, at_once: Callable[[Tensor], int] = len
+    ) -> None:
         self.network, self.schedule, self.at_once = network, schedule, at_once
         self._fraction = torch.empty(0)
         self.denoise: Denoiser = _reader(network.config.prediction, self._predict, schedule)
 
     def _predict(self, x: Tensor, t: int) -> Tensor:
         with half_precision(x.device):
-            out = torch.cat([self.network.at(part, t) for part in x.split(self.at_once)])
+            out = torch.cat([self.network.at(part, t) for part in x.split(self.at_once(x))])
         self._fraction = out[:, 1:].clamp(-1, 1)
         return out[:, :1]
 

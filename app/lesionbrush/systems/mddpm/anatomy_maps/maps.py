@@ -56,9 +56,14 @@ def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float)
     )
 
 
-def rasterised(curves: Sequence[ClosedCurve], hu: Sequence[float] | np.ndarray, grid: Grid) -> np.ndarray:
-    """(Y, X) float32 HU: air, and each structure's level inside its curve, later ones over earlier ones."""
-    picture = np.full(grid.shape, AIR_HU, np.float32)
+def rasterised(
+    curves: Sequence[ClosedCurve],
+    hu: Sequence[float] | np.ndarray,
+    grid: Grid,
+    outside: float = AIR_HU,
+) -> np.ndarray:
+    """(Y, X) float32: each structure's level inside its curve, later ones over earlier ones."""
+    picture = np.full(grid.shape, outside, np.float32)
     for curve, level in zip(curves, hu, strict=True):
         picture[curve.mask(grid)] = level
     return picture
