@@ -138,7 +138,7 @@ def models(command: Command, tmp_path: Path, monkeypatch) -> None:
     """One that takes everything, and one whose lungs may change."""
     root = tmp_path / "models"
     make_model(root, "steered", system="steered")
-    make_model(root, "layout", system="lung_ddpm", field="lungs", inputs=("lungs",))
+    make_model(root, "layout", system="lung_ddpm")
     monkeypatch.setenv("LESIONBRUSH_MODELS", str(root))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # What the papers and the released code say of each system. The boxes of Lung-DDPM+ keep their scan's voxels,
 # in LIDC-IDRI about 0.7 mm in plane and 1 to 2.5 mm along the body; cubes of 1 mm are in between.
 _OF_SYSTEM: dict[str, dict[str, Any]] = {
-    "lung_ddpm": {"roi_voxels": (128,), "spacing_mm": 2.0, "field": "lungs", "inputs": ("lungs",)},
+    "lung_ddpm": {"roi_voxels": (128,), "spacing_mm": 2.0},
     "lung_ddpm_plus": {"roi_voxels": (64,), "spacing_mm": 1.0},
 }
 WINDOW_HU = (-1024.0, 3071.0)
