@@ -55,7 +55,7 @@ def test_what_was_added_runs_and_changes_nothing_else(
     assert name in [model.card.name for model in list_models(root)]
     model = load_model(find_model(name, root), "cpu")
     request = parse_request({"steps": 2, "as_published": as_published}, model.card.system)
-    inputs = Inputs(lungs=WIDE) if model.card.inputs else NO_INPUTS
+    inputs = Inputs(lungs=WIDE) if model.hooks.inputs else NO_INPUTS
     made = synthesize(CT, MASK, request, model, inputs)[0]
     changed = made.volume().array != CT.array
     outside = ~edit_region(MASK.array > 0, CT.spacing_mm, 3.0)

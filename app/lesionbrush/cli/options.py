@@ -92,7 +92,8 @@ def files_of(sent: Sent) -> list[Path]:
 
 def require_taken(options: Namespace, card: ModelCard) -> None:
     """Raise InvalidRequest for what the model does not take, or lacks, before any is read."""
-    require_accepted(card.name, names_sent(named_inputs(options)), find_system(card.system).inputs)
+    accepted = find_system(card.system).inputs
+    require_accepted(card.name, names_sent(named_inputs(options), accepted), accepted)
 
 
 def nested(assignments: list[str]) -> dict[str, Any]:

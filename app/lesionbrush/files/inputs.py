@@ -21,9 +21,10 @@ def read_inputs(sent: Sent, accepted: Sequence[Input]) -> Inputs:
     return Inputs(**{one.name: _read(one, sent) for one in accepted if one.name in sent})
 
 
-def names_sent(sent: Mapping[str, object]) -> list[str]:
+def names_sent(sent: Mapping[str, object], accepted: Sequence[Input]) -> list[str]:
     """Of the inputs; the names of a layout's labels are no input of their own."""
-    return [name for name in sent if not (name.endswith("_names") and name.removesuffix("_names") in sent)]
+    tables = {part for one in accepted if one.name in sent for part in one.parts[1:]}
+    return [name for name in sent if name not in tables]
 
 
 def _read(one: Input, sent: Sent) -> Value:
@@ -65,10 +66,20 @@ def _layout(path: Path, names: Path | str | None) -> Layout:
 def _table(text: str) -> dict[int, str]:
     """{"1": "liver"} or {"liver": 1}. InvalidRequest for anything else."""
     try:
-        table = json.loads(text)
-        pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in table.items()]
-        return {int(number): str(name).strip() for number, name in pairs}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        pairs = [_named(key, value) for key, value in json.loads(text).items()]
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InvalidRequest(
             f'the names of labels {text[:40]!r} are no JSON table such as {{"1": "liver"}}'
         ) from error
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise InvalidRequest(f"the names of labels {text[:40]!r} call one label by two names")
+    return table
+
+
+def _named(key: str, value: object) -> tuple[int, str]:
+    """A label and its name, whichever comes first. ValueError for what is neither."""
+    number, name = (key, value) if isinstance(value, str) else (value, key)
+    if isinstance(number, (bool, float)) or not str(name).strip():
+        raise ValueError(f"{key!r}: {value!r}")
+    return int(str(number)), str(name).strip()
