@@ -81,7 +81,7 @@ def carry_out(order: Order) -> None:
     if system.makes != "volume":
         raise InvalidRequest(f"{card.name} edits a CT: use  run.py synthesize CT MASK")
     paths, drawings = outputs(order)
-    require_accepted(card.name, names_sent(order.inputs), system.inputs)
+    require_accepted(card.name, names_sent(order.inputs, system.inputs), system.inputs)
     pick_device(order.device)
     inputs = read_inputs(order.inputs, system.inputs)
     check_inputs(inputs, system.inputs, None)
