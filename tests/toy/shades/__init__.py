@@ -1,7 +1,7 @@
 """The example of CONTRIBUTING.md: a system of its own, in a folder that no file of the project names.
 
-Shades fills a lesion, slice by slice, with what a small 2D network makes of the tissue around it, of a shade that
-is asked for, and of a map that may be sent.
+Shades fills a lesion, slice by slice, with what a small 2D network makes of the tissue around it, of a shade
+that is asked for, and of a map that may be sent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 
 class ShadesRequest(EditRequest):
-    """What may be asked: from it come the form in 3D Slicer, the options of commands, and the routes' schema."""
+    """What may be asked: from it come the form in 3D Slicer, options of commands, and the routes' schema."""
 
     system: SkipJsonSchema[Literal["shades"]] = "shades"
     shade_hu: float = Field(40, ge=-1000, le=1000, description="what the lesion is shaded towards")
