@@ -1,4 +1,4 @@
-"""Volumes from and to files. Only this file and `nifti`, `itkio` and `dicom` below it know formats.
+"""Volumes from and to files. Only this file and `nifti`, `itk` and `dicom` below it know formats.
 
 Nothing is reoriented: voxels stay in stored order, (I, J, K), and affines lead to RAS mm.
 """
@@ -21,12 +21,12 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from lesionbrush.core.geometry import require_perpendicular
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT, StorageFull
 from lesionbrush.files.dicom import read_dicom_series
 from lesionbrush.files.dicom.headers import START_BYTES, is_dicom
 from lesionbrush.files.durable import sync_file, sync_folder
+from lesionbrush.files.geometry import require_perpendicular
 from lesionbrush.files.itk import read_metaimage, read_nrrd, write_itk
 from lesionbrush.files.nifti import read_nifti, write_nifti
 

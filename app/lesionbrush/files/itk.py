@@ -1,6 +1,6 @@
 """NRRD and MetaImage volumes. ITK counts in LPS mm: its first two world axes change sign here.
 
-Headers are read twice, by ITK and by our own readers, and have to come out the same; voxels by `itkdata`.
+Headers are read twice, by ITK and by our own readers, and have to come out the same; voxels by `itk_data`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import SimpleITK as sitk  # noqa: N813
 
 from lesionbrush.core.volume import Array, SourceHeader, Volume
 from lesionbrush.errors import DamagedFile
+from lesionbrush.files.geometry import LPS_TO_RAS
 from lesionbrush.files.itk_data import read_voxels
 from lesionbrush.files.itk_headers import ItkGeometry, ItkHeader
 from lesionbrush.files.meta_header import DATA_FILE, LOCAL, meta_fields, read_metaimage_header
 from lesionbrush.files.nrrd_header import nrrd_fields, read_nrrd_header
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 NOTE_KEY = "lesionbrush_note"
 
 _MAX_COMPRESSION = 1032  # the best deflate can do; a header that promises more is wrong

@@ -14,10 +14,10 @@ import numpy as np
 from nibabel.fileholders import FileHolder
 from nibabel.quaternions import mat2quat, quat2mat
 
-from lesionbrush.core.geometry import require_agreement, require_perpendicular
 from lesionbrush.core.volume import Array, SourceHeader, Volume, require_3d
 from lesionbrush.errors import DamagedFile
-from lesionbrush.files.itk import LPS_TO_RAS, require_plausible_size
+from lesionbrush.files.geometry import LPS_TO_RAS, require_agreement, require_perpendicular
+from lesionbrush.files.itk import require_plausible_size
 
 _CHUNK_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20

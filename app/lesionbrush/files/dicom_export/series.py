@@ -25,7 +25,7 @@ from lesionbrush.files.dicom import series_affine
 from lesionbrush.files.dicom.headers import UNREADABLE
 from lesionbrush.files.dicom_export.attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, kept
 from lesionbrush.files.dicom_export.labels import describe_image, name_fresh_study, reference_original, text
-from lesionbrush.files.itk import LPS_TO_RAS
+from lesionbrush.files.geometry import LPS_TO_RAS
 
 _GRID_VOXELS = 0.01
 _SHEAR = 1e-4
