@@ -258,7 +258,7 @@ class TestCommand:
 
     def test_refuses_a_record_that_is_none(self, export, files: Path) -> None:
         (files / "synthetic.provenance.json").write_text("{}")
-        assert "no provenance record" in export().one_line
+        assert "is no record of LesionBrush" in export().one_line
 
     def test_refuses_a_folder_that_exists(self, export, files: Path) -> None:
         (files / "out").mkdir()

@@ -218,7 +218,7 @@ def _known(headers: list[Dataset], keyword: str) -> str | None:
 
 def _name_series(headers: list[Dataset], provenance: Provenance, original: Dataset | None) -> None:
     """Number and description. original: None in a fresh study, which keeps nothing of the old name."""
-    number, name = 1, f"SYNTHETIC LesionBrush {provenance.model}"
+    number, name = 1, f"{provenance.mark} {provenance.model}"
     if original is not None:
         number = 100 * min(abs(original.get("SeriesNumber", 0)), _LARGEST_SERIES_NUMBER) + 1
         name = f"{name}: {original.get('SeriesDescription', '')}".removesuffix(": ")
