@@ -54,13 +54,9 @@ class TestWritten:
         image = sitk.ReadImage(str(tmp_path / "body.seg.nrrd"))
         said = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
         assert said["Segmentation_MasterRepresentation"] == "Binary labelmap"
-        for key, values in {
-            "ID": ("Segment_1", "Segment_5"),
-            "Name": ("liver", "Röhre"),
-            "Layer": "00",
-        }.items():
-            assert tuple(said[f"Segment{k}_{key}"] for k in range(2)) == tuple(values)
-        assert tuple(said[f"Segment{k}_LabelValue"] for k in range(2)) == ("1", "5")
+        segments = [[said[f"Segment{k}_{key}"] for key in ("ID", "Name", "LabelValue")] for k in range(2)]
+        assert segments == [["Segment_1", "liver", "1"], ["Segment_5", "Röhre", "5"]]
+        assert said["Segment1_Layer"] == "0"
         assert said["Segment0_Extent"] == "0 5 0 4 0 3"
         colours = {said[f"Segment{k}_Color"] for k in range(2)}
         assert len(colours) == 2
