@@ -31,7 +31,7 @@ from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.inputs import Sent, names_sent, read_inputs
 from lesionbrush.files.io import write_volume
-from lesionbrush.files.layouts import names_path, write_layout
+from lesionbrush.files.layouts import tables_beside, write_layout
 from lesionbrush.files.records import write_sidecar
 from lesionbrush.montage import BONE, LUNG, SOFT, Panel, sheet, to_lps
 from lesionbrush.systems import find_system, load_model
@@ -102,7 +102,7 @@ def outputs(order: Order) -> tuple[list[Path], list[Path]]:
     variants = order.request.variants
     paths = numbered(order.out, variants)
     drawings = numbered(order.montage, variants) if order.montage else []
-    beside = [part for path in paths for part in (labels_path(path), names_path(labels_path(path)))]
+    beside = [part for path in paths for part in (labels_path(path), tables_beside(labels_path(path))[0])]
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
     check_outputs([*wanted, *map(Output, beside), *pictures(*drawings)], files_of(order.inputs))
     return paths, drawings
