@@ -239,7 +239,9 @@ class TestCommand:
         labels[0, 0, 0] = 1
         write_volume(case.mask.with_array(labels), files / "mask.nii.gz")
         assert "choose one" in export().one_line
-        made = record(case.reference.volume, case.synthetic, request=SynthesisRequest(label=2))
+        made = record(
+            case.reference.volume, case.synthetic, request=SynthesisRequest(label=2).model_dump(mode="json")
+        )
         write_sidecar(made, files / "synthetic.nii.gz")
         assert export().code == 0
         seg = pydicom.dcmread(files / "out" / "seg" / "00001.dcm")
