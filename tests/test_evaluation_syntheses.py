@@ -27,7 +27,7 @@ class Listening:
 
     def __init__(self, system: str) -> None:
         self.fake: FakeModel = paints(0.0, system=system)
-        self.card = self.fake.card
+        self.card, self.hooks = self.fake.card, self.fake.hooks
         self.requests: list[BaseRequest] = []
 
     def sample(self, rois: RoiBatch, request: BaseRequest, seeds: Sequence[int], *watch: Any) -> Sampled:
