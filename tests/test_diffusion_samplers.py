@@ -98,7 +98,7 @@ def test_the_variance_of_a_step_is_the_posteriors_or_beta(variance):
 
 
 def test_on_standard_normal_data_beta_keeps_the_law_over_any_strides():
-    """For data N(0, 1) the reverse step is x_s = a x_t + sqrt(1 - a^2) z: its variance is beta (Ho et al.)."""
+    """For data N(0, 1) the reverse step is x_s = a x_t + sqrt(1 - a^2) z: its variance is beta."""
     schedule, generator, seen = schedules.cosine(), seeded(2), []
     x = draw_noise((40_000, 1, 1), generator, "cpu", torch.float64)
     visited = timesteps(schedule, 9, "uniform")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from lesionbrush.bundles.configs import CARD, write_configs
-from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, load_card
+from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, file_sha256, load_card
 
 
 def export(checkpoint: Path, folder: Path) -> ModelCard:
@@ -28,10 +27,9 @@ def export(checkpoint: Path, folder: Path) -> ModelCard:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file(weights, temporary)
-    os.replace(temporary, path)
     training = {"steps": state["progress"]["step"], "hours": round(state["progress"]["seconds"] / 3600, 2)}
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    update_card(folder, weights_sha256=digest, trained=training)
+    update_card(folder, weights_sha256=file_sha256(temporary), trained=training)
+    os.replace(temporary, path)
     return load_card(folder)
 
 

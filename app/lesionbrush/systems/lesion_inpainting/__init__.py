@@ -18,6 +18,12 @@ def _load(installed: InstalledModel, device: str | None) -> Any:
     return LesionInpainting.load(installed, device)
 
 
+def _train() -> Any:
+    from lesionbrush.systems.lesion_inpainting.training import LesionTraining
+
+    return LesionTraining()
+
+
 SYSTEMS = (
     System(
         name="lesion_inpainting",
@@ -26,6 +32,7 @@ SYSTEMS = (
         card=LesionCard,
         hooks=HOOKS,
         load=_load,
+        train=_train,
         bundle=network_words,
     ),
 )

@@ -32,6 +32,18 @@ def _load_cube(installed: InstalledModel, device: str | None) -> Any:
     return LungDDPMPlus.load(installed, device)
 
 
+def _train_whole() -> Any:
+    from lesionbrush.systems.lung_ddpm.training import WholeTraining
+
+    return WholeTraining()
+
+
+def _train_cube() -> Any:
+    from lesionbrush.systems.lung_ddpm.training import CubeTraining
+
+    return CubeTraining()
+
+
 def _network_words(card: ModelCard) -> NetworkWords:
     section = LungDDPMCard.of(card)
     known = {"in_channels", "channels", "attention", "blocks", "norm_groups"}
@@ -48,6 +60,7 @@ SYSTEMS = (
         card=LungDDPMCard,
         hooks=WHOLE,
         load=_load_whole,
+        train=_train_whole,
         bundle=_network_words,
     ),
     System(
@@ -57,6 +70,7 @@ SYSTEMS = (
         card=LungDDPMCard,
         hooks=PLAIN,
         load=_load_cube,
+        train=_train_cube,
         bundle=_network_words,
     ),
 )

@@ -27,6 +27,12 @@ def _load_boxes(installed: InstalledModel, device: str | None) -> Any:
     return MDDPM3D.load(installed, device)
 
 
+def _train_slices() -> Any:
+    from lesionbrush.systems.mddpm.training import SliceTraining
+
+    return SliceTraining()
+
+
 def _network_words(card: ModelCard) -> NetworkWords:
     section = SliceCard.of(card)
     known = set(DiffusionUNetShape.model_fields) - {"data_spread"}
@@ -43,6 +49,7 @@ SYSTEMS = (
         card=SliceCard,
         hooks=HOOKS,
         load=_load_slices,
+        train=_train_slices,
         bundle=_network_words,
     ),
     System(
