@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import Command
-from lesionbrush.core.registry import load_card
+from lesionbrush.core.registry import METADATA, WEIGHTS, load_card
 from lesionbrush.core.volume import Volume
+from lesionbrush.errors import WeightsError
 from lesionbrush.files.io import write_volume
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
 from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.recipes import RECIPES
 from lesionbrush.systems.lesion_inpainting.training import LesionTraining
+from lesionbrush.training.export import export, update_card
 from lesionbrush.training.split import is_validation
 from PIL import Image
+from safetensors.torch import load_file
 from server_kit import make_model
 
 pytest_plugins = "cli_fixtures"
@@ -90,6 +93,34 @@ def test_train_go_on_and_export(command: Command, training_data: Path, tmp_path:
     assert command("train", "tiny", "--out", out, "--export", folder).code == 0
     assert command("models", "verify", "tiny").code == 0
     assert load_card(folder).trained["steps"] == 6
+
+
+def test_an_export_writes_what_the_system_alone_knows_into_its_section(tmp_path: Path) -> None:
+    """Cards had no sections at first; what they left out is there as well."""
+    folder = make_model(tmp_path)
+    weights = load_file(folder / WEIGHTS)
+    state = {"average": weights, "progress": {"step": 9, "seconds": 7200.0}}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    export(tmp_path / "checkpoint.pt", folder)
+    card = json.loads((folder / METADATA).read_text(encoding="utf-8"))["lesionbrush"]
+    assert "network" not in card
+    assert (card["section"]["network"]["blocks"], card["section"]["timesteps"]) == (1, 1000)
+    assert card["trained"] == {"steps": 9, "hours": 2.0}
+    update_card(folder, schedule="linear", title="Other")
+    assert (load_card(folder).section["schedule"], load_card(folder).title) == ("linear", "Other")
+
+
+def test_what_no_card_knows_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    folder = make_model(tmp_path)
+    before = (folder / METADATA).read_bytes()
+    with pytest.raises(WeightsError, match="colour"):
+        update_card(folder, colour="red")
+    torch.save({"average": {}, "progress": {"step": "none", "seconds": 0.0}}, tmp_path / "checkpoint.pt")
+    weights = (folder / WEIGHTS).read_bytes()
+    with pytest.raises(ValueError, match="steps"):
+        export(tmp_path / "checkpoint.pt", folder)
+    assert (folder / METADATA).read_bytes() == before
+    assert (folder / WEIGHTS).read_bytes() == weights
 
 
 @pytest.mark.usefixtures("tiny_training")

@@ -11,18 +11,25 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import Command
-from lesionbrush.errors import InvalidRequest
+from lesionbrush.diffusion.guidance import keep_known
+from lesionbrush.diffusion.samplers import ddpm
+from lesionbrush.diffusion.schedules import FixedVariance
+from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.lung_ddpm import cubes as lung_ddpm_data
 from lesionbrush.systems.lung_ddpm import sheets as lung_ddpm_sheets
 from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
+from lesionbrush.systems.lung_ddpm.model import Item
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.pack import write_lungs
 from lesionbrush.systems.lung_ddpm.recipes import CUBE_RECIPES, WHOLE_RECIPES
 from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.training import CubeTraining, WholeTraining
 from lesionbrush.systems.lung_ddpm.volumes import OUTSIDE_WEIGHT, LungBatches, Lungs, read_lungs
+from lesionbrush.systems.lung_ddpm.whole import LungDDPM
+from lesionbrush.systems.running import visited_timesteps
 from lesionbrush.training.recipes import Patches, Recipe
 from training_kit import SEEN, WINDOW
 
@@ -188,6 +195,45 @@ class TestTrainer:
         assert 0 < wider.start_from_similar(weights) < 1
 
 
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+def test_a_card_may_ask_for_the_variance_that_the_paper_writes(variance: FixedVariance) -> None:
+    """Jiang et al. 2025, Eq. 4: sigma² = beta."""
+    model = with_variance(variance)
+    image, box = torch.zeros(1, 1, 16, 16, 16), torch.ones(1, 1, 16, 16, 16)
+    noise, rng = torch.randn(image.shape, generator=generator(1)), generator(2)
+    item = Item(image, -torch.ones(1, 2, 16, 16, 16), box, box, box, noise, [rng], lambda x_0: None)
+    request = parse_request({"steps": 3, "sampler": "ddpm"}, "lung_ddpm")
+
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        level = (model.schedule.alpha(t), model.schedule.sigma(t), t)
+        return model.estimate(item, x, level).clamp(-1, 1)
+
+    with torch.no_grad():
+        made, times = model.draw(item, request), visited_timesteps(model.schedule, 3)
+        # the noise of what is kept is drawn as well, and all of it thrown away
+        keep = keep_known(image, box, model.schedule, rng_of_both := generator(2))
+        wanted = ddpm(
+            denoise, noise, model.schedule, times, generator=rng_of_both, after_step=[keep], variance=variance
+        )
+    torch.testing.assert_close(made, wanted)
+
+
+def test_a_card_with_a_learned_variance_is_of_another_system() -> None:
+    with pytest.raises(WeightsError, match="another system"):
+        with_variance("learned_range")
+
+
+def with_variance(variance: str) -> LungDDPM:
+    draft = lung_ddpm_sheets.draft_model(LayoutTrainer(small("lung_ddpm"), CPU))
+    network = {**draft.card.section["network"], "variance": variance}
+    section = {**draft.card.section, "network": network}
+    return LungDDPM(draft.card.model_copy(update={"section": section}), draft.network, CPU)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.mark.parametrize("model", ["lung_ddpm_plus", "lung_ddpm"])
 def test_the_command_trains_and_goes_on(
     command: Command, training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
@@ -214,7 +260,7 @@ def test_the_papers_recipe_trains(
     """By its own numbers, but for the sizes that are given."""
     monkeypatch.setattr(lung_ddpm_sheets, "STEPS", 2)
     options = (model, "--data", with_lung_masks(training_folder), "--out", tmp_path, "--device", "cpu")
-    paper = ("--recipe", "paper", "--sides", 32, "--channels", 32, 32, "--steps", 2)
+    paper = ("--recipe", "paper", "--sides", 32, "--channels", 32, 32, 32, 32, "--steps", 2)
     outcome = command("train", *options, *paper)
     assert outcome.code == 0, outcome.err
     assert "overridden: steps 2 instead of 100000" in outcome.out

@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 import torch
 from lesionbrush.cli.__main__ import main
+from lesionbrush.diffusion.samplers import ddpm
+from lesionbrush.diffusion.schedules import FixedVariance
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.mddpm import sheets as mddpm_sheets
 from lesionbrush.systems.mddpm.data import AIR_HU, PATCHES, SliceBatch, SliceBatches, framed, mirrored
+from lesionbrush.systems.mddpm.guided import Start
 from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
 from lesionbrush.systems.mddpm.recipes import RECIPES
+from lesionbrush.systems.mddpm.sheets import slice_sheet
 from lesionbrush.systems.mddpm.trainer import SliceTrainer
+from lesionbrush.systems.mddpm.unconditional import Unconditional
 from lesionbrush.training.recipes import Patches, Recipe
 from PIL import Image
 from training_kit import WINDOW
@@ -153,6 +158,29 @@ class TestLoss:
             float(run.loss(run.network, one, torch.Generator().manual_seed(1))) for one in (batch, half)
         ]
         assert losses[0] == pytest.approx(2 * losses[1], rel=1e-4)
+
+
+class TestVariance:
+    """A network is sampled with the variance it was trained for."""
+
+    @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+    def test_one_that_is_fixed_is_that_of_ddpm(self, variance: FixedVariance) -> None:
+        run = trainer(network={"variance": variance})
+        model, times = Unconditional(run.average, run.schedule), torch.tensor([900, 500, 100])
+        noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+        start = Start(noise, times, torch.Generator().manual_seed(2), lambda x_0: None)
+        with torch.no_grad():
+            made = model.sample(start, model.denoise)
+            rng = torch.Generator().manual_seed(2)
+            wanted = ddpm(model.denoise, noise, run.schedule, times, generator=rng, variance=variance)
+        assert torch.equal(made, wanted)
+
+    def test_the_two_differ(self, tmp_path: Path) -> None:
+        with torch.no_grad():
+            for run in (trainer(network={"variance": name}) for name in ("fixed_small", "fixed_large")):
+                slice_sheet(run, tmp_path / f"{run.recipe.network.variance}.png")
+        small, large = (Image.open(file).tobytes() for file in sorted(tmp_path.iterdir()))
+        assert small != large
 
 
 class TestRuns:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -271,14 +270,13 @@ class Counting(Training):
 
 
 @pytest.fixture
-def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system of the admin's, in the folder that the variable names."""
     folder = tmp_path / "systems" / "counting"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text(TOY)
     (folder / "training.py").write_text(TOY_TRAINING)
     monkeypatch.setenv(systems.VARIABLE, str(folder.parent))
-    yield
 
 
 @pytest.mark.usefixtures("counting")
