@@ -31,32 +31,35 @@ class Draws(NamedTuple):
         """(B,) float32."""
         mean, spread = mean_and_spread
         draws = [self.generator(k, 1).normal() for k in range(len(self.items))]
-        drawn: np.ndarray = mean + self.variety * spread * np.clip(draws, -FURTHEST, FURTHEST)
-        return drawn.astype(np.float32)
+        hu: np.ndarray = mean + self.variety * spread * np.clip(draws, -FURTHEST, FURTHEST)
+        return hu.astype(np.float32)
 
     def generator(self, k: int, purpose: int) -> np.random.Generator:
         return np.random.default_rng((*self.items[k], purpose))
 
 
-def core_shares(wish: Attributes, diameters_mm: np.ndarray, draws: Draws) -> np.ndarray:
-    """(B,) of the lesions' volumes: what was asked for, or drawn."""
+def draw_core_shares(wish: Attributes, diameters_mm: np.ndarray, draws: Draws) -> np.ndarray:
+    """(B,) of the lesions' volumes: what was asked for, or drawn. diameters_mm: (B,)."""
     count = len(draws.items)
     if wish.solid_share is not None:
         return np.full(count, wish.solid_share, np.float32)
-    drawn = np.array([draws.generator(k, 3).random() for k in range(count)], np.float32)
-    shares = typical_solid_share(diameters_mm) + draws.variety * SHARE_STRAYS * (2 * drawn - 1)
+    uniform = np.array([draws.generator(k, 3).random() for k in range(count)], np.float32)
+    shares = typical_solid_share(diameters_mm) + draws.variety * SHARE_STRAYS * (2 * uniform - 1)
     return np.clip(shares, *SHARE_RANGE).astype(np.float32)
 
 
-def drawn_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: Draws) -> np.ndarray:
-    """`drawn_core` of every lesion."""
+def draw_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: Draws) -> np.ndarray:
+    """(B, Z, Y, X): `draw_core` of every lesion. masks: (B, Z, Y, X) coverage, 0..1; shares: (B,)."""
     pairs = enumerate(zip(masks, shares, strict=True))
-    return np.stack([drawn_core(m, spacing_mm, float(s), draws.generator(k, 2)) for k, (m, s) in pairs])
+    return np.stack([draw_core(m, spacing_mm, float(s), draws.generator(k, 2)) for k, (m, s) in pairs])
 
 
-def drawn_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random.Generator) -> np.ndarray:
-    """(Z, Y, X) coverage of a solid core: deep in the mask rather than at its border, and uneven."""
-    inside = half_covered(mask)
+def draw_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random.Generator) -> np.ndarray:
+    """(Z, Y, X) coverage of a solid core: deep in the mask rather than at its border, and uneven.
+
+    mask: coverage, 0..1; share: of its volume.
+    """
+    inside = find_half_covered(mask)
     if not inside.any():
         return np.zeros_like(mask)
     depth = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
@@ -65,7 +68,7 @@ def drawn_core(mask: np.ndarray, spacing_mm: float, share: float, rng: np.random
     return highest(height, mask, share, CORE_BLUR_MM / spacing_mm)
 
 
-def half_covered(mask: np.ndarray) -> np.ndarray:
+def find_half_covered(mask: np.ndarray) -> np.ndarray:
     """(Z, Y, X) bool: at least half as much as the most covered voxel, for thin lesions fill none."""
     inside: np.ndarray = (mask > 0) & (mask >= 0.5 * mask.max())
     return inside
@@ -88,9 +91,9 @@ def smoothly_highest(
 ) -> np.ndarray:
     """(Z, Y, X) coverage as of `highest`, whose border lies between voxels where the height says so.
 
-    steep: its `steepness`.
+    height: (Z, Y, X); steep: its `steepness`; mask: coverage, 0..1; blur: in voxels.
     """
-    level = np.quantile(height[half_covered(mask)], 1 - share)
+    level = np.quantile(height[find_half_covered(mask)], 1 - share)
     covered = np.clip(0.5 + (height - level) / steep, 0, 1).astype(np.float32)
     blurred: np.ndarray = ndimage.gaussian_filter(np.minimum(covered, mask), blur)
     return np.minimum(blurred, mask)
@@ -98,7 +101,7 @@ def smoothly_highest(
 
 def highest(height: np.ndarray, mask: np.ndarray, share: float, blur: float) -> np.ndarray:
     """(Z, Y, X) coverage of the highest part of a lesion that takes `share` of it; blur: in voxels."""
-    inside = half_covered(mask)
+    inside = find_half_covered(mask)
     chosen = inside & (height >= np.quantile(height[inside], 1 - share))
     blurred: np.ndarray = ndimage.gaussian_filter(chosen.astype(np.float32), blur)
     return np.minimum(blurred, mask)
