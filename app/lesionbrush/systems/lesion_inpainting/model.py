@@ -152,14 +152,14 @@ class _Job:
         denoise = held.hold(self._denoiser(self._conditions(image, editable, part, lesions)))
         tell = self.watch.part(part, lambda x_0: self._show(torch.lerp(image[0], x_0[0], editable[0])))
 
-        def watched(x: Tensor, t: int) -> Tensor:
+        def watch(x: Tensor, t: int) -> Tensor:
             x_0 = denoise(x, t)
             tell(x_0)
             return x_0
 
         x = self._start(noise, lesions)
         sampler = self._sampler()
-        x_0 = sampler(watched, x, model.schedule, self.timesteps, generator=generators, after_step=[keep])
+        x_0 = sampler(watch, x, model.schedule, self.timesteps, generator=generators, after_step=[keep])
         return torch.from_numpy(held.finish(model.window.from_unit(x_0[:, 0].cpu().numpy())))
 
     def _show(self, unit: Tensor) -> np.ndarray:

@@ -19,7 +19,7 @@ def hold(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule, *, at_most: 
     """
     total, shape = wish.counted.flatten(1).sum(dim=1), (-1, *[1] * (wish.counted.ndim - 1))
 
-    def changed(x: Tensor, t: int) -> Tensor:
+    def change(x: Tensor, t: int) -> Tensor:
         estimate = denoise(x, t)
         found = (wish.counted * estimate).flatten(1).sum(dim=1) / total.clamp(min=1e-6)
         mean = found if wish.mean is None else wish.mean.to(found)
@@ -27,7 +27,7 @@ def hold(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule, *, at_most: 
         matched = match_moments(lambda x, t: estimate, kept, schedule)(x, t)
         return torch.where((total > 0).reshape(shape), matched, estimate)
 
-    return changed
+    return change
 
 
 def cap(denoise: Denoiser, region: Tensor, most: Tensor, schedule: NoiseSchedule) -> Denoiser:
@@ -37,13 +37,13 @@ def cap(denoise: Denoiser, region: Tensor, most: Tensor, schedule: NoiseSchedule
     """
     limit = most.reshape(-1, *[1] * (region.ndim - 1))
 
-    def changed(x: Tensor, t: int) -> Tensor:
+    def change(x: Tensor, t: int) -> Tensor:
         estimate = denoise(x, t)
         if schedule.sigma(t) / schedule.alpha(t) < SHAPED_ABOVE_RATIO:
             return estimate
         return torch.where(region > 0, estimate.minimum(limit.to(estimate)), estimate)
 
-    return changed
+    return change
 
 
 def lift(denoise: Denoiser, region: Tensor, least: Tensor, schedule: NoiseSchedule) -> Denoiser:

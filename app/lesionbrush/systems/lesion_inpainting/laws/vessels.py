@@ -103,7 +103,7 @@ def see_through(denoise: Denoiser, seen: Seen, window: HUWindow, schedule: Noise
     unit = window.to_unit(seen.hu)
     there, vessels, airways = (torch.from_numpy(array)[:, None] for array in (unit, *seen[1:]))
 
-    def changed(x: Tensor, t: int) -> Tensor:
+    def change(x: Tensor, t: int) -> Tensor:
         estimate = denoise(x, t)
         if schedule.sigma(t) / schedule.alpha(t) < SHAPED_ABOVE_RATIO:
             return estimate
@@ -111,4 +111,4 @@ def see_through(denoise: Denoiser, seen: Seen, window: HUWindow, schedule: Noise
         estimate = torch.where(dense, estimate.maximum(level), estimate)
         return torch.where(dark, estimate.minimum(level), estimate)
 
-    return changed
+    return change
