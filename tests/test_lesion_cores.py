@@ -7,7 +7,13 @@ import pytest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.attributes import SHARE_RANGE, typical_solid_share
-from lesionbrush.systems.lesion_inpainting.laws.cores import SHARE_STRAYS, Draws, draw_core, draw_core_shares
+from lesionbrush.systems.lesion_inpainting.laws.cores import (
+    SHARE_STRAYS,
+    Draws,
+    Purpose,
+    draw_core,
+    draw_core_shares,
+)
 from lesionbrush.systems.lesion_inpainting.request import Attributes
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
@@ -23,6 +29,23 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not draw_core(np.zeros((8, 8, 8), np.float32), 1.0, 0.4, np.random.default_rng(0)).any()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(Purpose.GLASS_HU, Purpose.CORE_HU), (Purpose.CALCIUM_MIDDLE_HU, Purpose.CALCIFIED_MEAN_HU)],
+)
+def test_densities_of_one_lesion_are_drawn_apart_and_repeat(one: Purpose, other: Purpose) -> None:
+    draws = Draws([(7, digest) for digest in range(500)])
+    hu = [draws.hu((0.0, 100.0), purpose) for purpose in (one, other)]
+    assert abs(np.corrcoef(*hu)[0, 1]) < 0.15
+    assert np.array_equal(hu[0], draws.hu((0.0, 100.0), one))
+    assert np.array_equal(hu[1], draws.hu((0.0, 100.0), other))
+
+
+def test_no_two_purposes_share_their_draws() -> None:
+    draws = Draws([(0, 0)])
+    assert len({float(draws.generator(0, purpose).normal()) for purpose in Purpose}) == len(Purpose)
 
 
 def test_shares_left_open_are_drawn_around_what_is_typical_and_alike_without_variety() -> None:

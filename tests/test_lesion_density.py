@@ -258,3 +258,12 @@ def test_only_a_density_left_open_is_held(asked: dict, count: int) -> None:
     wish = Attributes.model_validate(asked)
     assert len(held_parts(wish, DENSITY, masks(), painted(masks()), GRID, TWO)) == count
     assert held_parts(wish, Density(None, None), masks(), painted(masks()), GRID, TWO) == []
+
+
+def test_glass_and_core_of_one_lesion_are_drawn_apart() -> None:
+    count, small = 500, np.ones((500, 1, 1, 1), np.float32)
+    draws = Draws([(seed, 0) for seed in range(count)])
+    found = Densities(Attributes(texture="part_solid"), DENSITY, small, painted(small), GRID, draws)
+    assert found.glass_hu is not None
+    assert found.core_hu is not None
+    assert abs(np.corrcoef(found.glass_hu, found.core_hu)[0, 1]) < 0.15

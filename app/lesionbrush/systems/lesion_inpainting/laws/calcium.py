@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from lesionbrush.systems.lesion_inpainting.card import Calcium
 from lesionbrush.systems.lesion_inpainting.laws.cores import (
+    Purpose,
     bumps,
     find_half_covered,
     smoothly_highest,
@@ -87,8 +88,10 @@ class Calcification:
         if not (inside := find_half_covered(mask)).any():
             return hu
         tissue = ndimage.gaussian_filter(hu, GRAIN_MM / spacing_mm)
-        middle_hu = float(draws.hu(self.calcium.middle_hu)[k])
-        height = HEIGHTS[str(self.wish.calcification)](inside, spacing_mm, draws.generator(k, 4))
+        middle_hu = float(draws.hu(self.calcium.middle_hu, Purpose.CALCIUM_MIDDLE_HU)[k])
+        height = HEIGHTS[str(self.wish.calcification)](
+            inside, spacing_mm, draws.generator(k, Purpose.CALCIUM_PLACE)
+        )
         steep, goal, level_hu = steepness(height), self._goal(k), middle_hu
         share = self._share(k, goal, self._mean(k, hu), middle_hu)
         for _ in range(ROUNDS):
@@ -119,13 +122,14 @@ class Calcification:
             return None
         law, diameters_mm = self.calcium, np.clip(self.lesions.diameters_mm, 1.0, LARGE_MM)
         typical_hu = law.base_hu + law.per_inverse_diameter / diameters_mm
-        return float((self.lesions.draws.hu((typical_hu, law.spread_hu)) - self.lesions.painted.kept_hu)[k])
+        drawn_hu = self.lesions.draws.hu((typical_hu, law.spread_hu), Purpose.CALCIFIED_MEAN_HU)
+        return float((drawn_hu - self.lesions.painted.kept_hu)[k])
 
     def _share(self, k: int, goal: float | None, mean: float, middle_hu: float) -> float:
         """Of the volume: so that calcium of this density makes the goal of a mean, HU."""
         draws = self.lesions.draws
         if goal is None:
-            strays = SHARE_STRAYS * draws.variety * draws.generator(k, 5).uniform(-1, 1)
+            strays = SHARE_STRAYS * draws.variety * draws.generator(k, Purpose.CALCIUM_SHARE).uniform(-1, 1)
             return SHARES[str(self.wish.calcification)] * (1 + strays)
         share = (goal - mean) / max(middle_hu - mean, 1.0)
         if self.wish.calcification == "solid":

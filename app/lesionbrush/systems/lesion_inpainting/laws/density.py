@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from lesionbrush.systems.lesion_inpainting.card import SmallSolid
-from lesionbrush.systems.lesion_inpainting.laws.cores import Draws, draw_core_shares, draw_cores
+from lesionbrush.systems.lesion_inpainting.laws.cores import Draws, Purpose, draw_core_shares, draw_cores
 from lesionbrush.systems.lesion_inpainting.laws.painted import Painted, Part
 from lesionbrush.systems.lesion_inpainting.request import Attributes
 from lesionbrush.systems.lesion_inpainting.shape import ball_radius_mm
@@ -66,7 +66,7 @@ class Densities:
     @cached_property
     def core_hu(self) -> np.ndarray | None:
         """(B,) of solid tissue; None where nothing is known of it."""
-        return None if self.density.core is None else self.draws.hu(self.density.core)
+        return None if self.density.core is None else self.draws.hu(self.density.core, Purpose.CORE_HU)
 
     @cached_property
     def glass_hu(self) -> np.ndarray | None:
@@ -76,7 +76,7 @@ class Densities:
             return None
         if wish.texture == "ground_glass" and wish.mean_hu is not None:
             return np.full(len(self.masks), wish.mean_hu, np.float32)
-        glass: np.ndarray = self.painted.lung_hu + self.draws.hu(above_lung)
+        glass: np.ndarray = self.painted.lung_hu + self.draws.hu(above_lung, Purpose.GLASS_HU)
         return glass if wish.texture in ("ground_glass", "part_solid") else None
 
     @cached_property

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lesionbrush.systems.lesion_inpainting.laws.cores import Purpose
 from lesionbrush.systems.lesion_inpainting.laws.law import DensityLaw
 from lesionbrush.systems.lesion_inpainting.laws.painted import Part
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
@@ -33,6 +34,7 @@ class SmallSolidLaw(DensityLaw):
         small = (densities.middles.sum(axis=(1, 2, 3)) == 0)[:, None, None, None]
         rim_hu = law.per_inverse_diameter / np.maximum(densities.diameters_mm, 1.0)
         blur_hu = law.per_slice_mm * slice_mm + law.per_hu_around * painted.around_hu
-        mean_hu = densities.draws.hu((law.base_hu + rim_hu + blur_hu, law.spread_hu))
+        typical_hu = law.base_hu + rim_hu + blur_hu
+        mean_hu = densities.draws.hu((typical_hu, law.spread_hu), Purpose.SMALL_SOLID_HU)
         whole = densities.whole(mean_hu)
         return [whole._replace(weights=whole.weights * small)]
