@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from lesionbrush.core.registry import InstalledModel
 from lesionbrush.systems.contract import System, late
 from lesionbrush.systems.lesion_inpainting.bundle import network_words
 from lesionbrush.systems.lesion_inpainting.card import LesionCard

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
 from lesionbrush.systems.lesion_inpainting.data import Batches, side_of_split
 from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
-from lesionbrush.systems.lesion_inpainting.pack import write_pack
+from lesionbrush.systems.lesion_inpainting.pack import packed
 from lesionbrush.systems.lesion_inpainting.recipes import RECIPES
 from lesionbrush.systems.lesion_inpainting.sheets import sample_sheet
 from lesionbrush.systems.lesion_inpainting.trainer import Trainer
 from lesionbrush.systems.running import pick_device
 from lesionbrush.training.recipes import Recipe
-from lesionbrush.training.runs import made_once, run_training
+from lesionbrush.training.runs import run_training
 from lesionbrush.training.trainings import Run, Training
 
 
@@ -30,8 +29,3 @@ class LesionTraining(Training[Recipe[LesionUNetConfig]]):
         batches = Batches(seen, recipe.window, trainer.numpy_rng, recipe.patches)
         validation = Batches(held_out, recipe.window, np.random.default_rng(1), recipe.patches.unscaled())
         run_training(trainer, batches, validation, run)
-
-
-def packed(run: Run) -> Path:
-    """Nodules and lungs, resampled, in one file."""
-    return made_once(run.out / "pack.npz", partial(write_pack, run.data))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lesionbrush.core.model import PLAIN
-from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.core.registry import ModelCard
 from lesionbrush.systems.bundling import component, unet_words
-from lesionbrush.systems.contract import NetworkWords, PublishedWeights, System, late
+from lesionbrush.systems.contract import NetworkWords, System, late
 from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.hooks import WHOLE
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest

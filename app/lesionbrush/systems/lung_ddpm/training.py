@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lesionbrush.systems.lesion_inpainting.data import side_of_split
-from lesionbrush.systems.lesion_inpainting.training import packed
+from lesionbrush.systems.lesion_inpainting.pack import packed
 from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.pack import write_lungs

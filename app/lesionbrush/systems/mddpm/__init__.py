@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.core.registry import ModelCard
 from lesionbrush.systems.bundling import component, unet_words
 from lesionbrush.systems.contract import DiffusionUNetShape, NetworkWords, System, late
 from lesionbrush.systems.lesion_inpainting.bundle import network_words as network_words_of_boxes

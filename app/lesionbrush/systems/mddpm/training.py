@@ -10,7 +10,7 @@ import numpy as np
 
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.systems.lesion_inpainting.data import side_of_split
-from lesionbrush.systems.lesion_inpainting.training import packed
+from lesionbrush.systems.lesion_inpainting.pack import packed
 from lesionbrush.systems.mddpm.data import SliceBatches
 from lesionbrush.systems.mddpm.network import DDPMUNetConfig
 from lesionbrush.systems.mddpm.recipes import RECIPES
