@@ -12,7 +12,7 @@ import pytest
 from doors_kit import House
 from fastapi.testclient import TestClient
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.server.aside import AT_ONCE, few_at_a_time, in_turn
+from lesionbrush.server.threads import AT_ONCE, few_at_a_time, in_turn
 
 CROWD = 30
 
