@@ -146,3 +146,19 @@ def test_what_came_with_a_job_does_not_stay(front: TestClient, service: Service,
     assert {path.name for path in folder.iterdir()} == {"1.box", "1.json", "lesion.npz"}
     with np.load(folder / "lesion.npz") as stored:
         assert stored["box"].size < make_mask().array.size / 8
+
+
+def test_a_label_is_checked_once(
+    front: TestClient, service: Service, tmp_path: Path, unpacked: Counter[tuple[str, str]]
+) -> None:
+    assert service.vault is not None
+    write_volume(fresh_ct(3), service.vault.studies / "labelled.nii.gz")
+    form = {"label": ("m.nii.gz", packed(make_mask(), tmp_path / "m.nii.gz"))}
+    unpacked.clear()
+    answer = front.put("/datastore/label", params={"image": "labelled"}, files=form)
+    assert answer.status_code == 200, answer.text
+    assert {what: count for what, count in unpacked.items() if what[1] != "labelled"} == {
+        ("checked", "mask"): 1,
+        ("read", "mask"): 1,
+    }
+    assert (service.vault.studies / "labels" / "final" / "labelled.nii.gz").is_file()

@@ -96,7 +96,7 @@ async def put_label(
         return {**both, "cases": cases, "note": KEPT}
     place = studies.place_for_label(sent.image, sent.tag, sent.file.filename or "")
     await few_at_a_time(_require_fitting)(service, studies.locate(sent.image), sent.file, files)
-    await few_at_a_time(stored)(sent.file.file, place)
+    await few_at_a_time(stored)(sent.file.file, place, checked=True)
     studies.refresh()
     studies.update_label_info(sent.image, sent.tag, sent.info)
     return both

@@ -5,6 +5,7 @@ They are an app of their own below `PREFIX`, so that its OpenAPI document descri
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -37,7 +38,7 @@ from lesionbrush.server.storage.vault import Format
 from lesionbrush.server.synthesis.facts import model_facts
 from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.server.synthesis.order import Order, ReferenceCT
-from lesionbrush.server.synthesis.stored import StoredResult
+from lesionbrush.server.synthesis.stored import ticket_of
 from lesionbrush.server.threads import few_at_a_time
 from lesionbrush.systems import find_system, parse_request
 
@@ -204,15 +205,9 @@ def the_ticket(
     client: TheClient,
     key: Key = None,
 ) -> Ticket:
-    return Ticket(
-        model=order.model,
-        client=client,
-        work=lambda ident: StoredResult(service, vault, order, ident),
-        steps=order.steps,
-        abandon_after_s=query.abandon_after,
-        key=key,
-        content=order.digest() if key else "",
-    )
+    ticket = ticket_of(service, vault, order, client)
+    content = order.digest() if key else ""
+    return replace(ticket, abandon_after_s=query.abandon_after, key=key, content=content)
 
 
 @router.post("/jobs", status_code=202, openapi_extra=documented_parts())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -39,7 +39,7 @@ from lesionbrush.server.http.downloads import router as downloads
 from lesionbrush.server.http.job_routes import PREFIX, job_app
 from lesionbrush.server.http.replies import Kind, reply
 from lesionbrush.server.jobs.board import Jobs
-from lesionbrush.server.jobs.job import JobRecord, Ticket
+from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.stock.label_map import drawn_lesion, label_map_of
 from lesionbrush.server.stock.routes import router as stock
 from lesionbrush.server.stock.runs import Run, Runs
@@ -52,7 +52,7 @@ from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import receive_reference, suffix_of
 from lesionbrush.server.synthesis.inference import Output, Service, output_of, require_done, submit
 from lesionbrush.server.synthesis.order import Order, ReferenceCT
-from lesionbrush.server.synthesis.stored import StoredResult
+from lesionbrush.server.synthesis.stored import ticket_of
 from lesionbrush.server.threads import few_at_a_time
 from lesionbrush.systems import find_system, parse_request
 
@@ -238,14 +238,8 @@ async def infer(
         await _over(request, service.jobs, record)
         output = await run_in_threadpool(output_of, record, work, received.folder, received.suffix)
         return reply(output, query.output)
-    vault = await the_vault(service)
-    ticket = Ticket(
-        order.model,
-        client,
-        lambda ident: StoredResult(service, vault, order, ident),
-        order.steps,
-        f"infer {order.model}",
-    )
+    ticket = ticket_of(service, await the_vault(service), order, client)
+    ticket = replace(ticket, what=f"infer {order.model}")
     record = await run_in_threadpool(service.jobs.submit, ticket)
     await _over(request, service.jobs, record)
     output = await run_in_threadpool(_shown, service, record, received)

@@ -100,7 +100,7 @@ def labels(variant: TheVariant, folder: Workspace, format: VolumeFormat = "nii.g
 @variants.get("/labels/names")
 def label_names(variant: TheVariant) -> dict[int, str]:
     """What the values of the label volume mean."""
-    return dict(variant.stored.labels(variant.number).names)
+    return variant.stored.label_names(variant.number)
 
 
 def _file(volume: Volume, path: Path, record: Provenance) -> FileReply:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lesionbrush.core.generate import GenerateHooks, Generation, generate
-from lesionbrush.core.inputs import Inputs, check_inputs
+from lesionbrush.core.inputs import check_inputs
 from lesionbrush.core.model import EditHooks
 from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import EditRequest
@@ -86,7 +86,7 @@ class _Run:
     def generate(self, hooks: GenerateHooks) -> Finished:
         request = self.order.request
         with self.clock.phase("read"):
-            inputs: Inputs = read_inputs(self.order.inputs, hooks.inputs)
+            inputs = read_inputs(self.order.inputs, hooks.inputs)
             check_inputs(inputs, hooks.inputs, None)
             hooks.frame(request, inputs, None)
         warm = self._warm()

@@ -19,7 +19,7 @@ from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.errors import UnknownReference, naming_full_disk
 from lesionbrush.server.jobs.errors import Discarded, Gone, NoLabels
-from lesionbrush.server.jobs.job import Outcome, Watch
+from lesionbrush.server.jobs.job import Outcome, Ticket, Watch
 from lesionbrush.server.synthesis.inference import Service, Vault
 from lesionbrush.server.synthesis.making import Variant, carry_out
 from lesionbrush.server.synthesis.order import Order
@@ -97,12 +97,22 @@ class StoredResult:
 
     def labels(self, variant: int) -> Layout:
         """What is where in a whole new CT. Raises Gone, Discarded, NoLabels."""
-        made = self.result(variant) if self.order.reference is None else None
-        if not isinstance(made, Generation) or made.layout is None:
-            raise NoLabels(
-                f"variant {variant} has no labels: a model that makes whole CTs may say what is where in them"
-            )
+        self.label_names(variant)
+        made = self.result(variant)
+        assert isinstance(made, Generation)
+        assert made.layout is not None
         return made.layout
+
+    def label_names(self, variant: int) -> dict[int, str]:
+        """What the values of its labels mean. Raises as `labels`."""
+        with self._folder() as folder:
+            _bytes(folder / f"{variant}.json")
+            names = _part(folder / str(variant), "names")
+            if names.exists():
+                return _names(names)
+        raise NoLabels(
+            f"variant {variant} has no labels: a model that makes whole CTs may say what is where in them"
+        )
 
     def final_label(self, variant: Variant) -> tuple[Volume, Mapping[int, str]]:
         """What is labelled in an accepted case, and what its values mean where they are not 0 and 1.
@@ -155,6 +165,11 @@ class StoredResult:
                 self.vault.references.release(self._uploaded)
 
 
+def ticket_of(service: Service, vault: Vault, order: Order, client: str) -> Ticket:
+    """For a job whose result is stored."""
+    return Ticket(order.model, client, lambda ident: StoredResult(service, vault, order, ident), order.steps)
+
+
 def _store(place: Path, variant: Variant) -> None:
     """place: of all its files, but for their suffixes."""
     if isinstance(variant, Generation):
@@ -171,9 +186,12 @@ def _store(place: Path, variant: Variant) -> None:
 def _layout(place: Path, ct: Volume) -> Layout | None:
     if not _part(place, "npy").exists():
         return None
-    names = json.loads(_bytes(_part(place, "names")))
     labels = np.load(_part(place, "npy"), allow_pickle=False)
-    return Layout(ct.with_array(labels), {int(number): name for number, name in names.items()})
+    return Layout(ct.with_array(labels), _names(_part(place, "names")))
+
+
+def _names(path: Path) -> dict[int, str]:
+    return {int(number): name for number, name in json.loads(_bytes(path)).items()}
 
 
 def _store_lesion(path: Path, mask: Array) -> None:
