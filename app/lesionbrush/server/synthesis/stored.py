@@ -54,7 +54,7 @@ class StoredResult:
     def run(self, device: str, watch: Watch) -> Outcome:
         done = carry_out(self.service, self.order, device, watch)
         folder = self.vault.results.folder(self.ident)
-        for path in self.order.files.values():  # nobody asks for them again; their hashes are in the record
+        for path in self.order.files.values():  # nobody asks for them again
             path.unlink(missing_ok=True)
         with naming_full_disk():
             if done.lesion is not None:
