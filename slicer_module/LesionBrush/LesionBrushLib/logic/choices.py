@@ -18,8 +18,10 @@ def references(scene: Any) -> list[Any]:
     return [node for node in nodes if node.GetClassName() == kind and not is_helper(node)]
 
 
-def missing(chosen: Parameters) -> list[str]:
-    """What has to be chosen or painted before a synthesis, as sentences."""
+def missing(chosen: Parameters, whole: bool = False) -> list[str]:
+    """What has to be chosen or painted before a synthesis, as sentences. whole: of a whole new CT."""
+    if whole:
+        return []
     found, segment = [], chosen_segment(chosen)
     if chosen.reference is None:
         found.append("choose a CT")

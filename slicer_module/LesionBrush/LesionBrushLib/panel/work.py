@@ -1,4 +1,4 @@
-"""What the thread does for a synthesis. No Qt, no MRML: a shipment goes in, boxes come out."""
+"""What the thread does for a synthesis. No Qt, no MRML: a shipment goes in, boxes or volumes come out."""
 
 import threading
 import time
@@ -8,18 +8,19 @@ from typing import Any, Callable, Optional
 
 from ..client.boxes import Box
 from ..client.errors import Cancelled
-from ..client.orders import Order, Outcome, Watch
+from ..client.orders import GeneratedCT, Outcome, Watch
 
 MB = 1_000_000
 PHASES = {
     "reference": "Looking for the CT on the server",
     "inputs": "Sending the other volumes",
     "queue": "Waiting for the server",
-    "synthesis": "Making the lesion",
+    "synthesis": "Synthesizing",
     "result": "Fetching the result",
 }
 
 
+STAYS = "It stays GENERATED: it was painted into a CT that shows nobody."
 Report = Callable[[Any], None]
 
 
@@ -34,18 +35,20 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """One box and one record per variant. job_id: None where the server keeps no jobs."""
+    """One box, or one whole new CT, and one record per variant."""
 
     boxes: list[Box]
+    volumes: list[GeneratedCT]
     provenances: list[dict[str, Any]]
-    job_id: Optional[str]
+    job_id: str
     seconds: float
 
     @property
     def remarks(self) -> "tuple[str, ...]":
         """What the user should know of the variants, each once."""
         said = [str(remark) for record in self.provenances for remark in record.get("remarks") or ()]
-        return tuple(dict.fromkeys(said))
+        stays = any(record.get("generated") for record in self.provenances) and self.boxes
+        return tuple(dict.fromkeys([*said, *([STAYS] if stays else [])]))
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,10 @@ def synthesis(client: Any, shipment: Any, ask: Ask) -> Callable[[threading.Event
 
     def work(cancelled: threading.Event, report: Report) -> Answer:
         began = time.monotonic()
-        report(Phase("reference"))
-        reference: Any = ask.image_id or shipment.reference()
-        mask, inputs = shipment.mask(), shipment.uploads()
+        order = shipment.order(ask.model, ask.params, ask.image_id)
+        report(Phase("reference" if order.mask else "queue"))
         if cancelled.is_set():
             raise Cancelled("cancelled before anything was sent")
-        order = Order(ask.model, mask, reference, ask.params, inputs)
         outcome = client.synthesize(order, _watch(cancelled, report))
         return _answer(outcome, began)
 
@@ -110,7 +111,7 @@ def _watch(cancelled: threading.Event, report: Report) -> Watch:
 
 def _answer(outcome: Outcome, began: float) -> Answer:
     seconds = time.monotonic() - began
-    return Answer(list(outcome.boxes), list(outcome.provenances), outcome.job_id, seconds)
+    return Answer(outcome.boxes, outcome.volumes, outcome.provenances, outcome.job_id, seconds)
 
 
 MAGIC = ((b"\x1f\x8b", ".nii.gz"), (b"NRRD", ".nrrd"), (b"ObjectType", ".mha"), (b"NDims", ".mha"))
