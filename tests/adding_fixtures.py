@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 from adding_kit import SMALL
-from lesionbrush.published import architectures as networks
+from lesionbrush.systems.lung_ddpm import published as published_weights
 from published_kit import TINY, checkpoint, random_tensors, save
 
 
 @pytest.fixture(autouse=True)
 def tiny_lung_ddpm(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the catalogue calls lung_ddpm is a tiny network of the same system."""
-    monkeypatch.setitem(networks.ARCHITECTURES, "lung_ddpm", networks.Architecture(SMALL))
+    monkeypatch.setattr(published_weights, "LUNG_DDPM", SMALL)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def record(reference: Volume, synthetic: Volume, **changes: object) -> Provenanc
         "weights_sha256": "ab" * 32,
         "weights_license": "Apache-2.0",
         "attribution": "none",
-        "request": SynthesisRequest(),
+        "request": SynthesisRequest().model_dump(mode="json"),
         "variant": 0,
         "seed": 4,
         "reference_sha256": reference.voxel_sha256,

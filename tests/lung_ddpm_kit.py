@@ -41,8 +41,6 @@ def layout_card(system: str, **changes: Any) -> ModelCard:
         "system": system,
         "roi_voxels": (SIDE,),
         "timesteps": 250,
-        "field": "lungs" if whole else "lesion",
-        "inputs": ("lungs",) if whole else (),
         "network": network,
         "attributes": (),
         **changes,
@@ -101,11 +99,11 @@ def always(unit: float) -> Callable[[Tensor, float], Tensor]:
 
 
 def rois(lesions: int = 1) -> RoiBatch:
-    """Random HU; per lesion a nodule of 4³ voxels in a larger lung, and an edit region around the nodule."""
+    """Random HU; per lesion a nodule of 4³ voxels in a larger lung (`own`), and an edit region around it."""
     hu = np.random.default_rng(0).uniform(-1000, 1000, (lesions, *(SIDE,) * 3)).astype(np.float32)
     mask, lungs = np.zeros_like(hu), np.zeros_like(hu)
     mask[:, 6:10, 6:10, 5:9] = 1
     lungs[:, 2:14, 3:13, 2:12] = 1
     editable = np.zeros(hu.shape, bool)
     editable[:, 5:11, 5:11, 4:10] = True
-    return RoiBatch(hu, mask, editable, np.ones(hu.shape, bool), lungs=lungs)
+    return RoiBatch(hu, mask, editable, np.ones(hu.shape, bool), own=lungs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.systems.mddpm.boxes import MDDPM3D
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion
+from lesionbrush.systems.mddpm.hooks import Followed
 from lesionbrush.systems.mddpm.network import DDPMUNet
 from lesionbrush.systems.mddpm.slices import MDDPM, network_config
 from safetensors.torch import save_file
@@ -35,7 +37,7 @@ def guided_card(system: str, **changes: Any) -> ModelCard:
     own = (
         {"network": {**NETWORK, **changes.pop("network", {})}, "attributes": ()} if system == "mddpm" else {}
     )
-    return tiny_card(**{"name": system, "system": system, "inputs": INPUTS, **own, **changes})
+    return tiny_card(**{"name": system, "system": system, **own, **changes})
 
 
 def slice_network(card: ModelCard) -> DDPMUNet:
@@ -90,12 +92,14 @@ def guided_rois(lesions: int = 1, *, pathology: bool = True, anatomy: bool = Fal
     mask = np.repeat(ball_at((8, 8, 8), 4)[None], lesions, axis=0)
     editable = np.repeat(ball_at((8, 8, 8), 6)[None] > 0, lesions, axis=0)
     other = np.repeat(ball_at((8, 8, 8), 3)[None], lesions, axis=0)
-    return RoiBatch(
-        reference,
-        mask,
-        editable,
-        np.ones(shape, bool),
+    followed = Followed(
         anatomy_hu=np.full(shape, -400, np.float32) if anatomy else None,
         pathology_hu=np.full(shape, 200, np.float32) if pathology else None,
         pathology_mask=other if pathology else None,
     )
+    return RoiBatch(reference, mask, editable, np.ones(shape, bool), own=followed)
+
+
+def following(rois: RoiBatch, **changes: np.ndarray) -> RoiBatch:
+    """The same, with something else to follow."""
+    return replace(rois, own=replace(rois.own, **changes))

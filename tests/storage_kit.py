@@ -44,7 +44,7 @@ def made_provenance(seed: int = 1) -> Provenance:
         weights_sha256="1" * 64,
         weights_license="Apache-2.0",
         attribution="none",
-        request=SynthesisRequest(seed=seed),
+        request=SynthesisRequest(seed=seed).model_dump(mode="json"),
         variant=0,
         seed=seed,
         reference_sha256="2" * 64,

@@ -31,6 +31,7 @@ from lesionbrush.published.models import (
     find_published,
     list_published,
 )
+from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.network import LungDDPMUNet, from_published
 from monai.bundle import verify_metadata
 from published_kit import TINY, checkpoint, random_tensors, save
@@ -81,7 +82,8 @@ class TestAdded:
     def test_it_is_an_infer_task(self, weights: Path, root: Path) -> None:
         add(order(weights), ignore, root)
         card = find_model("lung_ddpm_published", root).card
-        assert (card.system, card.scaling, card.timesteps) == ("lung_ddpm", "columns", 250)
+        section = LungDDPMCard.of(card)
+        assert (card.system, section.scaling, section.timesteps) == ("lung_ddpm", "columns", 250)
         assert card.weights_license == "unstated"
         assert [model.card.model.name for model in list_published(root)] == ["lung_ddpm_published"]
 

@@ -142,7 +142,8 @@ class TestWritten:
     def test_new_facts_go_into_both_and_peoples_words_stay(self, own: Path) -> None:
         metadata = {**read(own / METADATA), "task": "as a person wrote it", "changelog": {"0.2.0": "more"}}
         (own / METADATA).write_text(json.dumps(metadata))
-        update_card(own, figures={"error_hu": 3.0}, title="Tinier", attributes=["lesion"])
+        section = {**load_card(own).section, "attributes": ["lesion"]}
+        update_card(own, figures={"error_hu": 3.0}, title="Tinier", section=section)
         written = read(own / METADATA)
         assert written["task"] == "as a person wrote it"
         assert written["changelog"] == {"0.2.0": "more"}

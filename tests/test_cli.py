@@ -14,6 +14,7 @@ from lesionbrush.cli.serve import greeting
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.records import read_sidecar
+from lesionbrush.systems import request_of
 from PIL import Image
 from server_kit import MARGIN_MM, edit_region, make_ct, make_mask
 
@@ -90,7 +91,7 @@ class TestSynthesize:
         assert changed[edit_region()].sum() > 100
         assert not changed[~edit_region()].any()
         record = read_sidecar(out)
-        assert (record.seed, record.request.attributes.texture) == (4, "solid")
+        assert (record.seed, request_of(record).attributes.texture) == (4, "solid")
         assert Image.open(picture).width > 3 * 300
 
     def test_several_variants_are_numbered(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from cli_kit import Command, Outcome
 from lesionbrush.cli.__main__ import main
 from server_kit import make_model
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 pytest_plugins = ("cli_fixtures", "adding_fixtures")
 UNSTATED = ("--accept-licence", "unstated")
@@ -127,6 +130,7 @@ class TestAfterwards:
         assert (models / "tiny").is_dir() == bool(code)
 
     def test_what_ships_stays(self, command: Command, models: Path) -> None:
+        shutil.copytree(REPOSITORY / "models" / "lung_lesion" / "configs", models / "lung_lesion" / "configs")
         outcome = command("models", "remove", "lung_lesion", "--yes")
         assert outcome.code == 2
         assert "ships with LesionBrush" in outcome.one_line

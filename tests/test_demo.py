@@ -138,7 +138,7 @@ def models(command: Command, tmp_path: Path, monkeypatch) -> None:
     """One that takes everything, and one whose lungs may change."""
     root = tmp_path / "models"
     make_model(root, "steered", system="steered")
-    make_model(root, "layout", system="lung_ddpm", field="lungs", inputs=("lungs",))
+    make_model(root, "layout", system="lung_ddpm")
     monkeypatch.setenv("LESIONBRUSH_MODELS", str(root))
 
 
@@ -171,7 +171,7 @@ def test_lungs_change_over_a_real_server_and_nothing_else(
     outcome = command("demo", "--out", tmp_path / "out", "--model", "lung_ddpm", *options)
     assert outcome.code == 0, outcome.out + outcome.err
     record = read_sidecar(tmp_path / "out" / "synthetic_ct.nii.gz")
-    lungs = read_volume(tmp_path / "out" / "lungs_region.nii.gz").array > 0
+    lungs = read_volume(tmp_path / "out" / "may_also_change.nii.gz").array > 0
     assert record.voxels_changed > 0.3 * np.count_nonzero(lungs) > 1000
     assert f"{record.voxels_changed:,} voxels changed inside the edit region, 0 outside" in outcome.out
 
@@ -207,7 +207,7 @@ def test_lungs_that_may_change_are_not_outside(
     outcome = command("demo", "--ct", ct, "--mask", mask, "--model", "layout", "--out", tmp_path, *options)
     assert outcome.code == code, outcome.err
     assert f"{1 - code} voxels changed inside the edit region, {code} outside" in outcome.out
-    assert (tmp_path / "lungs_region.nii.gz").exists() == (region == "lungs")
+    assert (tmp_path / "may_also_change.nii.gz").exists() == (region == "lungs")
     assert (tmp_path / "lungs.nii.gz").read_bytes() == before
 
 
@@ -218,7 +218,7 @@ def test_lungs_that_may_change_are_not_outside(
         ("layout", ("--anatomy",), "takes no such volume; it takes lungs"),
         ("steered", ("--pathology",), "belong together"),
         ("steered", ("--pathology-mask",), "belong together"),
-        ("steered", ("--anatomy",), "anatomy map"),
+        ("steered", ("--anatomy",), "anatomy: the anatomy is 64 x 64 x 40 voxels, the CT is "),
     ],
 )
 @pytest.mark.usefixtures("small_chest", "models")

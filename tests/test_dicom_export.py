@@ -239,7 +239,9 @@ class TestCommand:
         labels[0, 0, 0] = 1
         write_volume(case.mask.with_array(labels), files / "mask.nii.gz")
         assert "choose one" in export().one_line
-        made = record(case.reference.volume, case.synthetic, request=SynthesisRequest(label=2))
+        made = record(
+            case.reference.volume, case.synthetic, request=SynthesisRequest(label=2).model_dump(mode="json")
+        )
         write_sidecar(made, files / "synthetic.nii.gz")
         assert export().code == 0
         seg = pydicom.dcmread(files / "out" / "seg" / "00001.dcm")
@@ -256,7 +258,7 @@ class TestCommand:
 
     def test_refuses_a_record_that_is_none(self, export, files: Path) -> None:
         (files / "synthetic.provenance.json").write_text("{}")
-        assert "no provenance record" in export().one_line
+        assert "is no record of LesionBrush" in export().one_line
 
     def test_refuses_a_folder_that_exists(self, export, files: Path) -> None:
         (files / "out").mkdir()

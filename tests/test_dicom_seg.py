@@ -17,7 +17,7 @@ from highdicom._module_utils import check_required_attributes
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, EmptyMask, GeometryMismatch
 from lesionbrush.files.dicom_export.case import DicomCase, export_case
-from lesionbrush.files.dicom_export.seg import lesion_seg, read_seg
+from lesionbrush.files.dicom_export.seg import Segments, make_seg, read_seg
 from lesionbrush.files.dicom_export.series import SyntheticSeries, derive_series
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.224, 0.768, 0.6)
@@ -86,7 +86,7 @@ def test_follows_left_handed_axes(tmp_path: Path) -> None:
     mask = np.zeros(array.shape, np.uint8)
     mask[1, 2, 0] = 1
     series = derive_series(volume, record(volume, volume))
-    seg = lesion_seg(series, Volume(mask, affine))
+    seg = make_seg(series, Segments.of_lesion(Volume(mask, affine)))
     frame = seg.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0].ImagePositionPatient
     assert [float(mm) for mm in frame] == [0, 0, 0]
 
@@ -94,11 +94,11 @@ def test_follows_left_handed_axes(tmp_path: Path) -> None:
 def test_an_empty_mask_and_one_from_elsewhere_are_refused(case: Case) -> None:
     series = derive_series(case.synthetic, case.provenance, case.reference.slices)
     with pytest.raises(EmptyMask):
-        lesion_seg(series, case.mask.with_array(case.mask.array * 0))
+        make_seg(series, Segments.of_lesion(case.mask.with_array(case.mask.array * 0)))
     moved = case.mask.affine.copy()
     moved[:3, 3] += 10
     with pytest.raises(GeometryMismatch):
-        lesion_seg(series, replace(case.mask, affine=moved))
+        make_seg(series, Segments.of_lesion(replace(case.mask, affine=moved)))
 
 
 def test_a_seg_of_another_series_is_not_read(case: Case, written: tuple[Path, SyntheticSeries]) -> None:

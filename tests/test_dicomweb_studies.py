@@ -89,7 +89,9 @@ def test_the_mask_of_an_accepted_case_is_the_lesion_whatever_its_label_was(
     case: Case, archive: FakeArchive, tmp_path: Path, of_archive: bool
 ) -> None:
     """The request said label 2; what is accepted is that lesion, as 0 and something."""
-    made = record(case.reference.volume, case.synthetic, request=SynthesisRequest(label=2))
+    made = record(
+        case.reference.volume, case.synthetic, request=SynthesisRequest(label=2).model_dump(mode="json")
+    )
     accepted = AcceptedCase(
         synthetic=case.synthetic,
         mask=case.mask.with_array(case.mask.array * 7),

@@ -11,6 +11,8 @@ import pytest
 import torch
 from core_fixtures import ball, edit_region, made, make_ct, paints, tiny_card, tiny_network
 from lesionbrush.core.lesions import Lesions
+from lesionbrush.core.model import Prepared
+from lesionbrush.core.region import Scope
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
@@ -25,10 +27,11 @@ from lesionbrush.systems.lesion_inpainting.donors import (
     Field,
     Surroundings,
     donors,
+    find_donors,
     levelled,
     misfits,
 )
-from lesionbrush.systems.lesion_inpainting.donors import find_donors as donated
+from lesionbrush.systems.lesion_inpainting.hooks import HOOKS
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from lesionbrush.systems.lesion_inpainting.removal import join_timesteps
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
@@ -160,11 +163,11 @@ def given(
     ct: Volume, mask: Volume, seeds: Sequence[int], spacing_mm: float = 1.0
 ) -> tuple[Donated, RoiBatch]:
     card = tiny_card(spacing_mm=spacing_mm)
-    lesions = Lesions.find(ct, mask, 3.0)
+    lesions = Lesions.find(ct, Scope(mask), 3.0)
     grids = lesions.grids(card)
     hu = lesions.reference_hu(grids, card)
     rois = lesions.rois(grids, hu, lesions.details(grids, hu))
-    return donated(lesions, grids, rois, seeds), rois
+    return find_donors(lesions, grids, rois, seeds), rois
 
 
 def test_a_vessel_goes_on_through_the_removed_nodule() -> None:
@@ -193,10 +196,11 @@ def test_details_are_those_of_the_donors_place() -> None:
     donor, _ = given(ct, mask, [0], spacing_mm=2.0)
     (fine,) = donor.fine_hu[0]
     own = [np.zeros((17, 17, 17))]
-    assert donor.details(own)[0][0] is fine
+    assert Prepared(details=donor.fine_hu).details_of(0, own)[0] is fine
     assert fine.shape == own[0].shape
     assert 5 < fine.std() < 60
-    assert replace(donor, fine_hu=[[None]]).details(own)[0][0] is own[0]
+    assert Prepared(details=[[None]]).details_of(0, own)[0] is own[0]
+    assert Prepared().details_of(0, own)[0] is own[0]
 
 
 def removed(ct: Volume, mask: Volume, **request: object) -> Synthesis:
@@ -239,11 +243,10 @@ def test_without_a_donor_the_model_does_it_alone_and_says_so() -> None:
 
 def test_where_healthy_tissue_comes_from_counts_for_removals_alone() -> None:
     ct, mask = vessels_ct()
-    model = paints(-850)
+    model = paints(-850, HOOKS)
     made(ct, mask, model, healthy_from="nearby")
     made(ct, mask, model, attributes=REMOVED, healthy_from="model")
     made(ct, mask, model, attributes=REMOVED)
-    assert [rois.donor_hu is None for rois in model.asked] == [True, True, False]
-    assert not parse_request({}, "mddpm").heals_from_nearby
+    assert [rois.own is None for rois in model.asked] == [True, True, False]
     with pytest.raises(InvalidRequest, match="healthy_from"):
         parse_request({"healthy_from": "elsewhere"})

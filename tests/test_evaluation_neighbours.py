@@ -10,8 +10,8 @@ import pytest
 from cli_kit import Command
 from evaluation_kit import save_nodules
 from lesionbrush.core.registry import METADATA
-from lesionbrush.evaluation import neighbours as measured
-from lesionbrush.evaluation.neighbours import Neighbours, SlicesApart, difference_hu, neighbours
+from lesionbrush.systems.mddpm import evaluation as measured
+from lesionbrush.systems.mddpm.evaluation import Neighbours, SlicesApart, difference_hu, neighbours
 from lesionbrush.systems.mddpm.slices import MDDPM
 from lesionbrush.training.split import is_validation
 from mddpm_kit import guided_model, install_guided

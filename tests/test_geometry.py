@@ -7,9 +7,9 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from lesionbrush.core.geometry import require_agreement, require_perpendicular
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, UnsupportedSeries
+from lesionbrush.files.geometry import require_agreement, require_perpendicular
 from lesionbrush.files.io import read_volume
 from volume_fixtures import affine_of, metaimage, nrrd, random_hu
 

@@ -49,7 +49,6 @@ CASES: list[tuple[str, str, dict[str, Volume]]] = [
 @pytest.fixture(scope="module", autouse=True)
 def steered(models_dir: Path) -> None:
     """A model that takes everything beside CT and mask."""
-    inputs = ("lungs", "anatomy", "pathology", "pathology_mask")
     make_model(models_dir, "steered", system="steered")
 
 

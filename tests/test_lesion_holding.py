@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import tiny_card
+from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.systems import parse_request
-from lesionbrush.systems.lesion_inpainting.card import Calcium
+from lesionbrush.systems.lesion_inpainting.card import Calcium, LesionCard
 from lesionbrush.systems.lesion_inpainting.laws.density import GLASS_STRAYS_HU
 from lesionbrush.systems.lesion_inpainting.laws.holding import Holding
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
@@ -19,13 +20,10 @@ from lesionbrush.systems.lesion_inpainting.shape import drawn, drawn_shape
 from scipy import ndimage
 
 SHAPE, LUNG_HU, GLASS_HU, CORE_HU = (32,) * 3, -860.0, -610.0, 40.0
-CARD = tiny_card().model_copy(
-    update={
-        "core_hu": (CORE_HU, 0.0),
-        "ground_glass_above_lung_hu": (GLASS_HU - LUNG_HU, 0.0),
-        "window_hu": (-1000.0, 1000.0),
-    }
+CARD = LesionCard.of(tiny_card()).model_copy(
+    update={"core_hu": (CORE_HU, 0.0), "ground_glass_above_lung_hu": (GLASS_HU - LUNG_HU, 0.0)}
 )
+WINDOW = HUWindow(-1000.0, 1000.0)
 
 CALCIUM = Calcium(base_hu=100, per_inverse_diameter=0, spread_hu=0, middle_hu=(1400, 0))
 
@@ -51,6 +49,7 @@ def holding(asked: dict, hu: np.ndarray | None = None) -> Holding:
     shape = drawn(batch.mask[0], batch.editable[0], 1.0, drawn_shape(request), np.random.default_rng(0))
     return Holding(
         CARD,
+        WINDOW,
         request,
         batch,
         [(0, 0)],

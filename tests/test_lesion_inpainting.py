@@ -252,7 +252,7 @@ def test_grain_may_have_a_temperature_of_its_own(
     rois: RoiBatch, grain: float | None, expected: float
 ) -> None:
     """With all structure at temperature 0 the last noisy images hold the grain's noise, or none."""
-    card = tiny_card().model_copy(update={"temperature": 0.0, "grain_temperature": grain})
+    card = tiny_card(temperature=0.0, grain_temperature=grain)
     model = LesionInpainting(card, Witness(0.0), torch.device("cpu"))
     sampled(rois, model, steps=12, sampler="ddpm")
     x, _, sigma, *_ = model.network.told[-2]
@@ -267,7 +267,7 @@ def test_grain_may_have_a_temperature_of_its_own(
 def test_the_card_may_narrow_the_mask_in_thick_slices_but_not_of_a_removal(
     rois: RoiBatch, lesion: str, slice_mm: float | None, low: float, high: float
 ) -> None:
-    card = tiny_card().model_copy(update={"outline_of_blur": -0.25})
+    card = tiny_card(outline_of_blur=-0.25)
     model = LesionInpainting(card, Witness(0.0), torch.device("cpu"))
     sampled(replace(rois, slice_mm=slice_mm), model, attributes={"lesion": lesion})
     told = model.network.told[0][3][:, 2].numpy()
@@ -277,7 +277,7 @@ def test_the_card_may_narrow_the_mask_in_thick_slices_but_not_of_a_removal(
 
 def test_a_lesion_is_as_large_as_what_of_it_lies_in_the_ct(rois: RoiBatch) -> None:
     """Its mask goes on beyond the first and last slice; a long one would count as large."""
-    card = tiny_card().model_copy(update={"outline_of_blur": -0.25})
+    card = tiny_card(outline_of_blur=-0.25)
     mask, inside = np.zeros((1, 16, 16, 16), np.float32), np.zeros((1, 16, 16, 16), bool)
     mask[0, :, 5:9, 5:9] = 1
     inside[0, 7:9] = True

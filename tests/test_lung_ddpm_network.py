@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 from lesionbrush.errors import WeightsError
-from lesionbrush.published.architectures import ARCHITECTURES
-from lesionbrush.published.fit import Fit, compare
+from lesionbrush.systems.fit import Fit, compare
 from lesionbrush.systems.lung_ddpm.network import (
     LUNG_DDPM,
     LUNG_DDPM_PLUS,
@@ -19,6 +18,7 @@ from lesionbrush.systems.lung_ddpm.network import (
     published_shapes,
     timestep_embedding,
 )
+from lesionbrush.systems.lung_ddpm.published import whole
 from monai.networks.nets import DiffusionModelUNet
 from published_kit import LUNG_DDPM as LAYOUT
 from published_kit import LUNG_DDPM_PLUS as LAYOUT_PLUS
@@ -149,7 +149,7 @@ class TestRefusals:
         with pytest.raises(
             WeightsError, match=r"of another shape: .*input_blocks\.0\.0\.weight is 64x2x3x3x3"
         ):
-            ARCHITECTURES["lung_ddpm"].converted(checkpoint(published))
+            whole().convert(checkpoint(published))
 
     @pytest.mark.parametrize("content", [None, [1], {}, {"ema": 3}, {"ema": {"denoise_fn.a": 3}}])
     def test_no_checkpoint(self, content: object) -> None:

@@ -12,11 +12,11 @@ from lesionbrush.core.inputs import NO_INPUTS, Inputs
 from lesionbrush.core.registry import find_model, list_models
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.evaluation.metrics import edit_region
-from lesionbrush.published import architectures as networks
 from lesionbrush.published.adding import add
 from lesionbrush.published.cards import card_of
 from lesionbrush.published.catalogue import CATALOGUE, find_known
 from lesionbrush.systems import load_model, parse_request
+from lesionbrush.systems.lung_ddpm import published as published_weights
 from lesionbrush.systems.lung_ddpm.model import network_config
 from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
@@ -31,18 +31,14 @@ TINY_WHOLE = Layout(3, 32, (1, 2), 1)
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Both published models, but for the width of their networks and the side of their cubes."""
-    cubes = {"lung_ddpm": {"roi_voxels": (16,)}, "lung_ddpm_plus": {"roi_voxels": (16,)}}
-    from lesionbrush.published import cards as published_cards
-
-    for system, facts in cubes.items():
-        whole = {**published_cards._OF_SYSTEM[system], **facts}
-        monkeypatch.setitem(published_cards._OF_SYSTEM, system, whole)
+    for name in ("WHOLE_SIDE", "CUBE_SIDE"):
+        monkeypatch.setattr(published_weights, name, 16)
     tiny = {
         "lung_ddpm": (LungDDPMConfig(3, (32, 64), (False, True)), TINY_WHOLE),
         "lung_ddpm_plus": (SMALL, TINY),
     }
     for system, (config, layout) in tiny.items():
-        monkeypatch.setitem(networks.ARCHITECTURES, system, networks.Architecture(config))
+        monkeypatch.setattr(published_weights, system.upper(), config)
         file = save(checkpoint(random_tensors(layout)), tmp_path / f"{system}.pt")
         add(order(file, known=find_known(f"{system}_published")), ignore, tmp_path / "models")
     return tmp_path / "models"
@@ -59,7 +55,7 @@ def test_what_was_added_runs_and_changes_nothing_else(
     assert name in [model.card.name for model in list_models(root)]
     model = load_model(find_model(name, root), "cpu")
     request = parse_request({"steps": 2, "as_published": as_published}, model.card.system)
-    inputs = Inputs(lungs=WIDE) if model.card.inputs else NO_INPUTS
+    inputs = Inputs(lungs=WIDE) if model.hooks.inputs else NO_INPUTS
     made = synthesize(CT, MASK, request, model, inputs)[0]
     changed = made.volume().array != CT.array
     outside = ~edit_region(MASK.array > 0, CT.spacing_mm, 3.0)
@@ -73,7 +69,8 @@ def test_the_card_gives_back_the_published_network(config: LungDDPMConfig) -> No
     known = next(
         k for k in CATALOGUE if k.architecture == ("lung_ddpm" if config is LUNG_DDPM else "lung_ddpm_plus")
     )
-    card = card_of(known, config, "0" * 64)
+    weights = published_weights.whole() if config is LUNG_DDPM else published_weights.cube()
+    card = card_of(known, weights, "0" * 64)
     assert network_config(card) == config
     assert card.roi_voxels == ((128,) if config is LUNG_DDPM else (64,))
     assert all(side % config.multiple == 0 for side in card.roi_voxels)

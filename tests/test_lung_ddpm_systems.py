@@ -42,7 +42,7 @@ class TestWhatTheNetworkIsTold:
         sampled(model, given)
         layout = told(model)[0][0][0, 1:].numpy()
         nodule = given.mask[0] > 0
-        lungs = (given.lungs[0] > 0) & ~nodule
+        lungs = (given.own[0] > 0) & ~nodule
         assert np.array_equal(layout, np.where(np.stack((lungs, nodule)), 1, -1))
 
     def test_lung_ddpm_plus_is_told_the_nodule_alone(self) -> None:
@@ -118,7 +118,7 @@ class TestWhatStays:
         """The released blend: off by one, so that the reference keeps the first level's noise."""
         given, model = rois(), layout_model("lung_ddpm", timesteps=250, **X0)
         hu = sampled(model, given, as_published=True)[0, 0]
-        outside = ~((given.lungs[0] > 0) | (given.mask[0] > 0))
+        outside = ~((given.own[0] > 0) | (given.mask[0] > 0))
         error = (hu - given.reference_hu[0])[outside] / 1000
         alpha, sigma = cosine(250).alpha(0), cosine(250).sigma(0)
         expected = np.hypot(sigma, (1 - alpha) * (given.reference_hu[0][outside] / 1000).std())
@@ -218,15 +218,18 @@ class TestRefusals:
             sampled(layout_model("lung_ddpm_plus"), empty)
 
     def test_no_lungs(self) -> None:
-        self.refused(replace(rois(), lungs=None), NoLungs, "no lung")
-        self.refused(replace(rois(), lungs=np.zeros_like(rois().mask)), NoLungs, "no lung")
+        self.refused(replace(rois(), own=None), NoLungs, "no lung")
+        self.refused(replace(rois(), own=np.zeros_like(rois().mask)), NoLungs, "no lung")
 
     def test_more_steps_than_levels(self) -> None:
         self.refused(rois(), InvalidRequest, "noise levels", steps=251)
 
     def test_a_network_of_another_system(self) -> None:
-        with pytest.raises(WeightsError, match="another system"):
-            network_config(tiny_card())
+        with pytest.raises(WeightsError, match=r"'tiny' does not fit 'lung_ddpm': network: "):
+            network_config(tiny_card(system="lung_ddpm"))
+        for other in ({"dims": 2}, {"variance": "learned_range"}):
+            with pytest.raises(WeightsError, match="another system"):
+                network_config(layout_card("lung_ddpm", network=other))
 
     def test_fewer_levels_than_the_released_sampler_visits(self) -> None:
         card = layout_card("lung_ddpm", timesteps=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ from lesionbrush.core.synthesize import synthesize
 from lesionbrush.diffusion.guidance import low_pass
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.systems import load_model
+from lesionbrush.systems.lesion_inpainting.card import LesionCard
+from lesionbrush.systems.mddpm.card import BoxCard
 from lesionbrush.systems.mddpm.guidance_images import guidance_images, with_lesion
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion
+from lesionbrush.systems.mddpm.hooks import Followed
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
 from lesionbrush.systems.mddpm.slices import SliceNoise, averaged, network_config
-from mddpm_kit import SIDE, guided_card, guided_model, guided_rois, install_guided
+from mddpm_kit import INPUTS, SIDE, following, guided_card, guided_model, guided_rois, install_guided
 
 BOTH = pytest.mark.parametrize("system", ["mddpm", "mddpm_3d"])
 OFF = Guide(factor=0)
@@ -54,7 +58,7 @@ class TestWhatIsFollowed:
     def test_a_lesion_becomes_dense_where_the_other_one_is(self, system: str) -> None:
         rois = guided_rois()
         made = sampled(guided_model(system), rois, pathology=Guide(factor=2))[0, 0]
-        assert made[rois.pathology_mask[0] > 0].mean() > -200
+        assert made[rois.own.pathology_mask[0] > 0].mean() > -200
         assert made[~rois.editable[0]].mean() < -700
 
     @BOTH
@@ -74,7 +78,7 @@ class TestWhatIsFollowed:
         rois = guided_rois(anatomy=True)
         images = guidance_images(rois, MDDPMRequest(reference=Guide(factor=4)), (1, 2, 3))
         assert [image.name for image in images] == ["reference", "anatomy", "pathology"]
-        inside = rois.pathology_mask > 0
+        inside = rois.own.pathology_mask > 0
         assert all(np.allclose(image.hu[inside], 200, atol=0.01) for image in images)
         far = ~rois.editable
         assert (images[1].hu[far] == -400).all()
@@ -160,8 +164,8 @@ class TestWhatIsRefused:
     def test_slices_need_no_factor_along_z(self) -> None:
         rois = guided_rois()
         cut = {name: getattr(rois, name)[:, 1:] for name in ("reference_hu", "mask", "editable", "inside")}
-        cut |= {name: getattr(rois, name)[:, 1:] for name in ("pathology_hu", "pathology_mask")}
-        odd = RoiBatch(**cut)
+        own = {name: getattr(rois.own, name)[:, 1:] for name in ("pathology_hu", "pathology_mask")}
+        odd = RoiBatch(**cut, own=Followed(**own))
         assert sampled(guided_model("mddpm"), odd).shape == (1, 1, SIDE - 1, SIDE, SIDE)
         with pytest.raises(InvalidRequest, match="15 x 16 x 16"):
             sampled(guided_model("mddpm_3d"), odd)
@@ -186,8 +190,11 @@ class TestWhatIsRefused:
             sampled(guided_model("mddpm", timesteps=20), guided_rois(), steps=21)
 
     def test_a_network_of_another_system(self) -> None:
-        with pytest.raises(WeightsError, match="another system"):
+        with pytest.raises(WeightsError, match=r"'mddpm_3d' does not fit .*: network"):
             network_config(guided_card("mddpm_3d"))
+        for other in ({"dims": 3}, {"in_channels": 2}):
+            with pytest.raises(WeightsError, match="another system"):
+                network_config(guided_card("mddpm", network=other))
 
 
 class TestRemarks:
@@ -200,7 +207,7 @@ class TestRemarks:
         assert "of the painted mask got no lesion" in self.remarks(guided_rois())
 
     def test_a_lesion_that_is_cut_off(self) -> None:
-        large = replace(guided_rois(), pathology_mask=ball_like(8.0))
+        large = following(guided_rois(), pathology_mask=ball_like(8.0))
         assert "is cut off" in self.remarks(large)
 
     def test_no_pathology(self) -> None:
@@ -212,7 +219,7 @@ class TestRemarks:
         assert "anatomy was sent but is not followed" in said
 
     def test_nothing_to_say(self) -> None:
-        assert self.remarks(replace(guided_rois(), pathology_mask=guided_rois().mask)) == ""
+        assert self.remarks(following(guided_rois(), pathology_mask=guided_rois().mask)) == ""
 
 
 def ball_like(radius: float) -> np.ndarray:
@@ -263,10 +270,10 @@ def test_a_folder_of_weights_becomes_a_model(system: str, tmp_path: Path) -> Non
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     folder = install_guided(tmp_path, "mddpm")
-    card = folder / "configs" / "metadata.json"
-    card.write_text(
-        card.read_text().replace('"blocks": 1', '"blocks": 2').replace('"blocks":1', '"blocks":2')
-    )
+    path = folder / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["lesionbrush"]["section"]["network"]["blocks"] = 2
+    path.write_text(json.dumps(metadata))
     with pytest.raises(WeightsError, match="do not fit"):
         load_model(find_model("mddpm", tmp_path), "cpu")
 
@@ -279,11 +286,11 @@ class TestShipped:
         assert installed.weights.stat().st_size < 40_000_000
         assert (installed.folder / "LICENSE").is_file()
         assert (installed.folder / "docs" / "README.md").is_file()
-        assert installed.card.inputs == ("anatomy", "pathology", "pathology_mask")
+        assert [one.name for one in load_model(installed, "cpu").hooks.inputs] == list(INPUTS)
 
     def test_the_3d_model_uses_the_weights_lung_lesion_has_now(self) -> None:
         """Whoever exports lung_lesion anew has to look at mddpm_3d again, and name its weights there."""
         ours, theirs = (find_model(name).card for name in ("mddpm_3d", "lung_lesion"))
         assert ours.weights_from == "lung_lesion"
         assert ours.weights_sha256 == theirs.weights_sha256
-        assert ours.network == theirs.network
+        assert BoxCard.of(ours).network == LesionCard.of(theirs).network

@@ -13,9 +13,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from lesionbrush.core.geometry import corners_apart_voxels
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile
+from lesionbrush.files.geometry import corners_apart_voxels
 from lesionbrush.files.io import read_volume, write_volume
 from volume_fixtures import (
     OBLIQUE,

@@ -148,7 +148,7 @@ class TestAccepting:
         back = pacs.files(uid, tmp_path / "back")
         assert np.array_equal(read_dicom_series(back).array, case.synthetic.array)
         header = pydicom.dcmread(next(back.iterdir()))
-        assert header.PatientID.startswith("LB")
+        assert header.PatientID.startswith("SYNTHETIC-")
 
     def test_shows_up_as_synthetic(self, case: Case, studies: DicomWebStudies) -> None:
         studies.update()

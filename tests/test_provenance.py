@@ -15,6 +15,7 @@ from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.errors import StorageFull
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.records import read_sidecar, sidecar_path, write_sidecar
+from lesionbrush.systems import request_of
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 
 
@@ -115,7 +116,7 @@ def test_what_cannot_be_written_leaves_the_old_record_alone(
     error: type[Exception],
 ) -> None:
     path = write_sidecar(provenance, tmp_path / "ct.nii")
-    monkeypatch.setattr("lesionbrush.core.provenance.os.replace", fail_with(number))
+    monkeypatch.setattr("lesionbrush.files.records.os.replace", fail_with(number))
     with pytest.raises(error):
         write_sidecar(provenance.model_copy(update={"seed": 7}), tmp_path / "ct.nii")
     assert read_sidecar(tmp_path / "ct.nii") == provenance
@@ -126,7 +127,7 @@ def test_a_request_from_a_sidecar_makes_the_same_voxels_again(tmp_path: Path, sy
     write_sidecar(synthesis.provenance, tmp_path / "ct.nii")
     record = read_sidecar(tmp_path / "ct.nii")
     mask = ball(synthesis.reference, (20, 17, 12), 5.0)
-    again = synthesize(synthesis.reference, mask, record.request, tiny_model())[record.variant]
+    again = synthesize(synthesis.reference, mask, request_of(record), tiny_model())[record.variant]
     assert np.array_equal(again.box, synthesis.box)
     assert again.offset == record.box_offset
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +13,16 @@ import pytest
 from adding_kit import LUNG_DDPM, ignore, order
 from lesionbrush.core.registry import find_model, list_models, verify_weights
 from lesionbrush.errors import InvalidRequest, UnknownModel, WeightsError
-from lesionbrush.published import architectures as networks
 from lesionbrush.published.adding import add
 from lesionbrush.published.catalogue import CATALOGUE, KnownModel, find_known
 from lesionbrush.published.models import (
     PUBLISHED,
-    SHIPPED,
     PublishedModel,
     find_published,
     list_published,
     remove,
 )
+from lesionbrush.systems import list_systems
 from pydantic import ValidationError
 
 pytest_plugins = "adding_fixtures"
@@ -78,22 +78,25 @@ class TestInstalled:
         assert model.weights.is_file()
 
     def test_what_ships_is_not_removed(self, root: Path) -> None:
+        shipped = root / "lung_lesion"
+        shutil.copytree(REPOSITORY / "models" / "lung_lesion" / "configs", shipped / "configs")
         with pytest.raises(InvalidRequest, match="ships with LesionBrush"):
             remove("lung_lesion", root)
+        assert (shipped / "configs" / "metadata.json").is_file()
 
     def test_all_that_ships_is_protected(self) -> None:
-        assert {model.card.name for model in list_models(REPOSITORY / "models")} <= SHIPPED
+        assert all(model.card.shipped for model in list_models(REPOSITORY / "models"))
 
 
 class TestCatalogue:
     def test_names_are_distinct_and_none_is_a_model_of_ours(self) -> None:
         names = [known.name for known in CATALOGUE]
         assert len(set(names)) == len(names)
-        assert not set(names) & SHIPPED
+        assert not set(names) & {model.card.name for model in list_models(REPOSITORY / "models")}
 
     def test_what_can_be_added_has_an_architecture_to_check_against(self) -> None:
         addable = {known.architecture for known in CATALOGUE if known.addable}
-        assert addable == set(networks.ARCHITECTURES)
+        assert addable == {name for name, system in list_systems().items() if system.published}
 
     def test_terms_name_both_licences_and_the_page(self) -> None:
         for known in CATALOGUE:

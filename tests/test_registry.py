@@ -23,6 +23,7 @@ from lesionbrush.core.registry import (
 )
 from lesionbrush.errors import UnknownModel, WeightsError
 from lesionbrush.systems import load_model
+from lesionbrush.systems.lesion_inpainting.card import LesionCard
 from pydantic import ValidationError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -49,7 +50,7 @@ def test_models_are_listed_by_name(tmp_path: Path) -> None:
 
 
 def test_a_found_model_knows_its_card_and_its_weights(tiny: InstalledModel) -> None:
-    assert tiny.card.network.channels == (8, 16, 16)
+    assert LesionCard.of(tiny.card).network.channels == (8, 16, 16)
     assert tiny.weights == tiny.folder / "models" / "model.safetensors"
     assert tiny.weights.is_file()
 
@@ -112,11 +113,22 @@ def test_a_folder_without_a_card_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "facts",
-    [{"colour": "red"}, {"name": "../up"}, {"name": "Tiny"}, {"weights_sha256": "abc"}, {"limits": None}],
+    [
+        {"colour": "red", "section": {}},
+        {"name": "../up"},
+        {"name": "Tiny"},
+        {"weights_sha256": "abc"},
+        {"limits": None},
+    ],
 )
 def test_a_card_holds_what_is_known_and_nothing_else(facts: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(facts))):
         tiny_card(**facts)
+
+
+def test_what_is_not_common_to_all_cards_is_its_systems_and_known_there() -> None:
+    with pytest.raises(WeightsError, match="the card of 'tiny' does not fit 'lesion_inpainting': colour"):
+        LesionCard.of(tiny_card(colour="red"))
 
 
 def test_the_right_weights_pass(tiny: InstalledModel) -> None:
@@ -141,13 +153,14 @@ def test_changed_weights_are_refused_with_both_hashes(tiny: InstalledModel) -> N
 def test_a_system_this_version_does_not_know_is_refused_before_its_weights_are_read(tmp_path: Path) -> None:
     folder = install(tmp_path, system="teleportation")
     (folder / WEIGHTS).unlink()
-    with pytest.raises(WeightsError, match=r"'teleportation'; known are lesion_inpainting"):
+    with pytest.raises(WeightsError, match=r"'teleportation' is not known; known are lesion_inpainting"):
         load_model(find_model("tiny", tmp_path), "cpu")
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     folder = install(tmp_path)
-    edit(folder, network={"channels": [8, 16], "blocks": 1, "head_channels": 4, "prior_spread": 0.15})
+    network = {"channels": [8, 16], "blocks": 1, "head_channels": 4, "prior_spread": 0.15}
+    edit(folder, section={**load_card(folder).section, "network": network})
     with pytest.raises(WeightsError, match="do not fit its network"):
         load_model(find_model("tiny", tmp_path), "cpu")
 

@@ -34,10 +34,10 @@ class Filler:
 
     def __call__(self, rois: RoiBatch, seeds: Sequence[int], on_step) -> Sampled:
         self.asked.append(rois)
-        steps = 4 if rois.donor_hu is None else 2
+        steps = 4 if rois.own is None else 2
         for step in range(steps):
             on_step((step + 1) * len(seeds) * len(rois.mask), 0)
-        value = -700 if rois.donor_hu is None else -600
+        value = -700 if rois.own is None else -600
         hu = np.where(rois.editable, np.float32(value), rois.reference_hu)
         return Sampled(np.stack([hu] * len(seeds)), "fake", ("hot",))
 
@@ -50,7 +50,7 @@ def two_rois() -> RoiBatch:
     editable[:, 2:11, 2:11, 2:11] = True
     donor_hu = np.full((2, *editable.shape), -500, np.float32)
     donor_hu[1, 1] = np.nan
-    return RoiBatch(lung, mask, editable, np.ones(lung.shape, bool), donor_hu=donor_hu)
+    return RoiBatch(lung, mask, editable, np.ones(lung.shape, bool), own=donor_hu)
 
 
 def test_lesions_with_and_without_donors_are_kept_apart() -> None:
@@ -73,7 +73,7 @@ def test_lesions_with_and_without_donors_are_kept_apart() -> None:
 
 def test_without_any_donor_nothing_is_joined() -> None:
     rois, filler, seen = two_rois(), Filler(), []
-    bare = replace(rois, donor_hu=np.full_like(rois.donor_hu, np.nan))
+    bare = replace(rois, own=np.full_like(rois.own, np.nan))
     made_ = joined(filler, bare, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
     assert len(filler.asked) == 1
     assert not made_.drawn.any()
@@ -93,7 +93,7 @@ def test_the_network_is_shown_the_donors_middle() -> None:
 
 def test_what_joins_is_no_denser_than_what_it_joins() -> None:
     rois = two_rois()
-    donors_hu = rois.donor_hu[0]
+    donors_hu = rois.own[0]
     known = shelled(rois, donors_hu)
     made_hu = np.where(known.editable, np.float32(300), known.reference_hu)
     hu = bounded(made_hu, known, donors_hu)

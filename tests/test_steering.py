@@ -6,23 +6,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from core_fixtures import FakeModel, ball, make_ct, paints, tiny_card
+from core_fixtures import FakeModel, ball, make_ct, paints
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.roi import inner_ramp
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
-from lesionbrush.errors import GeometryMismatch, InvalidRequest, LesionBrushError, NoLungs, NotACT
+from lesionbrush.errors import (
+    GeometryMismatch,
+    InvalidRequest,
+    LesionBrushError,
+    NoLungs,
+    NotACT,
+    WeightsError,
+)
 from lesionbrush.systems import find_system
+from lesionbrush.systems.lung_ddpm.hooks import WHOLE
 from lesionbrush.systems.lung_ddpm.request import LungDDPMRequest
+from lesionbrush.systems.mddpm.hooks import HOOKS, Followed
 from lesionbrush.systems.mddpm.request import MDDPMRequest
 from scipy.ndimage import distance_transform_edt
 
 CT = make_ct()
 MASK = ball(CT, (20, 18, 15), 5)
 QUICK = MDDPMRequest(steps=1)
-STEERED: dict[str, Any] = {"inputs": ("anatomy", "pathology", "pathology_mask")}
-LUNGS: dict[str, Any] = {"field": "lungs", "inputs": ("lungs",), "roi_voxels": (32,), "spacing_mm": 1.0}
+STEERED: dict[str, Any] = {"hooks": HOOKS}
+LUNGS: dict[str, Any] = {"hooks": WHOLE, "roi_voxels": (32,), "spacing_mm": 1.0}
 
 
 def asked(model: FakeModel, inputs: Inputs, request: Any = QUICK) -> RoiBatch:
@@ -40,14 +49,15 @@ WIDE = lungs((4, 36), (4, 32), (4, 26))
 
 
 def test_what_is_not_sent_does_not_reach_the_model() -> None:
-    rois = asked(paints(0.0, **STEERED), Inputs())
-    assert rois.lungs is rois.anatomy_hu is rois.pathology_hu is rois.pathology_mask is None
+    followed = asked(paints(0.0, **STEERED), Inputs()).own
+    assert isinstance(followed, Followed)
+    assert followed.anatomy_hu is followed.pathology_hu is followed.pathology_mask is None
+    assert asked(paints(0.0), Inputs()).own is None
 
 
 def test_an_anatomy_map_is_on_the_rois_as_the_ct_is() -> None:
     rois = asked(paints(0.0, **STEERED), Inputs(anatomy=CT))
-    assert rois.anatomy_hu is not None
-    np.testing.assert_allclose(rois.anatomy_hu.clip(-1000, 1000), rois.reference_hu, atol=1e-3)
+    np.testing.assert_allclose(rois.own.anatomy_hu.clip(-1000, 1000), rois.reference_hu, atol=1e-3)
 
 
 @pytest.mark.parametrize("spacing_mm", [1.0, 0.7, 2.0])
@@ -56,23 +66,20 @@ def test_the_other_lesion_is_moved_under_the_painted_one_in_mm(spacing_mm: float
     lesion = ball(other, (13, 30, 22), 5)
     marked = other.with_array(np.where(lesion.array > 0, 300, other.array).astype(np.int16))
     rois = asked(paints(0.0, **STEERED), Inputs(pathology=marked, pathology_mask=lesion))
-    assert rois.pathology_mask is not None
-    assert rois.pathology_hu is not None
-    ours, theirs = rois.mask[0], rois.pathology_mask[0]
+    ours, theirs = rois.mask[0], rois.own.pathology_mask[0]
     places = np.indices(ours.shape)
     for weights in (ours, theirs):
         assert weights.sum() > 0
     centres = [(places * w).sum(axis=(1, 2, 3)) / w.sum() for w in (ours, theirs)]
     np.testing.assert_allclose(*centres, atol=0.2)
-    assert rois.pathology_hu[0][theirs > 0.99].min() > 0
+    assert rois.own.pathology_hu[0][theirs > 0.99].min() > 0
 
 
 def test_lungs_are_one_cube_around_lungs_and_mask() -> None:
     rois = asked(paints(0.0, **LUNGS), Inputs(lungs=WIDE), LungDDPMRequest(steps=1))
-    assert rois.lungs is not None
-    assert rois.lungs.shape == (1, 32, 32, 32)
+    assert rois.own.shape == (1, 32, 32, 32)
     assert rois.spacing_mm == pytest.approx((22 * 1.5 + 16) / 32)  # the longest side, with 8 mm of context
-    volume_mm3 = float(rois.lungs.sum()) * rois.spacing_mm**3
+    volume_mm3 = float(rois.own.sum()) * rois.spacing_mm**3
     assert volume_mm3 == pytest.approx((WIDE.array > 0).sum() * CT.voxel_volume_mm3, rel=0.02)
 
 
@@ -109,15 +116,20 @@ REFUSED: dict[str, tuple[dict[str, Any], Inputs, type[LesionBrushError], str]] =
         NotACT,
         "pathology: ",
     ),
-    "empty lungs": (LUNGS, Inputs(lungs=CT.with_array(np.zeros(CT.shape, np.uint8))), NoLungs, "empty"),
+    "empty lungs": (
+        LUNGS,
+        Inputs(lungs=CT.with_array(np.zeros(CT.shape, np.uint8))),
+        NoLungs,
+        "^lungs: the volume that was sent is empty",
+    ),
     "lungs elsewhere": (LUNGS, Inputs(lungs=ELSEWHERE), GeometryMismatch, "lungs: "),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_does_not_fit_is_refused_before_anything_is_sampled(case: str) -> None:
-    card, inputs, error, text = REFUSED[case]
-    model = FakeModel(lambda rois: rois.reference_hu, tiny_card(**card), [])
+    kind, inputs, error, text = REFUSED[case]
+    model = paints(0.0, **kind)
     with pytest.raises(error, match=text):
         synthesize(CT, MASK, LungDDPMRequest(steps=1), model, inputs)
     assert not model.asked
@@ -125,5 +137,5 @@ def test_what_does_not_fit_is_refused_before_anything_is_sampled(case: str) -> N
 
 def test_requests_are_known_by_system() -> None:
     assert find_system("mddpm_3d").request is MDDPMRequest
-    with pytest.raises(LesionBrushError, match="no_such"):
-        find_system("no_such").request
+    with pytest.raises(WeightsError, match="'no_such' is not known; known are lesion_inpainting, "):
+        find_system("no_such")

@@ -147,7 +147,7 @@ def assert_a_true_record(studies: Path, image: str) -> None:
     text = (studies / f"{image}.provenance.json").read_text()
     record = AcceptedRecord.model_validate_json(text)
     assert (record.reference_id, record.reference_sha256) == (STORED, make_ct().voxel_sha256)
-    assert (record.model, record.seed, record.request.seed) == (MODEL, FAST["seed"], FAST["seed"])
+    assert (record.model, record.seed, record.request["seed"]) == (MODEL, FAST["seed"], FAST["seed"])
     changed = read_volume(studies / f"{image}.nii.gz").array != make_ct().array
     assert changed.sum() == record.voxels_changed > 100
     lesion = read_volume(studies / "labels" / "final" / f"{image}.nii.gz").array

@@ -36,6 +36,16 @@ PACKAGES = (
 )
 """What a synthesis imports beside MONAI's own requirements; LesionBrush itself is on no index."""
 
+_EDIT_CLASSES = {
+    "image_classes": "one CT in HU, with its place in space",
+    "label_classes": "the painted lesion on the grid of the CT, 0 elsewhere",
+    "pred_classes": "the CT with the lesion in it, in HU; bit-identical outside the edit region",
+}
+_VOLUME_CLASSES = {
+    "image_classes": "none: a whole CT is made",
+    "label_classes": "none",
+    "pred_classes": "a CT in HU that shows no patient, with a label volume of what is where beside it",
+}
 _PACKAGE = (
     "$sys.path.append(os.path.join(os.path.abspath(@bundle_root), '..', '..', 'app')) or "
     "find_spec('lesionbrush') or sys.exit('This bundle needs the package lesionbrush, which is not in app/ "
@@ -73,7 +83,9 @@ def metadata_of(card: ModelCard, written: Mapping[str, Any] | None = None) -> di
 def inference_of(card: ModelCard) -> dict[str, Any]:
     """`inference.json`: what `python -m monai.bundle run` and MONAI Label's loader look for."""
     here = {"folder": "@bundle_root", "model": "@model"}
-    parts = [part for one in find_system(card.system).inputs for part in one.parts]
+    system = find_system(card.system)
+    parts = [part for one in system.inputs for part in one.parts]
+    files = ("image", "label", "output") if system.makes == "edit" else ("output",)
     needs = {"_requires_": "@package"}
     return {
         "imports": ["$import os", "$import sys", "$from importlib.util import find_spec"],
@@ -83,7 +95,7 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "dataset_dir": ".",
         "output_dir": ".",
-        **dict.fromkeys(("image", "label", "output", *parts)),
+        **dict.fromkeys((*files, *parts)),
         "params": {},
         "network_def": _words(card).definition,
         "network": {
@@ -93,13 +105,13 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
             **here,
             "device": "@device",
         },
-        "dataset": {"_target_": "Dataset", "data": [{"image": "@image", "label": "@label"}]},
+        "dataset": {"_target_": "Dataset", "data": [{name: f"@{name}" for name in files[:-1]}]},
         "inferer": {"_target_": "SimpleInferer", "_desc_": "one evaluation; evaluator has the sampling"},
         "evaluator": {
             "_target_": "lesionbrush.cli.bundle.BundleSynthesis",
             **needs,
             **here,
-            **{name: f"@{name}" for name in ("dataset_dir", "output_dir", "image", "label", "output")},
+            **{name: f"@{name}" for name in ("dataset_dir", "output_dir", *files)},
             "params": "@params",
             "device": "@device",
             "inputs": {name: f"@{name}" for name in parts},
@@ -153,9 +165,7 @@ def _told_by(card: ModelCard) -> dict[str, Any]:
         "numpy_version": _release("numpy"),
         "required_packages_version": {name: _release(name) for name in PACKAGES},
         "name": card.title,
-        "image_classes": "one CT in HU, with its place in space",
-        "label_classes": "the painted lesion on the grid of the CT, 0 elsewhere",
-        "pred_classes": "the CT with the lesion in it, in HU; bit-identical outside the edit region",
+        **(_EDIT_CLASSES if find_system(card.system).makes == "edit" else _VOLUME_CLASSES),
         "eval_metrics": dict(card.figures),
         "intended_use": INTENDED_USE,
         "network_data_format": _words(card).data_format,

@@ -15,6 +15,7 @@ from typing import Any
 from lesionbrush.bundles.configs import INFERENCE, bundle_at
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.systems import find_system, parse_request
+from lesionbrush.systems.contract import System
 
 _CLIENT = Path(__file__).resolve().parents[3] / "slicer_module" / "LesionBrush"
 _BAD_INPUT = 2
@@ -33,7 +34,7 @@ _WORDS = ("true", "false", "null")
 
 @dataclass(frozen=True)
 class BundleSynthesis:
-    """A CT and a mask in, the CT with the lesion out, and a record beside it.
+    """A CT and a mask in, the CT with the lesion out, and a record beside it; or a whole CT from neither.
 
     folder: of the bundle. dataset_dir, output_dir: where relative paths of inputs and of the output begin.
     inputs: volumes beside CT and mask, None for those that are not given. params: of the request.
@@ -65,24 +66,30 @@ class BundleSynthesis:
     def _run(self) -> None:
         if str(_CLIENT) not in sys.path:
             sys.path.append(str(_CLIENT))  # where the endings of files' names are written down
+        from lesionbrush.cli import generate, synthesize
         from lesionbrush.cli.options import require_edit
-        from lesionbrush.cli.synthesize import Order, carry_out
 
         installed = bundle_at(Path(self.folder), self.model)
+        system = find_system(installed.card.system)
         out = Path(self.output_dir) / _path("output", self.output)
-        order = Order(
+        request = parse_request(_params(self.params), system.name)
+        inputs, device = self._inputs(system), None if self.device is None else str(self.device)
+        if system.makes == "volume":
+            generate.carry_out(generate.Order(installed, request, out, inputs, device=device))
+            return
+        order = synthesize.Order(
             model=installed,
-            request=require_edit(parse_request(_params(self.params), installed.card.system), self.model),
+            request=require_edit(request, self.model),
             ct=self._input("image", self.image),
             mask=self._input("label", self.label),
             out=out,
-            inputs=self._inputs(installed.card.system),
-            device=None if self.device is None else str(self.device),
+            inputs=inputs,
+            device=device,
         )
-        carry_out(order)
+        synthesize.carry_out(order)
 
-    def _inputs(self, system: str) -> dict[str, Path | str]:
-        texts = {one.name for one in find_system(system).inputs if one.kind == "text"}
+    def _inputs(self, system: System) -> dict[str, Path | str]:
+        texts = {one.name for one in system.inputs if one.kind == "text"}
         given = {name: value for name, value in self.inputs.items() if value is not None}
         return {
             name: str(value) if name in texts else self._input(name, value) for name, value in given.items()

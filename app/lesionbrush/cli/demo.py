@@ -137,6 +137,8 @@ def _checked_request(options: Namespace) -> EditRequest:
 def _case(options: Namespace) -> Case:
     out, given = options.out, named_inputs(options)
     sent = {name: _as_sent(value, out, name) for name, value in given.items() if isinstance(value, Path)}
+    if len(sent) < len(given) or any(name.endswith("_names") for name in sent):
+        raise InvalidRequest("the demo sends volumes alone: use  run.py synthesize for texts and layouts")
     return Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent)
 
 

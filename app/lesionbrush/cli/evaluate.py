@@ -1,7 +1,7 @@
 """Measure a model on patients it never saw.
 
 `evaluate lesions` measures everything and writes report.html and report.json; `evaluate MODEL` measures HU
-and the seam alone and writes figures.json and a sheet; of mddpm, whether its slices agree.
+and the seam alone and writes figures.json and a sheet, or what the model's own system measures.
 """
 
 from __future__ import annotations
@@ -9,15 +9,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports
-from lesionbrush.core.registry import METADATA, InstalledModel, find_model
+from lesionbrush.core.registry import METADATA, find_model
 from lesionbrush.errors import InvalidRequest
-
-if TYPE_CHECKING:
-    from lesionbrush.systems.mddpm.slices import MDDPM
 
 LESIONS = "lesions"
 DEFAULT_MODEL = "lung_lesion"
@@ -83,16 +79,18 @@ def card_figures(options: Namespace) -> int:
     from lesionbrush.evaluation.card_figures import evaluate
     from lesionbrush.evaluation.regression import regression_figures
     from lesionbrush.evaluation.syntheses import Maker
-    from lesionbrush.systems import load_model
-    from lesionbrush.systems.mddpm.slices import MDDPM
+    from lesionbrush.systems import find_system, load_model
     from lesionbrush.training.export import update_card
 
     installed = find_model(options.what)
     if options.update_card:
         check_outputs(reports(installed.folder / METADATA))
-    model = load_model(installed)
-    if isinstance(model, MDDPM):
-        return slices(model, installed, options)
+    model, own = load_model(installed), find_system(installed.card.system).evaluate
+    if own is not None:
+        measured = own(model, options.data, options.cases)
+        if options.update_card:
+            update_card(installed.folder, figures={**installed.card.figures, **measured})
+        return 0
     maker = Maker(model, options.out / "cache")
     bar = asdict(regression_figures(options.data)) if options.regression else {}
     found = evaluate(
@@ -111,17 +109,4 @@ def card_figures(options: Namespace) -> int:
     print(f"{options.out / 'figures.json'}, {options.out / 'sheet.png'}")
     if options.update_card:
         update_card(installed.folder, figures=figures)
-    return 0
-
-
-def slices(model: MDDPM, installed: InstalledModel, options: Namespace) -> int:
-    """How far neighbouring slices agree: such a model makes no lesion of its own to be measured."""
-    from lesionbrush.evaluation.neighbours import NODULES, neighbours
-    from lesionbrush.training.export import update_card
-
-    found = neighbours(options.data, model, options.cases or NODULES)
-    print("\n".join(found.lines()))
-    if options.update_card:
-        measured = {name: value for name, value in asdict(found).items() if name != "nodules"}
-        update_card(installed.folder, figures={**installed.card.figures, **measured})
     return 0

@@ -1,30 +1,37 @@
-"""Write a synthetic CT and its mask as DICOM: a series and a SEG that say they are synthetic."""
+"""Write a synthetic CT as DICOM: a series, and a SEG of what is where, that say they are synthetic."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from lesionbrush.cli.outputs import check_folder, require_room
 from lesionbrush.core.provenance import Provenance
-from lesionbrush.core.volume import mask_on_grid
+from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.dicom_export.case import CT, SEG, DicomCase, Reference, export_case
+from lesionbrush.files.dicom_export.seg import Segments
 from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.files.io import read_volume
-from lesionbrush.files.records import sidecar_path
+from lesionbrush.files.layouts import read_layout
+from lesionbrush.files.records import read_record, sidecar_path
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("format", choices=["dicom"])
     parser.add_argument("--ct", type=Path, required=True, metavar="FILE", help="the synthetic CT")
     parser.add_argument(
-        "--reference", type=Path, required=True, metavar="PATH",
-        help="the CT it was made from: the folder of a DICOM series, or a file",
+        "--reference", type=Path, metavar="PATH",
+        help="the CT it was made from, unless it was generated: the folder of a DICOM series, or a file",
     )  # fmt: skip
     parser.add_argument("--mask", type=Path, metavar="FILE", help="the painted lesion, for a SEG")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="what is where in a generated CT, for a SEG"
+    )
+    parser.add_argument(
+        "--label-names", type=Path, metavar="JSON",
+        help='what they mean, such as {"1": "liver"}; default: what the file says, or the JSON beside it',
+    )  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a folder that is new")
     parser.add_argument("--provenance", type=Path, metavar="JSON", help="default: the one beside the CT")
     parser.add_argument(
@@ -38,17 +45,13 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     check_folder(options.out, new=True)
     provenance = record_of(options.ct, options.provenance)
-    wanted = DicomOptions(options.deidentify, Uids(options.uid_key))
-    reference = Reference.read(options.reference)
-    require_room([options.out], reference.volume.array.nbytes)
-    mask = None
-    if options.mask:
-        mask = mask_on_grid(read_volume(options.mask), reference.volume, provenance.request.get("label"))
-    case = DicomCase.prepare(read_volume(options.ct), mask, provenance, reference, wanted)
+    prepare = _edit if _has_reference(options, provenance) else _generation
+    case = prepare(options, provenance, DicomOptions(options.deidentify, Uids(options.uid_key)))
+    require_room([options.out], case.series.volume.array.nbytes)
     export_case(case, options.out)
     series = case.series
     print(f"{options.out / CT}  ({len(series.headers)} slices, series {series.series_uid})")
-    if mask:
+    if case.segments:
         print(options.out / SEG)
     return 0
 
@@ -56,12 +59,45 @@ def run(options: Namespace) -> int:
 def record_of(ct: Path, given: Path | None) -> Provenance:
     """How the CT was made. InvalidRequest where nobody knows: such a CT must not get into an archive."""
     path = given or sidecar_path(ct)
-    try:
-        return Provenance.model_validate_json(path.read_bytes())
-    except FileNotFoundError as error:
+    record = read_record(path, ct)
+    if record is None:
         raise InvalidRequest(
             f"{path.name} is missing: a synthetic CT goes with the record of how it was made; "
             "name it with --provenance"
-        ) from error
-    except ValidationError as error:
-        raise InvalidRequest(f"{path.name} is no provenance record of LesionBrush") from error
+        )
+    return record
+
+
+def _has_reference(options: Namespace, provenance: Provenance) -> bool:
+    """InvalidRequest for one that is missing or too many, and for voxels of two SEGs."""
+    given = options.reference is not None
+    if given and not provenance.is_edit:
+        raise InvalidRequest("--reference: this CT was generated from none by its record; leave it out")
+    if not given and not provenance.generated:
+        raise InvalidRequest("--reference is missing: this CT is an edit; name the CT it was made from")
+    if options.mask and not provenance.is_edit:
+        raise InvalidRequest("--mask: no lesion was painted into this CT; what is where in it are --labels")
+    if options.labels and (given or options.mask):
+        raise InvalidRequest("--labels: of an edit the SEG holds the painted lesion; give --mask alone")
+    if options.label_names and not options.labels:
+        raise InvalidRequest("--label-names: these are names of --labels, which are missing")
+    return given
+
+
+def _edit(options: Namespace, provenance: Provenance, wanted: DicomOptions) -> DicomCase:
+    reference = Reference.read(options.reference)
+    mask = _lesion(options.mask, reference.volume, provenance) if options.mask else None
+    return DicomCase.prepare(read_volume(options.ct), mask, provenance, reference, wanted)
+
+
+def _generation(options: Namespace, provenance: Provenance, wanted: DicomOptions) -> DicomCase:
+    ct, segments = read_volume(options.ct), None
+    if options.mask:
+        segments = Segments.of_lesion(_lesion(options.mask, ct, provenance))
+    elif options.labels:
+        segments = Segments.of_layout(read_layout(options.labels, options.label_names))
+    return DicomCase.prepare_generated(ct, segments, provenance, wanted)
+
+
+def _lesion(mask: Path, ct: Volume, provenance: Provenance) -> Volume:
+    return mask_on_grid(read_volume(mask), ct, provenance.request.get("label"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,17 @@ from lesionbrush.cli.options import (
     files_of,
     named_inputs,
     request_from,
-    require_taken,
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.core.generate import LESION, Generation, generate
-from lesionbrush.core.inputs import check_inputs
-from lesionbrush.core.registry import find_model
+from lesionbrush.core.inputs import check_inputs, require_accepted
+from lesionbrush.core.registry import InstalledModel, find_model
+from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.inputs import read_inputs
+from lesionbrush.files.inputs import Sent, names_sent, read_inputs
 from lesionbrush.files.io import write_volume
-from lesionbrush.files.layouts import names_path, write_layout
+from lesionbrush.files.layouts import tables_beside, write_layout
 from lesionbrush.files.records import write_sidecar
 from lesionbrush.montage import BONE, LUNG, SOFT, Panel, sheet, to_lps
 from lesionbrush.systems import find_system, load_model
@@ -48,25 +49,45 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_input_arguments(parser)
 
 
+@dataclass(frozen=True)
+class Order:
+    """What is to be made, by which model. device: None is a GPU if there is one."""
+
+    model: InstalledModel
+    request: BaseRequest
+    out: Path
+    inputs: Sent = field(default_factory=dict)
+    montage: Path | None = None
+    device: str | None = None
+
+
 def run(options: Namespace) -> int:
-    """Check, read, generate, write; what is wrong is told early. Raises LesionBrushError or OSError."""
-    installed = find_model(options.model)
-    system = find_system(installed.card.system)
+    order = Order(
+        model=find_model(options.model),
+        request=request_from(options),
+        out=options.out,
+        inputs=named_inputs(options),
+        montage=options.montage,
+        device=options.device,
+    )
+    carry_out(order)
+    return 0
+
+
+def carry_out(order: Order) -> None:
+    """Check, read, generate, write. Raises LesionBrushError or OSError; what is wrong is told early."""
+    card = order.model.card
+    system = find_system(card.system)
     if system.makes != "volume":
-        raise InvalidRequest(f"{options.model} edits a CT: use  run.py synthesize CT MASK")
-    request, sent = request_from(options), named_inputs(options)
-    paths = numbered(options.out, request.variants)
-    drawings = numbered(options.montage, request.variants) if options.montage else []
-    made_too = [Output(part) for path in paths for part in (labels_path(path), names_path(labels_path(path)))]
-    wanted = [Output(path, VOLUME, recorded=True) for path in paths]
-    check_outputs([*wanted, *made_too, *pictures(*drawings)], files_of(sent))
-    require_taken(options, installed.card)
-    pick_device(options.device)
-    inputs = read_inputs(sent, system.inputs)
+        raise InvalidRequest(f"{card.name} edits a CT: use  run.py synthesize CT MASK")
+    paths, drawings = outputs(order)
+    require_accepted(card.name, names_sent(order.inputs, system.inputs), system.inputs)
+    pick_device(order.device)
+    inputs = read_inputs(order.inputs, system.inputs)
     check_inputs(inputs, system.inputs, None)
-    model = load_model(installed, options.device)
+    model = load_model(order.model, order.device)
     with StepBar() as bar:
-        made = generate(request, model, inputs, on_step=bar)
+        made = generate(order.request, model, inputs, on_step=bar)
     for path in (*paths, *drawings):
         path.parent.mkdir(parents=True, exist_ok=True)
     for generation, path in zip(made, paths, strict=True):
@@ -74,7 +95,17 @@ def run(options: Namespace) -> int:
     for generation, path in zip(made if drawings else [], drawings, strict=True):
         picture(generation).save(path)
         print(path)
-    return 0
+
+
+def outputs(order: Order) -> tuple[list[Path], list[Path]]:
+    """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
+    variants = order.request.variants
+    paths = numbered(order.out, variants)
+    drawings = numbered(order.montage, variants) if order.montage else []
+    beside = [part for path in paths for part in (labels_path(path), tables_beside(labels_path(path))[0])]
+    wanted = [Output(path, VOLUME, recorded=True) for path in paths]
+    check_outputs([*wanted, *map(Output, beside), *pictures(*drawings)], files_of(order.inputs))
+    return paths, drawings
 
 
 def labels_path(path: Path) -> Path:

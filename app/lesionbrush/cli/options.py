@@ -70,7 +70,7 @@ def add_input_arguments(parser: ArgumentParser) -> None:
             continue
         parser.add_argument(option_of(one.name), type=Path, metavar="FILE", help=one.about)
         for names in one.parts[1:]:
-            about = 'a JSON table of what its labels mean, such as {"1": "liver"}; not for files of 3D Slicer'
+            about = 'a JSON table of what its labels mean, such as {"1": "liver"}; default: see docs/files.md'
             parser.add_argument(option_of(names), type=Path, metavar="JSON", help=about)
 
 
@@ -92,7 +92,8 @@ def files_of(sent: Sent) -> list[Path]:
 
 def require_taken(options: Namespace, card: ModelCard) -> None:
     """Raise InvalidRequest for what the model does not take, or lacks, before any is read."""
-    require_accepted(card.name, names_sent(named_inputs(options)), find_system(card.system).inputs)
+    accepted = find_system(card.system).inputs
+    require_accepted(card.name, names_sent(named_inputs(options), accepted), accepted)
 
 
 def nested(assignments: list[str]) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def carry_out(order: Order) -> None:
     request, card = order.request, order.model.card
     accepted = find_system(card.system).inputs
     paths, drawings = outputs(order)
-    require_accepted(card.name, names_sent(order.inputs), accepted)
+    require_accepted(card.name, names_sent(order.inputs, accepted), accepted)
     pick_device(order.device)
     reference = require_ct(read_volume(order.ct))
     if request.output == "volume":

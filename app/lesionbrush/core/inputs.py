@@ -152,7 +152,7 @@ def check_inputs(inputs: Inputs, accepted: Sequence[Input], reference: Volume | 
 
 
 def _check(one: Input, inputs: Inputs, reference: Volume | None) -> None:
-    host = reference if one.on == REFERENCE else inputs.volume(one.on)
+    host = reference if one.on == REFERENCE else inputs.volumes().get(one.on)
     volume, layout, text = inputs.volume(one.name), inputs.layout(one.name), inputs.text(one.name)
     if one.kind == "text":
         _check_text(text)
@@ -167,7 +167,7 @@ def _check(one: Input, inputs: Inputs, reference: Volume | None) -> None:
         if host is not None:
             host.require_same_grid(ct, one.name)
     elif host is not None:
-        mask_on_grid(volume, require_ct(host))
+        mask_on_grid(volume, host)
 
 
 def _check_text(text: str | None) -> None:

@@ -42,6 +42,11 @@ GENERATED = (
 MARK, MARK_GENERATED = "SYNTHETIC LesionBrush", "SYNTHETIC GENERATED LesionBrush"
 
 
+def as_note(text: str) -> str:
+    """A text of a file that says that it is synthetic; "" for any other, which is nobody's business."""
+    return text if text.startswith("SYNTHETIC") else ""
+
+
 class Provenance(BaseModel):
     """Everything needed to say what an output is and to make it again.
 
@@ -76,10 +81,18 @@ class Provenance(BaseModel):
     made_from: Provenance | None = None
 
     @property
+    def mark(self) -> str:
+        return MARK_GENERATED if self.generated else MARK
+
+    @property
+    def is_edit(self) -> bool:
+        """Of a CT that was there, be it real or generated."""
+        return self.reference_sha256 is not None
+
+    @property
     def note(self) -> str:
         """At most 79 ASCII bytes: what NIfTI's header field holds with the zero behind it."""
-        mark = MARK_GENERATED if self.generated else MARK
-        return f"{mark} {__version__} {self.model} seed {self.seed}"[:79]
+        return f"{self.mark} {__version__} {self.model} seed {self.seed}"[:79]
 
 
 @cache

@@ -68,6 +68,7 @@ class ModelCard(BaseModel):
     split: str
     figures: dict[str, float] = Field(description="measured on validation patients; units in the names")
     limits: tuple[str, ...]
+    shipped: bool = Field(False, description="comes with LesionBrush, whose folder it stays in")
 
     @model_validator(mode="before")
     @classmethod

@@ -16,7 +16,15 @@ from lesionbrush.core.boxes import Box, hull, relative
 from lesionbrush.core.inputs import NO_INPUTS, Inputs, check_inputs, require_accepted
 from lesionbrush.core.lesions import Lesions
 from lesionbrush.core.model import Model, OnEstimate, OnStep, Prepared
-from lesionbrush.core.provenance import EDITED, GENERATED, MaskStatistics, Provenance, now, versions
+from lesionbrush.core.provenance import (
+    EDITED,
+    GENERATED,
+    MARK_GENERATED,
+    MaskStatistics,
+    Provenance,
+    now,
+    versions,
+)
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.rois import Sampled
@@ -76,6 +84,7 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
     """
     clock, hooks, card, seeds = Clock(), model.hooks, model.card, request.seeds
     noted = remarks_of_files(reference, mask, inputs)
+    noted += () if made_from else _synthetic_remark(reference)
     with clock.phase("prepare"):
         reference = require_ct(reference)
         require_accepted(card.name, inputs.names(), hooks.inputs)
@@ -107,6 +116,15 @@ def remarks_of_files(reference: Volume | None, mask: Volume | None, inputs: Inpu
         for remark in volume.source.remarks if volume is not None and volume.source else ():
             said.setdefault(remark, f"{what}: {remark}")
     return (*said.values(), *(() if reference is None else _size_remark(reference)))
+
+
+def _synthetic_remark(reference: Volume) -> tuple[str, ...]:
+    note = _note_of(reference)
+    return (f"CT: it is synthetic itself ({note}); its record was not sent",) if note else ()
+
+
+def _note_of(reference: Volume) -> str:
+    return reference.source.note if reference.source else ""
 
 
 def _size_remark(reference: Volume) -> tuple[str, ...]:
@@ -157,6 +175,7 @@ class Recorder:
         box = self.lesions.orientation.stored(joined)
         offset = self.lesions.orientation.stored_offset(whole, self.lesions.view.shape)
         generated = self.made_from is not None and self.made_from.generated
+        generated |= _note_of(self.reference).startswith(MARK_GENERATED)  # whatever became of its record
         provenance = Provenance(
             generated=generated,
             notice=GENERATED if generated else EDITED,

@@ -29,12 +29,14 @@ _INT16 = np.iinfo(np.int16)
 class SourceHeader:
     """What the file of a volume said, so that a written file keeps it. Only `io` looks inside.
 
-    dtype: pixel type in the file; affine: the grid it describes; remarks: what its reader tells the user.
+    dtype: pixel type in the file; affine: the grid it describes; remarks: what its reader tells the user;
+    note: in which words it says that it is synthetic, "" if it does not.
     """
 
     dtype: np.dtype[Any]
     affine: Array
     remarks: tuple[str, ...] = field(default=(), kw_only=True)
+    note: str = field(default="", kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,9 +131,7 @@ def require_ct(volume: Volume) -> Volume:
     if volume.array.dtype.kind not in "iuf":
         raise NotACT(f"this volume holds {volume.array.dtype} values; a CT holds whole numbers in HU")
     _require_hu_range(volume)
-    if volume.array.dtype == np.int16:
-        return volume
-    return replace(volume, array=_as_int16(volume.array))
+    return volume if volume.array.dtype == np.int16 else replace(volume, array=_as_int16(volume.array))
 
 
 def mask_on_grid(mask: Volume, reference: Volume, label: int | None = None) -> Volume:

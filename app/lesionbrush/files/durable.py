@@ -1,11 +1,19 @@
-"""Files and names that outlive a power cut."""
+"""Files and folders that are there whole or not at all, and outlive a power cut."""
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lesionbrush.errors import InvalidRequest, StorageFull
 
 _CAN_SYNC_FOLDERS = os.name != "nt"  # Windows has no such call
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def sync_file(path: Path) -> None:
@@ -23,3 +31,69 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def whole_files(*paths: Path, needs: str = "") -> Iterator[list[Path]]:
+    """Drafts with the endings of `paths`, all of one folder: they get their names when the block ends well.
+
+    When it does not, what was there before stays. needs: how much room, for the text. Raises StorageFull.
+    """
+    folder = paths[0].parent
+    missing = f"needs up to {needs}; nothing was written" if needs else "was not written"
+    with naming_full_disk(f"{paths[0].name} {missing}"):
+        # A folder of their own keeps half a file out of sight of whoever watches `folder` for images.
+        with TemporaryDirectory(dir=folder, prefix=".lesionbrush-") as private:
+            drafts = [Path(private) / f"{k}{_ending(path)}" for k, path in enumerate(paths)]
+            yield drafts
+            for draft in drafts:
+                sync_file(draft)
+            for draft, path in zip(drafts, paths, strict=True):
+                os.replace(draft, path)
+        sync_folder(folder)
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A draft that becomes the folder `out` when the block ends well, and is gone when it does not.
+
+    Raises InvalidRequest when there is something at `out`, StorageFull.
+    """
+    if out.exists() or out.is_symlink():
+        raise InvalidRequest(f"{out.name} exists already and is not overwritten: choose another folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with naming_full_disk(f"{out.name} was not written"):
+        try:
+            with TemporaryDirectory(dir=out.parent, prefix=".lesionbrush-") as private:
+                draft = Path(private) / "draft"
+                draft.mkdir()
+                yield draft
+                _sync_all(draft)  # so that the rename never names files that a power cut empties
+                draft.rename(out)
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+            raise InvalidRequest(
+                f"{out.name} was made by somebody else meanwhile: choose another folder"
+            ) from error
+
+
+@contextmanager
+def naming_full_disk(what: str) -> Iterator[None]:
+    """StorageFull in place of the operating system's "no space left". what: a name, and what became of it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise StorageFull(f"the disk is full: {what}") from error
+
+
+def _ending(path: Path) -> str:
+    return "".join(path.suffixes[-2:]).lower()
+
+
+def _sync_all(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            sync_file(path)

@@ -2,73 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lesionbrush.core.inputs import Input, Inputs, Layout, Value
-from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError
+from lesionbrush.core.inputs import Input, Inputs, Value
+from lesionbrush.errors import LesionBrushError
 from lesionbrush.files.io import read_volume
-from lesionbrush.files.itk import segment_names
+from lesionbrush.files.layouts import read_layout, read_text
 
 Sent = Mapping[str, "Path | str"]
 """By the name of each part (`Input.parts`): its file, or a text as it is."""
-_MOST_TEXT_BYTES = 1 << 20
 
 
 def read_inputs(sent: Sent, accepted: Sequence[Input]) -> Inputs:
-    """What was sent of what a system takes. Raises as `read_volume` does, and InvalidRequest."""
+    """What was sent of what a system takes. Raises as `read_volume` and `read_layout` do."""
     return Inputs(**{one.name: _read(one, sent) for one in accepted if one.name in sent})
 
 
-def names_sent(sent: Mapping[str, object]) -> list[str]:
+def names_sent(sent: Mapping[str, object], accepted: Sequence[Input]) -> list[str]:
     """Of the inputs; the names of a layout's labels are no input of their own."""
-    return [name for name in sent if not (name.endswith("_names") and name.removesuffix("_names") in sent)]
+    tables = {part for one in accepted if one.name in sent for part in one.parts[1:]}
+    return [name for name in sent if name not in tables]
 
 
 def _read(one: Input, sent: Sent) -> Value:
     value = sent[one.name]
     try:
         if one.kind == "text":
-            return value if isinstance(value, str) else _text(value)
+            return value if isinstance(value, str) else read_text(value)
         if one.kind == "layout":
-            return _layout(Path(value), sent.get(f"{one.name}_names"))
+            return read_layout(Path(value), sent.get(f"{one.name}_names"))
         return read_volume(Path(value))
     except LesionBrushError as error:
         raise type(error)(f"{one.name}: {error}") from error
-
-
-def _text(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MOST_TEXT_BYTES:
-            raise InvalidRequest(f"{path.name} has more than {_MOST_TEXT_BYTES} bytes, which is no report")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DamagedFile(f"{path.name} cannot be read as a text in UTF-8") from error
-
-
-def _layout(path: Path, names: Path | str | None) -> Layout:
-    labels = read_volume(path)
-    if labels.array.dtype.kind not in "iu":
-        raise InvalidRequest(f"{path.name} holds {labels.array.dtype} values; labels are whole numbers")
-    if names is not None:
-        return Layout(labels, _table(_text(names) if isinstance(names, Path) else names))
-    known = segment_names(path)
-    if not known:
-        raise InvalidRequest(
-            f"{path.name} does not say what its labels mean: send a table of names with it, such as "
-            '{"1": "liver"}'
-        )
-    return Layout(labels, known)
-
-
-def _table(text: str) -> dict[int, str]:
-    """{"1": "liver"} or {"liver": 1}. InvalidRequest for anything else."""
-    try:
-        table = json.loads(text)
-        pairs = [(key, value) if isinstance(value, str) else (value, key) for key, value in table.items()]
-        return {int(number): str(name).strip() for number, name in pairs}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise InvalidRequest(
-            f'the names of labels {text[:40]!r} are no JSON table such as {{"1": "liver"}}'
-        ) from error

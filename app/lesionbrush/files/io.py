@@ -1,11 +1,10 @@
-"""Volumes from and to files. Only this file and `nifti`, `itkio` and `dicom` below it know formats.
+"""Volumes from and to files. Only this file and `nifti`, `itk` and `dicom` below it know formats.
 
 Nothing is reoriented: voxels stay in stored order, (I, J, K), and affines lead to RAS mm.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import zlib
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +19,12 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from lesionbrush.core.geometry import require_perpendicular
 from lesionbrush.core.volume import Array, Volume
-from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT, StorageFull
+from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT
 from lesionbrush.files.dicom import read_dicom_series
 from lesionbrush.files.dicom.headers import START_BYTES, is_dicom
-from lesionbrush.files.durable import sync_file, sync_folder
+from lesionbrush.files.durable import whole_files
+from lesionbrush.files.geometry import require_perpendicular
 from lesionbrush.files.itk import read_metaimage, read_nrrd, write_itk
 from lesionbrush.files.nifti import read_nifti, write_nifti
 
@@ -37,7 +35,6 @@ _UNREADABLE = (
     HeaderDataError, ImageFileError, WrapStructError,
 )  # fmt: skip
 _FINEST_MM, _COARSEST_MM = 1e-4, 1e4
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Format(NamedTuple):
@@ -83,28 +80,30 @@ def write_volume(volume: Volume, path: Path, note: str = "") -> None:
     """Write whole numbers (HU, or a uint8 mask) to .nii, .nii.gz, .nrrd or .mha, all or nothing.
 
     Geometry and pixel type are those of `volume.source` while its grid and range hold, else the affine and
-    int16. `note` goes into NIfTI's descrip (its first 80 bytes) or the metadata key `lesionbrush_note`.
+    int16. `note` goes into NIfTI's descrip (its first 80 bytes) or the metadata key `lesionbrush_note`; by
+    default it is the source's, so that what says it is synthetic says so in the next format as well.
 
     Raises StorageFull (disk or quota), InvalidRequest (another suffix), TypeError (no whole numbers).
     Whatever fails, the file at `path` is then the one that was there before.
     """
+    require_writable(path)
+    stored = replace(volume, array=_as_stored(volume))
+    with whole_files(path, needs=f"{stored.array.nbytes / 1e6:.1f} MB") as (draft,):
+        write_stored(stored, draft, note)
+
+
+def write_stored(volume: Volume, path: Path, note: str = "") -> None:
+    """As `write_volume`, in the pixel type of the array, and not all or nothing."""
+    write = require_writable(path)
+    write(volume, path, note or (volume.source.note if volume.source else ""))
+
+
+def require_writable(path: Path) -> Callable[[Volume, Path, str], None]:
+    """How a file of this name is written. InvalidRequest for one that is not."""
     target = _format(path, InvalidRequest)
     if target.write is None:
         raise InvalidRequest(f"{target.suffix} is a pair of files, this writes one: choose .nrrd or .mha")
-    stored = replace(volume, array=_as_stored(volume))
-    try:
-        # A folder of its own keeps half a file out of sight of whoever watches `path.parent` for images.
-        with TemporaryDirectory(dir=path.parent, prefix=".lesionbrush-") as folder:
-            draft = Path(folder) / f"volume{target.suffix}"
-            target.write(stored, draft, note)
-            sync_file(draft)
-            os.replace(draft, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        if error.errno not in _DISK_FULL:
-            raise
-        need = f"{stored.array.nbytes / 1e6:.1f} MB"
-        raise StorageFull(f"the disk is full: {path.name} needs up to {need}; nothing was written") from error
+    return target.write
 
 
 def _require_no_single_slice(path: Path) -> None:

@@ -1,6 +1,6 @@
 """NRRD and MetaImage volumes. ITK counts in LPS mm: its first two world axes change sign here.
 
-Headers are read twice, by ITK and by our own readers, and have to come out the same; voxels by `itkdata`.
+Headers are read twice, by ITK and by our own readers, and have to come out the same; voxels by `itk_data`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
+from lesionbrush.core.provenance import as_note
 from lesionbrush.core.volume import Array, SourceHeader, Volume
 from lesionbrush.errors import DamagedFile
+from lesionbrush.files.geometry import LPS_TO_RAS
 from lesionbrush.files.itk_data import read_voxels
 from lesionbrush.files.itk_headers import ItkGeometry, ItkHeader
 from lesionbrush.files.meta_header import DATA_FILE, LOCAL, meta_fields, read_metaimage_header
 from lesionbrush.files.nrrd_header import nrrd_fields, read_nrrd_header
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 NOTE_KEY = "lesionbrush_note"
 
 _MAX_COMPRESSION = 1032  # the best deflate can do; a header that promises more is wrong
@@ -51,10 +53,10 @@ def read_nrrd(path: Path) -> Volume:
     if not end and path.stat().st_size > _HEADER_BYTES:
         raise ValueError(f"its header is longer than {_HEADER_BYTES} bytes")
     text = start[: end.start()] if end else start
-    fields, _ = nrrd_fields(text)
+    fields, keys = nrrd_fields(text)
     data_file = _data_file(path, [fields["datafile"]] if "datafile" in fields else [])
     header = read_nrrd_header(text, (end.end() if end else len(start)) if data_file == path else 0)
-    return _read_itk(path, "NrrdImageIO", data_file, header)
+    return _read_itk(path, "NrrdImageIO", data_file, header, keys.get(NOTE_KEY, ""))
 
 
 def read_metaimage(path: Path) -> Volume:
@@ -62,7 +64,7 @@ def read_metaimage(path: Path) -> Volume:
     fields, end = meta_fields(_start_of(path))
     data_file = _data_file(path, [name for name in fields[DATA_FILE] if name not in LOCAL])
     header = read_metaimage_header(fields, end if data_file == path else 0)
-    return _read_itk(path, "MetaImageIO", data_file, header)
+    return _read_itk(path, "MetaImageIO", data_file, header, fields.get(NOTE_KEY, [""])[-1])
 
 
 def segment_names(path: Path) -> dict[int, str]:
@@ -104,14 +106,15 @@ def _data_file(path: Path, names: list[str]) -> Path:
     return beside
 
 
-def _read_itk(path: Path, image_io: str, data_file: Path, header: ItkHeader) -> Volume:
+def _read_itk(path: Path, image_io: str, data_file: Path, header: ItkHeader, note: str) -> Volume:
     geometry = header.geometry
     if header.rank == 3:  # ITK knows no place for a fourth axis, even of length 1
         geometry = _as_itk_reads(path, image_io, header)
     require_plausible_size(math.prod(header.shape), data_file)
     array = read_voxels(data_file, header.layout, header.shape, header.dtype)
     affine = _itk_affine(geometry)
-    return Volume(array, affine, ItkSource(array.dtype, affine, geometry, remarks=header.remarks))
+    source = ItkSource(array.dtype, affine, geometry, remarks=header.remarks, note=as_note(note))
+    return Volume(array, affine, source)
 
 
 def _as_itk_reads(path: Path, image_io: str, header: ItkHeader) -> ItkGeometry:
@@ -138,15 +141,18 @@ def _as_itk_reads(path: Path, image_io: str, header: ItkHeader) -> ItkGeometry:
     return found
 
 
-def write_itk(volume: Volume, path: Path, note: str) -> None:
-    """Write .nrrd or .mha in the pixel type of the array. Raises OSError, ENOSPC when the disk is full."""
+def write_itk(volume: Volume, path: Path, note: str, more: Mapping[str, str] | None = None) -> None:
+    """Write .nrrd or .mha in the pixel type of the array. more: keys of the header.
+
+    Raises OSError, ENOSPC when the disk is full.
+    """
     image = sitk.GetImageFromArray(volume.array.T)
     geometry = _itk_geometry(volume)
     image.SetOrigin(geometry.origin)
     image.SetSpacing(geometry.spacing)
     image.SetDirection(geometry.direction)
-    if note:
-        image.SetMetaData(NOTE_KEY, " ".join(note.split()))  # a line break would end the header field
+    for key, text in {**({NOTE_KEY: note} if note else {}), **(more or {})}.items():
+        image.SetMetaData(key, " ".join(text.split()))  # a line break would end the header field
     try:
         sitk.WriteImage(image, str(path), useCompression=False)  # ITK's gzip is slower than most disks
     except RuntimeError as error:  # carries no errno

@@ -1,7 +1,8 @@
 """What the headers of NRRD and MetaImage files have in common.
 
-ITK reads past much that changes HU, millimetres or place. `nrrdheader` and `metaheader` read every field that
-does, by themselves, and refuse what they do not understand; `itkio` then compares with what ITK makes of it.
+ITK reads past much that changes HU, millimetres or place. `nrrd_header` and `meta_header` read every field
+that does, by themselves, and refuse what they do not understand; `itk` then compares with what ITK makes of
+it.
 """
 
 from __future__ import annotations

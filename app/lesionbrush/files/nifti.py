@@ -14,10 +14,11 @@ import numpy as np
 from nibabel.fileholders import FileHolder
 from nibabel.quaternions import mat2quat, quat2mat
 
-from lesionbrush.core.geometry import require_agreement, require_perpendicular
+from lesionbrush.core.provenance import as_note
 from lesionbrush.core.volume import Array, SourceHeader, Volume, require_3d
 from lesionbrush.errors import DamagedFile
-from lesionbrush.files.itk import LPS_TO_RAS, require_plausible_size
+from lesionbrush.files.geometry import LPS_TO_RAS, require_agreement, require_perpendicular
+from lesionbrush.files.itk import require_plausible_size
 
 _CHUNK_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
@@ -101,7 +102,8 @@ def read_nifti(path: Path) -> Volume:
     array = _scaled(native, image.dataobj.slope, image.dataobj.inter)
     stated = image.header["sform_code"] > 0 or image.header["qform_code"] > 0
     remarks = () if stated else (_AXES_UNKNOWN,)
-    source = NiftiSource(native.dtype, affine, _plain(image.header), remarks=remarks)
+    note = as_note(image.header["descrip"].item().decode("ascii", "replace"))
+    source = NiftiSource(native.dtype, affine, _plain(image.header), remarks=remarks, note=note)
     volume = Volume(array, affine, source)
     _require_one_geometry(path.name, volume, image.header, pixdim)
     return volume

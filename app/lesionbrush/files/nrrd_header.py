@@ -67,7 +67,8 @@ def read_nrrd_header(header: bytes, begin: int) -> ItkHeader:
 
     Raises DamagedFile, NotACT, ValueError.
     """
-    fields, segments = nrrd_fields(header)
+    fields, keys = nrrd_fields(header)
+    segments = [value for key, value in keys.items() if _SEGMENT_NAME.fullmatch(key)]
     if fields.get("encoding", "raw").lower() not in _ENCODINGS:
         raise DamagedFile(
             f"its encoding {fields['encoding']!r} is not supported; save it with gzip, or without compression"
@@ -79,19 +80,19 @@ def read_nrrd_header(header: bytes, begin: int) -> ItkHeader:
     return ItkHeader(axes.shape, axes.rank, _dtype(fields), geometry, _layout(fields, begin), remarks)
 
 
-def nrrd_fields(header: bytes) -> tuple[Fields, list[str]]:
-    """What each field says, by its name in small letters without blanks; and the names of segments."""
+def nrrd_fields(header: bytes) -> tuple[Fields, Fields]:
+    """What each field says, by its name in small letters without blanks; and the keys that others added."""
     lines = header.decode("latin-1").split("\n")
     if not lines[0].startswith("NRRD"):
         raise ValueError("it does not begin as NRRD files do")
     fields: Fields = {}
-    segments = []
+    keys: Fields = {}
     for line in filter(str.strip, lines[1:]):
         if line.startswith("#"):
             continue
         name, is_key, value = line.partition(":=")
         if is_key:
-            segments += [value.strip()] if _SEGMENT_NAME.fullmatch(name.strip()) else []
+            keys[name.strip()] = value.strip()
             continue
         name, is_field, value = line.partition(":")
         if not is_field:
@@ -100,7 +101,7 @@ def nrrd_fields(header: bytes) -> tuple[Fields, list[str]]:
         if key in fields:
             raise ValueError(f"its header states {name.strip()!r} twice")
         fields[key] = value.strip()
-    return fields, segments
+    return fields, keys
 
 
 def _axes(fields: Fields, segments: list[str]) -> _Axes:

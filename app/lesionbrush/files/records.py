@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from lesionbrush.core.provenance import Provenance
-from lesionbrush.errors import DamagedFile, StorageFull
+from lesionbrush.errors import DamagedFile
+from lesionbrush.files.durable import whole_files
 
 SUFFIX = ".provenance.json"
 _VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -22,19 +21,19 @@ def sidecar_path(volume_path: Path) -> Path:
     It is `ct.nii.gz.provenance.json` when it was written beside say `ct.nrrd`.
     """
     own = volume_path.with_name(volume_path.name + SUFFIX)
-    return own if own.exists() else volume_path.with_name(_stem(volume_path) + SUFFIX)
+    return own if own.exists() else volume_path.with_name(stem_of(volume_path) + SUFFIX)
 
 
 def place_for_record(volume_path: Path) -> Path:
     """Where to write the record: two volumes of one name and two types must not share theirs."""
-    stem, name = _stem(volume_path), volume_path.name
+    stem, name = stem_of(volume_path), volume_path.name
     own_suffix = name[len(stem) :].lower()
     others = (volume_path.with_name(stem + suffix) for suffix in _VOLUMES if suffix != own_suffix)
     shared = any(other.exists() for other in others)
     return volume_path.with_name((name if shared else stem) + SUFFIX)
 
 
-def _stem(volume_path: Path) -> str:
+def stem_of(volume_path: Path) -> str:
     """The name without its file type; other dots, as in DICOM UIDs, belong to the name."""
     name = volume_path.name
     suffix = next((suffix for suffix in _VOLUMES if name.lower().endswith(suffix)), "")
@@ -44,15 +43,8 @@ def _stem(volume_path: Path) -> str:
 def write_sidecar(provenance: Provenance, volume_path: Path) -> Path:
     """Write the record beside a volume, all or nothing. StorageFull when the disk is."""
     path = place_for_record(volume_path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StorageFull(f"the disk is full: {path.name} was not written") from error
+    with whole_files(path) as (draft,):
+        draft.write_text(provenance.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return path
 
 
@@ -63,8 +55,12 @@ def read_sidecar(volume_path: Path) -> Provenance:
 
 def record_of(volume_path: Path) -> Provenance | None:
     """The record beside a volume, None for one that has none; DamagedFile for one that cannot be read."""
-    path = sidecar_path(volume_path)
-    if volume_path.is_dir() or not path.is_file():
+    return None if volume_path.is_dir() else read_record(sidecar_path(volume_path), volume_path)
+
+
+def read_record(path: Path, volume_path: Path) -> Provenance | None:
+    """A record, None where there is no such file; DamagedFile for one that cannot be read."""
+    if not path.is_file():
         return None
     try:
         return Provenance.model_validate_json(path.read_bytes())

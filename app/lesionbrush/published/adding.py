@@ -25,6 +25,8 @@ from lesionbrush.published.cards import card_of, documents_of
 from lesionbrush.published.catalogue import KnownModel
 from lesionbrush.published.download import OnBytes, fetch, is_url, plain_url
 from lesionbrush.published.models import PUBLISHED, Origin, PublishedCard, PublishedModel
+from lesionbrush.systems import find_system
+from lesionbrush.systems.contract import PublishedWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,12 +169,18 @@ def _checked_origin(order: Order, file: Path) -> Origin:
     return Origin(source=source, size_bytes=size, sha256=digest, sha256_expected=wanted is not None)
 
 
+def published_by(known: KnownModel) -> PublishedWeights:
+    """What its system knows of such weights. WeightsError where it knows none."""
+    system = find_system(str(known.architecture))
+    if system.published is None:
+        raise WeightsError(f"system {system.name!r} takes no published weights")
+    return system.published()
+
+
 def _converted(known: KnownModel, checkpoint: Any) -> dict[str, Tensor]:
     import torch
 
-    from lesionbrush.published.architectures import ARCHITECTURES
-
-    state = ARCHITECTURES[str(known.architecture)].converted(checkpoint)
+    state = published_by(known).convert(checkpoint)
     damaged = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
     if damaged:
         raise WeightsError(
@@ -185,8 +193,6 @@ def _converted(known: KnownModel, checkpoint: Any) -> dict[str, Tensor]:
 def _write(folder: Path, order: Order, origin: Origin, state: Mapping[str, Tensor]) -> PublishedCard:
     from safetensors.torch import save_file
 
-    from lesionbrush.published.architectures import ARCHITECTURES
-
     for part in (WEIGHTS, PUBLISHED):
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
     save_file(dict(state), folder / WEIGHTS)
@@ -197,8 +203,7 @@ def _write(folder: Path, order: Order, origin: Origin, state: Mapping[str, Tenso
         added_on=date.today().isoformat(),
     )
     (folder / PUBLISHED).write_text(added.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    config = ARCHITECTURES[str(order.known.architecture)].config
-    card = card_of(order.known, config, file_sha256(folder / WEIGHTS))
+    card = card_of(order.known, published_by(order.known), file_sha256(folder / WEIGHTS))
     write_configs(folder, card)
     documents = documents_of(order.known, card)
     for part, text in documents.items():

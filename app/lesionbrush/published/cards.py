@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from lesionbrush.bundles.configs import INTENDED_USE, LICENSE, README
-from lesionbrush.core.registry import WEIGHTS, ModelCard, Tissue
+from lesionbrush.core.registry import WEIGHTS, ModelCard
 from lesionbrush.published.catalogue import KnownModel
-
-if TYPE_CHECKING:
-    from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
-
-# What the papers and the released code say of each system. The boxes of Lung-DDPM+ keep their scan's voxels,
-# in LIDC-IDRI about 0.7 mm in plane and 1 to 2.5 mm along the body; cubes of 1 mm are in between.
-_OF_SYSTEM: dict[str, dict[str, Any]] = {
-    "lung_ddpm": {"roi_voxels": (128,), "spacing_mm": 2.0, "field": "lungs", "inputs": ("lungs",)},
-    "lung_ddpm_plus": {"roi_voxels": (64,), "spacing_mm": 1.0},
-}
-WINDOW_HU = (-1024.0, 3071.0)
-TIMESTEPS = 250
-LUNG = Tissue(name="lung", hu=(-1000.0, -300.0), least_share=0.3)
+from lesionbrush.systems.contract import PublishedWeights
 
 
-def card_of(known: KnownModel, config: LungDDPMConfig, weights_sha256: str) -> ModelCard:
-    """For a model of the catalogue that has an architecture, whose network is `config`."""
-    system = str(known.architecture)
-    network = {
-        "dims": 3,
-        "in_channels": config.in_channels,
-        "channels": config.channels,
-        "attention": config.attention,
-        "blocks": config.blocks,
-        "norm_groups": config.norm_groups,
-        "prediction": "eps",
-    }
+def card_of(known: KnownModel, published: PublishedWeights, weights_sha256: str) -> ModelCard:
+    """For a model of the catalogue whose system takes published weights."""
     facts = {
         "name": known.name,
-        "system": system,
+        "system": str(known.architecture),
         "title": f"{known.title}, published weights",
         "makes": known.makes,
-        "window_hu": WINDOW_HU,
-        "scaling": "columns",
-        "roi_multiple": config.multiple,
-        "schedule": "cosine",
-        "timesteps": TIMESTEPS,
-        "tissue": LUNG,
-        "network": network,
         "weights_sha256": weights_sha256,
         "weights_license": known.weights_license,
         "attribution": known.reference,
@@ -55,7 +25,7 @@ def card_of(known: KnownModel, config: LungDDPMConfig, weights_sha256: str) -> M
         "split": "as the publishers say",
         "figures": {},
         "limits": (known.reason,),
-        **_OF_SYSTEM[system],
+        **published.facts,
     }
     return ModelCard.model_validate(facts)
 

@@ -6,11 +6,10 @@ repository, and none are fetched unless a user adds a model. Imports no torch.
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lesionbrush.errors import UnknownModel
+from lesionbrush.systems import list_systems
 
 UNSTATED = "unstated"
 """The value of a licence that the publishers do not name."""
@@ -32,7 +31,7 @@ class KnownModel(BaseModel):
     size_bytes: int | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     reference: str
-    architecture: Literal["lung_ddpm", "lung_ddpm_plus"] | None = Field(
+    architecture: str | None = Field(
         default=None, description="what its weights are checked against; None: cannot be added yet"
     )
     reason: str = Field(description="why it does not run here, or what to know before using it")
@@ -42,6 +41,14 @@ class KnownModel(BaseModel):
         if self.weights_license == UNSTATED and not self.license_remark:
             raise ValueError(f"{self.name}: an unstated licence needs a remark")
         return self
+
+    @field_validator("architecture")
+    @classmethod
+    def _is_a_system(cls, value: str | None) -> str | None:
+        known = [name for name, system in list_systems().items() if system.published]
+        if value is not None and value not in known:
+            raise ValueError(f"system {value!r} takes no published weights; {', '.join(known)} do")
+        return value
 
     @property
     def addable(self) -> bool:

@@ -13,13 +13,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lesionbrush.core.registry import METADATA, WEIGHTS, model_folders, models_dir
+from lesionbrush.core.registry import METADATA, WEIGHTS, load_card, model_folders, models_dir
 from lesionbrush.errors import InvalidRequest, UnknownModel, WeightsError
 from lesionbrush.published.catalogue import KnownModel
 
 PUBLISHED = Path("configs") / "published.json"
-SHIPPED = frozenset({"lung_lesion", "lung_ddpm", "lung_ddpm_plus", "mddpm", "mddpm_3d"})
-"""Models of this repository: they are not ours to remove from a user's checkout."""
 _REMOVED = ".removed-"
 
 
@@ -75,13 +73,21 @@ def check_removable(name: str, root: Path | None = None) -> Path:
 
     A folder whose card is damaged can be removed: that is what one does with it.
     """
-    if name in SHIPPED:
-        raise InvalidRequest(f"{name!r} ships with LesionBrush and is not removed; nothing was changed")
     folder = (root or models_dir()) / name
     plain = name not in ("", ".", "..") and Path(name).name == name and not name.startswith(".")
     if not plain or not any((folder / card).is_file() for card in (METADATA, PUBLISHED)):
         raise UnknownModel(f"no model is called {name!r} (see: run.py models list)")
+    if _is_shipped(folder):
+        raise InvalidRequest(f"{name!r} ships with LesionBrush and is not removed; nothing was changed")
     return folder
+
+
+def _is_shipped(folder: Path) -> bool:
+    """Models of this repository: they are not ours to remove from a user's checkout."""
+    try:
+        return load_card(folder).shipped
+    except WeightsError:
+        return False
 
 
 def remove(name: str, root: Path | None = None) -> int:

@@ -81,7 +81,12 @@ def load_model(installed: InstalledModel, device: str | None = None) -> Any:
 def _found(elsewhere: str) -> dict[str, System]:
     modules = [import_module(f"{__name__}.{folder}") for folder in FOLDERS]
     modules += _imported(Path(elsewhere)) if elsewhere else []
-    return {system.name: system for module in modules for system in module.SYSTEMS}
+    found: dict[str, System] = {}
+    for system in (system for module in modules for system in module.SYSTEMS):
+        if system.name in found:
+            raise WeightsError(f"{VARIABLE}: there is a system {system.name!r} already: name it otherwise")
+        found[system.name] = system
+    return found
 
 
 def _imported(root: Path) -> Iterator[ModuleType]:

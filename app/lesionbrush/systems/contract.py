@@ -17,6 +17,8 @@ from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import WeightsError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lesionbrush.training.trainings import Training
 
 CardT = TypeVar("CardT", bound="SystemCard")
@@ -77,6 +79,18 @@ class NetworkWords:
     data_format: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights of a system as their publishers store them.
+
+    convert: from what their file holds to a state dict of ours; WeightsError names what does not fit. facts:
+    of a card, that follow from the publication.
+    """
+
+    convert: Callable[[Any], Mapping[str, Tensor]]
+    facts: Mapping[str, Any]
+
+
 Load = Callable[[InstalledModel, "str | None"], Any]
 Evaluate = Callable[[Any, Path, int], Mapping[str, float]]
 
@@ -88,7 +102,7 @@ class System:
     hooks: what is done before the network is asked, and the inputs. load: a ready `core.model.Model` or
     `core.generate.VolumeModel` on a device (None: CUDA when there is one). train: how its networks are
     trained. bundle: see `NetworkWords`. evaluate: (model, folder of data, cases) to figures for its card,
-    where those of a lesion model are not what to measure.
+    where those of a lesion model are not what to measure. published: weights that users may add.
     """
 
     name: str
@@ -100,6 +114,7 @@ class System:
     train: Callable[[], Training] | None = None
     bundle: Callable[[ModelCard], NetworkWords] | None = None
     evaluate: Evaluate | None = None
+    published: Callable[[], PublishedWeights] | None = None
 
     @property
     def makes(self) -> Literal["edit", "volume"]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
+from lesionbrush.core.provenance import MARK_GENERATED, as_note
 from lesionbrush.core.volume import Array, SourceHeader, Volume
 from lesionbrush.errors import DamagedFile
 from lesionbrush.files.dicom.grid import (
@@ -22,7 +23,7 @@ from lesionbrush.files.dicom.grid import (
     sort_slices,
     step_remark,
 )
-from lesionbrush.files.dicom.headers import text_of
+from lesionbrush.files.dicom.headers import SYNTHETIC_DATA, text_of
 from lesionbrush.files.dicom.kinds import is_lossy, require_hu
 from lesionbrush.files.dicom.pixels import slice_hu
 from lesionbrush.files.dicom.series import COPY, FoundSeries, find_series, numbering_remarks, unused_remarks
@@ -54,7 +55,17 @@ def read_dicom_series(folder: Path) -> Volume:
     remarks = slices.remarks
     if padded:
         remarks += (f"{padded} padding pixels lie beyond 16-bit HU and were read as {AIR_HU} HU",)
-    return Volume(array, affine, SourceHeader(np.dtype(np.int16), affine, remarks=remarks))
+    note = _note(slices.headers[0])
+    return Volume(array, affine, SourceHeader(np.dtype(np.int16), affine, remarks=remarks, note=note))
+
+
+def _note(header: Dataset) -> str:
+    """How a series says that it is synthetic, without what follows of the original's description."""
+    said = [as_note(text_of(header, keyword)) for keyword in ("SeriesDescription", "ImageComments")]
+    if text_of(header, SYNTHETIC_DATA).upper() == "YES":
+        said.append("SYNTHETIC, as Synthetic Data (0008,001C) says")
+    note = max(said, key=lambda text: (text.startswith(MARK_GENERATED), text != ""))
+    return note.partition(": ")[0]
 
 
 def sorted_slices(folder: Path) -> list[Dataset]:

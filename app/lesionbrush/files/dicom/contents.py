@@ -18,7 +18,14 @@ from pydicom.uid import CTImageStorage, UID_dictionary
 
 from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.files.dicom import kinds, values
-from lesionbrush.files.dicom.headers import START_BYTES, is_dicom, name_of, read_header, text_of
+from lesionbrush.files.dicom.headers import (
+    START_BYTES,
+    SYNTHETIC_DATA,
+    is_dicom,
+    name_of,
+    read_header,
+    text_of,
+)
 
 MOST_FILES = 100_000
 SUFFIXES = (".dcm", ".ima", ".dicom")
@@ -28,7 +35,7 @@ KEYWORDS: tuple[str | BaseTag, ...] = (
     "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "InstanceNumber",
     "NumberOfSeriesRelatedInstances", "KVP", "ConvolutionKernel", "LossyImageCompression", "PixelSpacing",
     "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness", "SpacingBetweenSlices",
-    "DirectoryRecordSequence",
+    "DirectoryRecordSequence", "ImageComments", SYNTHETIC_DATA,
 )  # fmt: skip
 EMPTY, MACOS, OTHER = "empty files", "files of macOS (._*, .DS_Store)", "other files"
 DIRECTORY, OBJECT, SCOUT = "DICOMDIR", "DICOM objects without an image", "localizer images"

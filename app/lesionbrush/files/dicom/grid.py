@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from lesionbrush.core.volume import Array
 from lesionbrush.errors import UnsupportedSeries
 from lesionbrush.files.dicom.headers import name_of, numbers_of
-from lesionbrush.files.itk import LPS_TO_RAS
+from lesionbrush.files.geometry import LPS_TO_RAS
 
 _SHEAR_MM = 0.1
 _SAME_PLACE_MM = 0.05

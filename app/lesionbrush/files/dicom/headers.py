@@ -30,6 +30,7 @@ UNREADABLE = (
 )  # fmt: skip
 """What pydicom was seen to raise for damaged files."""
 START_BYTES = 132
+SYNTHETIC_DATA = Tag(0x0008, 0x001C)  # newer than pydicom's dictionary
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _PADDING = " \0\t\r\n"
 _FIRST_GROUPS = (0x0002, 0x0008)
@@ -96,7 +97,7 @@ def name_of(header: Dataset) -> str:
     return Path(header.filename).name
 
 
-def texts_of(header: Dataset, keyword: str) -> list[str]:
+def texts_of(header: Dataset, keyword: str | BaseTag) -> list[str]:
     """The values of a tag as text, trimmed; none where it is absent or empty."""
     element = header.get_item(keyword)
     if element is None or element.value is None or element.VR == "SQ":
@@ -109,7 +110,7 @@ def texts_of(header: Dataset, keyword: str) -> list[str]:
     return [] if found == [""] else found
 
 
-def text_of(header: Dataset, keyword: str) -> str:
+def text_of(header: Dataset, keyword: str | BaseTag) -> str:
     """All values of a tag as they stand in the file; "" where it is absent or empty."""
     return "\\".join(texts_of(header, keyword))
 

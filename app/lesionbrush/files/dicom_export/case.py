@@ -1,26 +1,22 @@
-"""One synthetic case as a folder of DICOM files: the series, the mask as SEG, and the record of its making.
+"""One synthetic case as a folder of DICOM files: the series, a SEG of what is where, and its record.
 
-Nothing is written that would be wrong: the synthetic CT has to be the reference but for the voxels its record
-counts, and what was written has to read back the same before it gets its name.
+Nothing is written that would be wrong: an edit has to be its reference but for the voxels its record counts,
+a generation to be one by its record, and what was written has to read back the same before it gets its name.
 """
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.volume import Array, Volume, mask_on_grid, require_ct
-from lesionbrush.errors import DamagedFile, InvalidRequest, StorageFull
+from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.files.dicom import read_dicom_series, sorted_slices
-from lesionbrush.files.dicom_export.seg import lesion_seg, read_seg
+from lesionbrush.files.dicom_export.seg import Segments, make_seg, read_seg
 from lesionbrush.files.dicom_export.series import (
     DicomOptions,
     SyntheticSeries,
@@ -29,14 +25,13 @@ from lesionbrush.files.dicom_export.series import (
     derive_series,
     right_handed,
 )
-from lesionbrush.files.durable import sync_file
+from lesionbrush.files.durable import new_folder
 from lesionbrush.files.io import read_volume
 
 CT, SEG, RECORD = "ct", "seg", "provenance.json"
 _GRID_VOXELS = 0.01
 _WHOLE_TURN = 1e-3
 _SAME_PLACE_MM = 1e-4
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +53,10 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class DicomCase:
-    """What is exported: checked, and ready to be written. mask: uint8 0/1 on the grid of the series."""
+    """What is exported: checked, and ready to be written. segments: on the grid of the series."""
 
     series: SyntheticSeries
-    mask: Volume | None
+    segments: Segments | None
     uids: Uids
 
     @classmethod
@@ -73,15 +68,53 @@ class DicomCase:
         reference: Reference,
         options: DicomOptions | None = None,
     ) -> DicomCase:
-        """mask: the lesion alone, whatever its label. Raises InvalidRequest (not what the record says),
-        GeometryMismatch, NotACT, and for the mask what `mask_on_grid` raises."""
+        """An edit, beside its reference. mask: the lesion alone, whatever its label.
+
+        Raises InvalidRequest (not what the record says), GeometryMismatch, NotACT, and for the mask what
+        `mask_on_grid` raises.
+        """
         options = options or DicomOptions()
         synthetic = on_grid_of(reference.volume, require_ct(synthetic))
         require_promise(synthetic, provenance, reference.volume)
-        lesion = mask_on_grid(mask, reference.volume) if mask else None
-        uids = _of_this_case(options.uids, synthetic, reference, options.deidentify)
+        segments = Segments.of_lesion(mask_on_grid(mask, reference.volume)) if mask else None
+        uids = _of_this_case(options.uids, synthetic, reference.series_uid, options.deidentify)
         series = derive_series(synthetic, provenance, reference.slices, replace(options, uids=uids))
-        return cls(series, lesion, uids)
+        return cls(series, segments, uids)
+
+    @classmethod
+    def prepare_generated(
+        cls,
+        ct: Volume,
+        segments: Segments | None,
+        provenance: Provenance,
+        options: DicomOptions | None = None,
+    ) -> DicomCase:
+        """A generation, or an edit of one, as a new patient.
+
+        Raises InvalidRequest (not what the record says, nobody to de-identify), GeometryMismatch, NotACT.
+        """
+        require_generated(ct, provenance)
+        if options is not None and options.deidentify:
+            raise InvalidRequest("this CT was generated and shows nobody: leave out what takes names away")
+        return cls.prepare_alone(ct, segments, provenance, options)
+
+    @classmethod
+    def prepare_alone(
+        cls,
+        ct: Volume,
+        segments: Segments | None,
+        provenance: Provenance,
+        options: DicomOptions | None = None,
+    ) -> DicomCase:
+        """A study of its own for what has no reference, or was checked when it was made.
+
+        Raises GeometryMismatch, NotACT.
+        """
+        options, ct = options or DicomOptions(), require_ct(ct)
+        if segments is not None:
+            segments = replace(segments, labels=on_grid_of(ct, segments.labels, "label volume"))
+        uids = _of_this_case(options.uids, ct, "", options.deidentify)
+        return cls(derive_series(ct, provenance, None, replace(options, uids=uids)), segments, uids)
 
     def write(self, folder: Path) -> list[Path]:
         """Write `ct/*.dcm`, `seg/00001.dcm` and the record into a folder, and read them back.
@@ -91,19 +124,18 @@ class DicomCase:
         (folder / CT).mkdir()
         paths = self.series.write(folder / CT)
         _require_same(read_dicom_series(folder / CT), self.series.volume)
-        if self.mask:
-            paths.append(self._write_mask(folder / SEG))
+        if self.segments is not None:
+            paths.append(self._write_seg(self.segments, folder / SEG))
         record = self.series.provenance.model_dump_json(indent=2)
         (folder / RECORD).write_text(record + "\n", encoding="utf-8")
         return paths
 
-    def _write_mask(self, folder: Path) -> Path:
-        assert self.mask is not None
+    def _write_seg(self, segments: Segments, folder: Path) -> Path:
         folder.mkdir()
         path = folder / "00001.dcm"
-        as_file(lesion_seg(self.series, self.mask, self.uids)).save_as(path, write_like_original=False)
+        as_file(make_seg(self.series, segments, self.uids)).save_as(path, write_like_original=False)
         written = read_seg(path, self.series.volume, self.series.headers)
-        _require_same(written, replace(right_handed(self.mask), affine=written.affine))
+        _require_same(written, replace(right_handed(segments.labels), affine=written.affine))
         return path
 
 
@@ -116,33 +148,7 @@ def export_case(case: DicomCase, out: Path) -> None:
         case.write(draft)
 
 
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A draft that becomes the folder `out` when the block ends well, and is gone when it does not.
-
-    Raises InvalidRequest when there is something at `out`, StorageFull.
-    """
-    if out.exists() or out.is_symlink():
-        raise InvalidRequest(f"{out.name} exists already and is not overwritten: choose another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with TemporaryDirectory(dir=out.parent, prefix=".lesionbrush-") as private:
-            draft = Path(private) / "draft"
-            draft.mkdir()
-            yield draft
-            _flush(draft)
-            draft.rename(out)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise InvalidRequest(
-                f"{out.name} was made by somebody else meanwhile: choose another folder"
-            ) from error
-        if error.errno not in _DISK_FULL:
-            raise
-        raise StorageFull(f"the disk is full: {out.name} was not written") from error
-
-
-def on_grid_of(reference: Volume, volume: Volume) -> Volume:
+def on_grid_of(reference: Volume, volume: Volume, what: str = "synthetic CT") -> Volume:
     """The same voxels counted along the axes of the reference, where both stand on one grid.
 
     A CT that went through another program often comes back with an axis turned. Raises GeometryMismatch.
@@ -151,7 +157,7 @@ def on_grid_of(reference: Volume, volume: Volume) -> Volume:
     whole = np.rint(turn).astype(int)
     if np.allclose(turn, whole, atol=_WHOLE_TURN) and np.array_equal(whole @ whole.T, np.eye(3)):
         volume = _turned(volume, whole)
-    reference.require_same_grid(volume, "synthetic CT", _GRID_VOXELS)
+    reference.require_same_grid(volume, what, _GRID_VOXELS)
     return reference.with_array(volume.array)
 
 
@@ -173,6 +179,8 @@ def require_promise(synthetic: Volume, provenance: Provenance, reference: Volume
 
     The record's hash is of the stored order; a reference in another order is known by its voxels.
     """
+    if not provenance.is_edit:
+        raise InvalidRequest("this CT was generated from none by its record: export it without a reference")
     changed = int(np.count_nonzero(synthetic.array != reference.array))
     if changed != provenance.voxels_changed:
         raise InvalidRequest(
@@ -186,11 +194,22 @@ def require_promise(synthetic: Volume, provenance: Provenance, reference: Volume
             raise InvalidRequest(f"{changed - inside} voxels differ outside the box its record names")
 
 
-def _of_this_case(uids: Uids, synthetic: Volume, reference: Reference, deidentify: bool) -> Uids:
+def require_generated(ct: Volume, provenance: Provenance) -> None:
+    """InvalidRequest unless the record says that no voxel is of a patient, and is of such a CT."""
+    if not provenance.generated:
+        raise InvalidRequest("this CT is an edit by its record: name the CT it was made from as reference")
+    if not provenance.is_edit and sorted(ct.shape) != sorted(provenance.box_shape):
+        own, recorded = (" x ".join(map(str, shape)) for shape in (ct.shape, provenance.box_shape))
+        raise InvalidRequest(
+            f"this CT is {own} voxels, its record is of one of {recorded}: give its own provenance"
+        )
+
+
+def _of_this_case(uids: Uids, synthetic: Volume, original: str, deidentify: bool) -> Uids:
     """A key is a namespace: under it, other voxels or another original still get other UIDs."""
     if uids.key is None:
         return uids
-    parts = (uids.key, synthetic.voxel_sha256, reference.series_uid, deidentify)
+    parts = (uids.key, synthetic.voxel_sha256, original, deidentify)
     return Uids("|".join(map(str, parts)))
 
 
@@ -199,10 +218,3 @@ def _require_same(found: Volume, meant: Volume) -> None:
     if not same_voxels or not np.allclose(found.affine, meant.affine, rtol=0, atol=_SAME_PLACE_MM):
         what = "place" if same_voxels else "voxels"
         raise DamagedFile(f"the written DICOM files read back with other {what}; nothing was kept")
-
-
-def _flush(folder: Path) -> None:
-    """Onto the disk, so that the rename never names files that a power cut empties."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            sync_file(path)

@@ -11,32 +11,49 @@ from pydicom.uid import CTImageStorage
 
 from lesionbrush import __version__
 from lesionbrush.core.provenance import Provenance
+from lesionbrush.files.dicom.headers import SYNTHETIC_DATA
 from lesionbrush.files.dicom_export.attributes import ANONYMOUS_SCANNER, SCANNER, kept
 
 MANUFACTURER = "LesionBrush"
-SYNTHETIC_DATA = (0x0008, 0x001C)  # newer than pydicom's dictionary
 _MODIFYING = ("109103", "Modifying Equipment")
+_PROCESSING = ("109102", "Processing Equipment")
 _ACQUIRING = ("109101", "Acquisition Equipment")
 _SOURCE_IMAGE = ("121322", "Source image for image processing operation")
 
 
 def describe_image(header: Dataset, original: Dataset, provenance: Provenance, anonymous: bool) -> None:
     """Write the labels into a slice's header. anonymous: the scanner is named by make and model alone."""
-    made = moment(provenance.created, str(header.get("TimezoneOffsetFromUTC", "")))
+    offset = str(header.get("TimezoneOffsetFromUTC", ""))
+    made = moment(provenance.created, offset)
     for event in ("Series", "Content", "InstanceCreation"):
         set_moment(header, event, made)
     header.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+    header.ContentQualification = "RESEARCH"
     mark_synthetic(header)
-    header.ImageComments = text(f"SYNTHETIC. {provenance.notice}", 1024)
-    header.DerivationDescription = text(
-        f"SYNTHETIC lesion made by LesionBrush model {provenance.model}; outside the painted region and "
-        "its margin all HU are those of the source images. Not for diagnosis.",
-        1024,
-    )
+    header.ImageComments = text(f"{provenance.mark}. {provenance.notice}", 1024)
+    header.DerivationDescription = text(f"SYNTHETIC {_derivation(provenance)} Not for diagnosis.", 1024)
     header.Manufacturer, header.ManufacturerModelName = MANUFACTURER, text(provenance.model, 64)
     header.SoftwareVersions = text(__version__, 64)
-    items = [*header.get("ContributingEquipmentSequence", ()), *_scanner(original, anonymous)]
-    header.ContributingEquipmentSequence = Items([*items, equipment(provenance, made)])
+    known = [*header.get("ContributingEquipmentSequence", ()), *_scanner(original, anonymous)]
+    told = any(item.get("Manufacturer") == MANUFACTURER for item in known)  # by the series it is made from
+    steps = [provenance] if told else _steps(provenance)
+    made_by = [equipment(step, moment(step.created, offset)) for step in steps]
+    header.ContributingEquipmentSequence = Items([*known, *made_by])
+
+
+def _derivation(provenance: Provenance) -> str:
+    lesion = f"lesion made by LesionBrush model {provenance.model}"
+    if not provenance.generated:
+        return f"{lesion}; outside the painted region and its margin all HU are those of the source images."
+    if provenance.is_edit:
+        return f"{lesion} in a CT that was generated as a whole by LesionBrush and shows nobody."
+    return f"CT generated as a whole by LesionBrush model {provenance.model}; it shows nobody."
+
+
+def _steps(provenance: Provenance) -> list[Provenance]:
+    """All that was done by LesionBrush, the first first."""
+    earlier = [] if provenance.made_from is None else _steps(provenance.made_from)
+    return [*earlier, provenance]
 
 
 def mark_synthetic(dataset: Dataset) -> None:
@@ -47,13 +64,16 @@ def mark_synthetic(dataset: Dataset) -> None:
 def equipment(provenance: Provenance, made: datetime) -> Dataset:
     """The record of what made it, short enough for a tag; the whole one is the provenance sidecar."""
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Items([_coded(*_MODIFYING)])
+    purpose = _MODIFYING if provenance.is_edit else _PROCESSING
+    item.PurposeOfReferenceCodeSequence = Items([_coded(*purpose)])
     item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, text(provenance.model, 64)
     item.SoftwareVersions = text(__version__, 64)
     item.ContributionDateTime = made.strftime("%Y%m%d%H%M%S%z")
+    what = "lesion" if provenance.is_edit else "CT, generated as a whole"
+    changed = f"; {provenance.voxels_changed} voxels changed" if provenance.is_edit else ""
     item.ContributionDescription = text(
-        f"Synthetic lesion; seed {provenance.seed}; weights SHA-256 {provenance.weights_sha256} "
-        f"({provenance.weights_license}); {provenance.voxels_changed} voxels changed",
+        f"Synthetic {what}; seed {provenance.seed}; weights SHA-256 {provenance.weights_sha256} "
+        f"({provenance.weights_license}){changed}",
         1024,
     )
     return item
@@ -79,8 +99,8 @@ def name_fresh_study(headers: Iterable[Dataset], provenance: Provenance, deident
     made = moment(provenance.created)
     for header in headers:
         header.PatientName = "SYNTHETIC^LesionBrush"
-        header.PatientID = f"LB{str(header.StudyInstanceUID)[-12:]}"
-        header.StudyDescription = "SYNTHETIC CT"
+        header.PatientID = f"SYNTHETIC-{str(header.StudyInstanceUID)[-12:]}"
+        header.StudyDescription = "SYNTHETIC GENERATED CT" if provenance.generated else "SYNTHETIC CT"
         set_moment(header, "Study", made)
         if deidentified:
             header.PatientIdentityRemoved = "YES"
@@ -114,7 +134,7 @@ def _coded(value: str, meaning: str) -> Dataset:
 
 def _scanner(original: Dataset, anonymous: bool) -> list[Dataset]:
     item = kept(original, ANONYMOUS_SCANNER if anonymous else SCANNER)
-    if "Manufacturer" not in item:
+    if item.get("Manufacturer", MANUFACTURER) == MANUFACTURER:  # a synthetic CT edited again
         return []
     item.PurposeOfReferenceCodeSequence = Items([_coded(*_ACQUIRING)])
     return [item]

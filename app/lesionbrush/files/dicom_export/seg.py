@@ -1,16 +1,21 @@
-"""The painted lesion as a DICOM segmentation (SEG) of the synthetic series: highdicom writes and reads it."""
+"""What is where in a synthetic series, as a DICOM segmentation (SEG): highdicom writes and reads it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from highdicom import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentDescription, segread
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.valuerep import format_number_as_ds
 
 from lesionbrush import __version__
+from lesionbrush.core.generate import LESION
+from lesionbrush.core.inputs import Layout
+from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import DamagedFile, EmptyMask
 from lesionbrush.files.dicom_export.attributes import PATIENT, STUDY, kept
@@ -25,6 +30,10 @@ from lesionbrush.files.dicom_export.labels import (
 from lesionbrush.files.dicom_export.series import SyntheticSeries, Uids, right_handed
 
 LABEL = "Synthetic lesion"
+_CONTENT = {
+    True: "Mask of a SYNTHETIC lesion, painted in LesionBrush",
+    False: "Structures of a SYNTHETIC CT made by LesionBrush",
+}
 _OF_THE_SLICE = (
     "StudyInstanceUID", "FrameOfReferenceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
     "Modality", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
@@ -36,26 +45,61 @@ _OF_THE_STUDY = (
 )  # fmt: skip
 _ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 _LESION = Code("52988006", "SCT", "Lesion")
+_ANATOMY = Code("123037004", "SCT", "Anatomical Structure")
+_BY_NETWORK = Code("123110", "DCM", "Artificial Intelligence")
 
 
-def lesion_seg(series: SyntheticSeries, mask: Volume, uids: Uids | None = None) -> Dataset:
-    """One binary segment on the grid of the series; slices without lesion have no frame.
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What a SEG holds. labels: 1, 2, ... of each segment, 0 elsewhere; names: of the segments, in order.
 
-    mask: 0/1 on the grid of the synthetic CT (see `mask_on_grid`). Raises GeometryMismatch, EmptyMask.
+    painted: by a person; else it is what a model made, or was given to make.
+    """
+
+    labels: Volume
+    names: tuple[str, ...]
+    painted: bool = False
+
+    @classmethod
+    def of_lesion(cls, mask: Volume) -> Segments:
+        """mask: 0/1, see `mask_on_grid`."""
+        return cls(mask, (LABEL,), painted=True)
+
+    @classmethod
+    def of_layout(cls, layout: Layout) -> Segments:
+        """In the order of the labels that have voxels. InvalidRequest for one without a name."""
+        layout.require_named()
+        stored = layout.labels.array
+        known = np.union1d(0, np.unique(stored))
+        numbers = np.empty(stored.shape, np.uint8 if known.size <= 256 else np.uint16, order="F")
+        for k in range(stored.shape[2]):  # slice by slice: what finds them needs eight bytes a voxel
+            numbers[:, :, k] = np.searchsorted(known, stored[:, :, k])
+        names = tuple(layout.names[int(label)] for label in known[1:])
+        return cls(layout.labels.with_array(numbers), names)
+
+    @property
+    def title(self) -> str:
+        return "lesion mask" if self.painted else "layout"
+
+
+def make_seg(series: SyntheticSeries, segments: Segments, uids: Uids | None = None) -> Dataset:
+    """Binary segments on the grid of the series; where a segment has no voxel in a slice there is no frame.
+
+    Raises GeometryMismatch, EmptyMask.
     """
     uids = uids or Uids()
-    lesion = right_handed(mask)
-    series.volume.require_same_grid(lesion)
-    if not lesion.array.any():
-        raise EmptyMask("the mask is empty: there is no lesion to write")
+    labels = right_handed(segments.labels)
+    series.volume.require_same_grid(labels)
+    if not labels.array.any():
+        raise EmptyMask(f"the {segments.title} is empty: there is nothing to write")
     first, provenance = series.headers[0], series.provenance
     distance_mm = series.volume.spacing_mm[2]
     made = moment(provenance.created, str(first.get("TimezoneOffsetFromUTC", "")))
     seg = Segmentation(
         source_images=[_bare(header, distance_mm) for header in series.headers],
-        pixel_array=np.ascontiguousarray(lesion.array.T > 0, np.uint8),
+        pixel_array=np.ascontiguousarray(labels.array.T),
         segmentation_type="BINARY",
-        segment_descriptions=[_segment(uids)],
+        segment_descriptions=_descriptions(segments, provenance, uids),
         series_instance_uid=uids.new("seg series"),
         series_number=first.SeriesNumber + 1,
         sop_instance_uid=uids.new("seg"),
@@ -64,9 +108,9 @@ def lesion_seg(series: SyntheticSeries, mask: Volume, uids: Uids | None = None) 
         manufacturer_model_name=text(provenance.model, 64),
         software_versions=__version__,
         device_serial_number=provenance.weights_sha256[:16],
-        content_label="SYNTHETIC_LESION",
-        content_description="Mask of a SYNTHETIC lesion, painted in LesionBrush",
-        series_description=text(f"SYNTHETIC lesion mask {provenance.model}", 64),
+        content_label="SYNTHETIC_LESION" if segments.painted else "SYNTHETIC_LAYOUT",
+        content_description=_CONTENT[segments.painted],
+        series_description=text(f"SYNTHETIC {segments.title} {provenance.model}", 64),
     )
     for event in ("Series", "Content", "InstanceCreation"):
         set_moment(seg, event, made)
@@ -97,16 +141,26 @@ def read_seg(path: Path, volume: Volume, headers: list[Dataset]) -> Volume:
     return Volume(array, volume.affine)
 
 
-def _segment(uids: Uids) -> SegmentDescription:
-    return SegmentDescription(
-        segment_number=1,
-        segment_label=LABEL,
-        segmented_property_category=_ABNORMAL,
-        segmented_property_type=_LESION,
-        algorithm_type="MANUAL",
-        tracking_uid=uids.new("lesion"),
-        tracking_id=LABEL,
-    )
+def _descriptions(segments: Segments, provenance: Provenance, uids: Uids) -> list[SegmentDescription]:
+    """Their names say what they are; the codes tell a lesion from anatomy, and no more."""
+    model = text(f"LesionBrush {provenance.model}", 64)
+    network = AlgorithmIdentificationSequence(model, _BY_NETWORK, __version__)
+    described = []
+    for number, name in enumerate(segments.names, 1):
+        is_lesion = segments.painted or name == LESION
+        described.append(
+            SegmentDescription(
+                segment_number=number,
+                segment_label=text(name, 64),
+                segmented_property_category=_ABNORMAL if is_lesion else _ANATOMY,
+                segmented_property_type=_LESION if is_lesion else _ANATOMY,
+                algorithm_type="MANUAL" if segments.painted else "AUTOMATIC",
+                algorithm_identification=None if segments.painted else network,
+                tracking_uid=uids.new("segment", number),
+                tracking_id=text(name, 64),
+            )
+        )
+    return described
 
 
 def _bare(header: Dataset, distance_mm: float) -> Dataset:

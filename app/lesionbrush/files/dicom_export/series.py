@@ -25,7 +25,7 @@ from lesionbrush.files.dicom import series_affine
 from lesionbrush.files.dicom.headers import UNREADABLE
 from lesionbrush.files.dicom_export.attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, kept
 from lesionbrush.files.dicom_export.labels import describe_image, name_fresh_study, reference_original, text
-from lesionbrush.files.itk import LPS_TO_RAS
+from lesionbrush.files.geometry import LPS_TO_RAS
 
 _GRID_VOXELS = 0.01
 _SHEAR = 1e-4
@@ -218,7 +218,7 @@ def _known(headers: list[Dataset], keyword: str) -> str | None:
 
 def _name_series(headers: list[Dataset], provenance: Provenance, original: Dataset | None) -> None:
     """Number and description. original: None in a fresh study, which keeps nothing of the old name."""
-    number, name = 1, f"SYNTHETIC LesionBrush {provenance.model}"
+    number, name = 1, f"{provenance.mark} {provenance.model}"
     if original is not None:
         number = 100 * min(abs(original.get("SeriesNumber", 0)), _LARGEST_SERIES_NUMBER) + 1
         name = f"{name}: {original.get('SeriesDescription', '')}".removesuffix(": ")

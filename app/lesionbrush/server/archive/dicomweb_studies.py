@@ -19,7 +19,8 @@ from lesionbrush.core.volume import require_ct
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.dicom import read_dicom_series, sorted_slices
 from lesionbrush.files.dicom_export.case import DicomCase, Reference
-from lesionbrush.files.dicom_export.series import DicomOptions, Uids, derive_series
+from lesionbrush.files.dicom_export.seg import Segments
+from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.files.io import write_volume
 from lesionbrush.server.archive.dicomweb import (
     Archive,
@@ -269,7 +270,7 @@ def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:
     options = DicomOptions(uids=Uids(f"accept|{accepted.key}"))
     mask = accepted.mask.with_array((accepted.mask.array != 0).astype(np.uint8))
     if cached is None:
-        series = derive_series(accepted.synthetic, accepted.provenance, None, options)
-        return DicomCase(series, mask, options.uids)
+        lesion = Segments.of_lesion(mask)
+        return DicomCase.prepare_alone(accepted.synthetic, lesion, accepted.provenance, options)
     reference = Reference(read_ct(file_in(cached)), sorted_slices(cached / SLICES))
     return DicomCase.prepare(accepted.synthetic, mask, accepted.provenance, reference, options)

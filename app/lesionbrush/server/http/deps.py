@@ -107,7 +107,8 @@ class Incoming(NamedTuple):
 
     def inputs(self, card: ModelCard) -> dict[str, Path]:
         """Raises InvalidRequest for one the model does not take, or lacks, and as `receive_volume`."""
-        require_accepted(card.name, names_sent(self.uploads), find_system(card.system).inputs)
+        accepted = find_system(card.system).inputs
+        require_accepted(card.name, names_sent(self.uploads, accepted), accepted)
         return {name: self._received(name, sent) for name, sent in self.uploads.items()}
 
     def _received(self, name: str, sent: UploadFile | str) -> Path:

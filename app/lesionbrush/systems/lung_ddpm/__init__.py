@@ -7,7 +7,7 @@ from typing import Any
 from lesionbrush.core.model import PLAIN
 from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.systems.bundling import component, unet_words
-from lesionbrush.systems.contract import NetworkWords, System
+from lesionbrush.systems.contract import NetworkWords, PublishedWeights, System
 from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.hooks import WHOLE
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
@@ -32,6 +32,18 @@ def _load_cube(installed: InstalledModel, device: str | None) -> Any:
     return LungDDPMPlus.load(installed, device)
 
 
+def _published_whole() -> PublishedWeights:
+    from lesionbrush.systems.lung_ddpm.published import whole
+
+    return whole()
+
+
+def _published_cube() -> PublishedWeights:
+    from lesionbrush.systems.lung_ddpm.published import cube
+
+    return cube()
+
+
 def _network_words(card: ModelCard) -> NetworkWords:
     section = LungDDPMCard.of(card)
     known = {"in_channels", "channels", "attention", "blocks", "norm_groups"}
@@ -49,6 +61,7 @@ SYSTEMS = (
         hooks=WHOLE,
         load=_load_whole,
         bundle=_network_words,
+        published=_published_whole,
     ),
     System(
         name="lung_ddpm_plus",
@@ -58,5 +71,6 @@ SYSTEMS = (
         hooks=PLAIN,
         load=_load_cube,
         bundle=_network_words,
+        published=_published_cube,
     ),
 )

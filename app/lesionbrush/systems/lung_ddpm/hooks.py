@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lesionbrush.anatomy.lungs import segment_lungs
 from lesionbrush.core.inputs import Input, Inputs
 from lesionbrush.core.lesions import Lesions
 from lesionbrush.core.model import EditHooks, Prepared, painted
@@ -41,6 +40,8 @@ INPUTS = (
 
 def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: LungDDPMRequest) -> Scope:
     """The lungs that were sent, or are found, in one ROI. Raises NoLungs, and as `mask_on_grid`."""
+    from lesionbrush.anatomy.lungs import segment_lungs  # and what it needs, where it is needed
+
     lesion, sent = painted(reference, mask, request), inputs.volume("lungs")
     lungs = segment_lungs(reference) if sent is None else sent_lungs(sent, reference)
     inside = lungs.array > 0

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.errors import WeightsError
-from lesionbrush.published.fit import Fit, compare
+from lesionbrush.systems.fit import Fit, compare
 
 LONGEST_PERIOD = 1000.0
 TIMESTEPS = 250

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lesionbrush.core.registry import InstalledModel, ModelCard
@@ -34,6 +36,18 @@ def _load_whole(installed: InstalledModel, device: str | None) -> Any:
     return MDDPMWhole.load(installed, device)
 
 
+def _evaluate_slices(model: Any, data: Path, cases: int) -> Mapping[str, float]:
+    from lesionbrush.systems.mddpm.evaluation import evaluate_slices
+
+    return evaluate_slices(model, data, cases)
+
+
+def _evaluate_whole(model: Any, data: Path, cases: int) -> Mapping[str, float]:
+    from lesionbrush.systems.mddpm.evaluation import evaluate_whole
+
+    return evaluate_whole(model, data, cases)
+
+
 def _network_words(card: ModelCard) -> NetworkWords:
     section = SliceCard.of(card)
     known = set(DiffusionUNetShape.model_fields) - {"data_spread"}
@@ -51,6 +65,7 @@ SYSTEMS = (
         hooks=HOOKS,
         load=_load_slices,
         bundle=_network_words,
+        evaluate=_evaluate_slices,
     ),
     System(
         name="mddpm_3d",
@@ -69,5 +84,6 @@ SYSTEMS = (
         hooks=WHOLE,
         load=_load_whole,
         bundle=_network_words,
+        evaluate=_evaluate_whole,
     ),
 )

@@ -1,4 +1,4 @@
-"""Whether a stated geometry can be used. Affines are 4x4, voxel index (I, J, K) -> RAS mm."""
+"""From LPS to RAS, and whether a stated geometry can be used. Affines are 4x4, voxel index -> RAS mm."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from nibabel.orientations import aff2axcodes
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import DamagedFile, UnsupportedSeries
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""DICOM and ITK count to the left and to the back: their first two world axes change sign."""
 SAME_VOXELS = 0.1
 """Two statements of one geometry agree when no corner of the volume moves by more of a voxel."""
 _PERPENDICULAR = 1e-3

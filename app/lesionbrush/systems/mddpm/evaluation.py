@@ -1,4 +1,4 @@
-"""Do the slices of a model that sees single slices agree? The difference of neighbouring ones, in HU.
+"""What is measured of mDDPM. Do the slices of a model that sees single slices agree?
 
 Each held-out nodule is made anew in its own crop along itself (a guidance image of low frequencies), once as
 by default and once with every slice on its own: the first should come near the real nodule, the second shows
@@ -8,7 +8,7 @@ what there was to mend.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,12 @@ from tqdm import tqdm
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.evaluation.cases import Nodule, load_nodules
-from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
+from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest, WholeRequest
 from lesionbrush.systems.mddpm.slices import MDDPM
+from lesionbrush.systems.mddpm.whole import MDDPMWhole, grid_of, guided, lung_dice, rois_of
+from lesionbrush.systems.mddpm.whole_hooks import frame_of
 
-NODULES, FACTOR, STEPS = 6, 4, 12
+NODULES, FACTOR, STEPS, MAPS = 6, 4, 12, 8
 
 
 class SlicesApart(MDDPM):
@@ -59,6 +61,27 @@ def neighbours(data: Path, model: MDDPM, count: int = NODULES) -> Neighbours:
         for nodule in tqdm(nodules, desc="neighbouring slices", unit="nodule")
     ]
     return Neighbours(len(rows), *_medians(rows))
+
+
+def evaluate_slices(model: MDDPM, data: Path, cases: int) -> dict[str, float]:
+    """For the card, and printed."""
+    found = neighbours(data, model, cases or NODULES)
+    print("\n".join(found.lines()))
+    return {name: value for name, value in asdict(found).items() if name != "nodules"}
+
+
+def evaluate_whole(model: MDDPMWhole, data: Path, cases: int) -> dict[str, float]:
+    """How far sampled maps are followed: Dice of the map's lungs and what is as dark as lung, over seeds."""
+    del data
+    request, frame = WholeRequest(steps=STEPS), frame_of(WholeRequest(), Inputs(), None)
+    grid, dices = grid_of(frame, request), []
+    for seed in tqdm(range(cases or MAPS), desc="sampled maps", unit="map"):
+        scene = model.scene(frame, grid, request, Inputs(), seed)
+        hu = model.slices.sample(rois_of(scene, grid), guided(request, scene), [seed], lambda a, b: None).hu
+        dices.append(lung_dice(scene.anatomy, hu[0, 0]))
+    worst, median = round(min(dices), 3), round(float(np.median(dices)), 3)
+    print(f"lungs of map and result, Dice over {len(dices)} sampled maps: median {median}, worst {worst}")
+    return {"lung_dice": median, "lung_dice_worst": worst, "maps": len(dices)}
 
 
 def difference_hu(hu: np.ndarray, inside: np.ndarray) -> float:
