@@ -65,7 +65,10 @@ def test_what_was_added_runs_and_changes_nothing_else(
 
 
 @pytest.mark.parametrize("config", [LUNG_DDPM, LUNG_DDPM_PLUS])
-def test_the_card_gives_back_the_published_network(config: LungDDPMConfig) -> None:
+def test_the_card_gives_back_the_published_network(
+    config: LungDDPMConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_weights, "LUNG_DDPM", LUNG_DDPM)
     known = next(
         k for k in CATALOGUE if k.architecture == ("lung_ddpm" if config is LUNG_DDPM else "lung_ddpm_plus")
     )
