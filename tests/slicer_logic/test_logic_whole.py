@@ -10,11 +10,10 @@ import vtk
 from LesionBrushLib.client.orders import GeneratedCT, Labels
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.logic.compose import is_synthetic, provenance_of
-from LesionBrushLib.logic.helpers import is_helper
 from LesionBrushLib.logic.masks import segment_mask
 from LesionBrushLib.logic.problems import BrokenBox, NotReady
 from LesionBrushLib.logic.whole import labels_of, pair
-from logic_kit import LESION_HU, answer, ball, chest, straight
+from logic_kit import LESION_HU, answer, ball, chest, offered, straight
 from mrml_kit import World, array_of, paint
 
 pytest_plugins = "logic_fixtures"
@@ -52,11 +51,7 @@ def made(logic: LesionBrushLogic, world: World) -> Any:
     return logic.receive_whole(volumes(), records()).node
 
 
-def shown_ct_volumes(world: World) -> list[Any]:
-    return [node for node in world.nodes("vtkMRMLScalarVolumeNode") if not is_helper(node)]
-
-
-def test_it_is_a_new_volume_that_says_what_it_is(logic: LesionBrushLogic, made: Any) -> None:
+def test_it_is_a_new_volume_that_says_what_it_is(logic: LesionBrushLogic, world: World, made: Any) -> None:
     matrix = vtk.vtkMatrix4x4()
     made.GetIJKToRASMatrix(matrix)
     found = np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
@@ -67,7 +62,7 @@ def test_it_is_a_new_volume_that_says_what_it_is(logic: LesionBrushLogic, made: 
     assert is_synthetic(made)
     assert provenance_of(made) == records()[0]
     assert logic.parameters.synthetic is made
-    assert logic.references() == [made]
+    assert offered(world) == [made]
 
 
 def test_what_is_where_is_a_segmentation_with_names(world: World, made: Any) -> None:
@@ -99,12 +94,12 @@ def test_discarded_or_followed_by_another_it_goes_with_its_labels(
     logic: LesionBrushLogic, world: World, made: Any
 ) -> None:
     logic.receive_whole(volumes(1, labelled=False), records(1))
-    assert len(shown_ct_volumes(world)) == 1
+    assert len(offered(world)) == 1
     assert world.nodes("vtkMRMLSegmentationNode") == []
     assert logic.variants is not None
     assert labels_of(logic.variants.node) is None
     logic.discard(0)
-    assert shown_ct_volumes(world) == []
+    assert offered(world) == []
 
 
 @pytest.mark.parametrize(
@@ -209,7 +204,7 @@ def test_labels_that_are_worked_on_stay(logic: LesionBrushLogic, world: World, m
     mine = logic.parameters.segmentation = labels_of(made)
     logic.receive_whole(volumes(1), records(1))
     assert logic.parameters.segmentation is mine
-    assert len(shown_ct_volumes(world)) == 2
+    assert len(offered(world)) == 2
 
 
 def test_a_saved_scene_brings_it_back(logic: LesionBrushLogic, made: Any) -> None:

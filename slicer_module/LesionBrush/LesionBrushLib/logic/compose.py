@@ -108,13 +108,6 @@ def modified(node: Any) -> None:
     node.Modified()
 
 
-def synthetic_nodes(scene: Any, reference: Any) -> list[Any]:
-    """Synthetic volumes of a scene made from this reference; a saved scene brings them back."""
-    kind = "vtkMRMLScalarVolumeNode"
-    nodes = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
-    return [n for n in nodes if is_synthetic(n) and n.GetNodeReference(REFERENCE_ROLE) is reference]
-
-
 def difference(reference: Any, synthetic: Any) -> tuple[np.ndarray, Grid] | None:
     """(k, j, i) int16 HU synthetic - reference of the box in which they differ, and its grid; None: nowhere.
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..client.answers import Take
 from ..client.boxes import Box
 from ..client.orders import GeneratedCT
-from .choices import chosen_reference, chosen_segment, crosshair, missing, references
+from .choices import chosen_reference, chosen_segment, crosshair, missing
 from .compare import ORIENTATIONS, Comparison
 from .compose import difference
 from .editing import (
@@ -66,13 +66,9 @@ class LesionBrushLogic:
 
     # what to work on
 
-    def references(self) -> list[Any]:
-        """Volumes a user may choose as the CT."""
-        return references(self.scene)
-
     def ready(self, takes: Sequence[Take] = (), whole: bool = False) -> list[str]:
-        """What is missing before a synthesis with a model that takes these, as sentences. whole: it makes
-        whole new CTs."""
+        """What is missing before a synthesis, as sentences. takes: what the model takes beside CT and mask;
+        whole: it makes whole new CTs."""
         return missing(self.parameters, whole) + missing_inputs(self.parameters, takes)
 
     def ensure_segmentation(self) -> Any:
@@ -102,12 +98,8 @@ class LesionBrushLogic:
         """
         reference = self._reference()
         world = np.array(ras_mm if ras_mm is not None else crosshair(self.scene), dtype=float)
-        lesion = propose(
-            hu_array(reference),
-            Grid.of(reference),
-            to_volume_space(reference, world),
-            Wish(size_mm, seed, shape),
-        )
+        point = to_volume_space(reference, world)
+        lesion = propose(hu_array(reference), Grid.of(reference), point, Wish(size_mm, seed, shape))
         segmentation = self.ensure_segmentation()
         self.save_undo()
         proposal = place(segmentation, self._segment(), lesion, reference)
@@ -115,15 +107,9 @@ class LesionBrushLogic:
         return proposal
 
     def export(self, takes: Sequence[Take] = ()) -> PaintedShipment:
-        """What an edit sends. takes: what the model takes beside CT and mask, see `steering`.
-
-        Raises NotReady, NotACT, EmptyMask.
-        """
-        if self.parameters.segmentation is None or not self._segment():
-            raise NotReady("paint a lesion first, or propose one")
+        """What an edit sends. takes: see `ready`. Raises NotReady, NotACT, EmptyMask."""
         self._keep_what_is_used()
-        steering = exported(self.parameters, takes, self._reference())
-        return PaintedShipment.of(steering, self._reference(), self.parameters.segmentation, self._segment())
+        return PaintedShipment.of(self.parameters, takes)
 
     def export_inputs(self, takes: Sequence[Take] = ()) -> Shipment:
         """What a model gets that makes whole new CTs. Raises NotReady, NotACT, EmptyMask."""
@@ -151,8 +137,8 @@ class LesionBrushLogic:
         return self._received(Variants.of_volumes(self.scene, volumes, provenances))
 
     def _received(self, made: Variants) -> Variants:
+        self._keep_what_is_used()
         if self.variants is not None:
-            self._keep_what_is_used()
             self.variants.remove_node()
         self.variants = made
         self._shown()
@@ -162,10 +148,10 @@ class LesionBrushLogic:
         self._switch(lambda variants: variants.show(index))
 
     def next(self) -> None:
-        self._switch(lambda variants: variants.next())
+        self._switch(Variants.next)
 
     def previous(self) -> None:
-        self._switch(lambda variants: variants.previous())
+        self._switch(Variants.previous)
 
     def _switch(self, change: Callable[[Variants], Any]) -> None:
         variants = self._variants()
@@ -174,7 +160,7 @@ class LesionBrushLogic:
         self._shown()
 
     def accepted(self, index: int, image_id: str) -> Any:
-        """The server has stored this variant under that id; its node stays in the scene. Returns the node."""
+        """The server has stored this variant under that id. Returns its node, which stays in the scene."""
         node = self._variants().accept(index, image_id)
         self._shown()
         return node
@@ -264,7 +250,7 @@ class LesionBrushLogic:
     def chosen_anew(self) -> None:
         """The parameters changed: another CT or segmentation comes up in the comparison at once."""
         comparison, chosen = self.comparison, self.parameters
-        left, _ = self._pair(chosen.reference)
+        left, _ = pair(chosen.reference, chosen.synthetic)
         if not comparison.active or comparison.busy or left is None:
             return
         if left is comparison.reference and chosen.segmentation is comparison.segmentation:
@@ -277,18 +263,14 @@ class LesionBrushLogic:
         variants = self.variants
         node = variants.node if variants is not None and variants.left else None
         self.parameters.synthetic = node
-        reference = variants.reference if variants is not None else None
-        reference = self.parameters.reference if reference is None else reference
-        if self.comparison.active and self._pair(reference)[0] is not None:
+        reference = (variants.reference if variants is not None else None) or self.parameters.reference
+        if self.comparison.active and pair(reference, node)[0] is not None:
             self._enter(reference)
             self.set_difference(self.parameters.difference)
         self._changed("variants")
 
     def _enter(self, reference: Any) -> None:
-        self.comparison.enter(*self._pair(reference), self.parameters.segmentation)
-
-    def _pair(self, reference: Any) -> tuple[Any, Any]:
-        return pair(reference, self.parameters.synthetic)
+        self.comparison.enter(*pair(reference, self.parameters.synthetic), self.parameters.segmentation)
 
     def _keep_what_is_used(self) -> None:
         if self.variants is not None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..client.answers import Take
 from ..client.inputs import Input
 from ..client.orders import Order
 from ..client.uploads import Upload, ct_upload, mask_upload
+from .choices import chosen_reference, chosen_segment
 from .compose import is_synthetic, provenance_of
 from .masks import segment_mask
-from .steering import Steering
+from .parameters import Parameters
+from .problems import NotReady
+from .steering import Steering, exported
 from .voxels import Grid, hu_array
 
 
@@ -43,11 +47,14 @@ class PaintedShipment(Shipment):
     record: dict[str, Any] | None = None
 
     @classmethod
-    def of(
-        cls, inputs: Mapping[str, Steering | str], reference: Any, segmentation: Any, segment_id: str
-    ) -> PaintedShipment:
-        """Main thread. Raises NotACT, NotReady, EmptyMask."""
-        mask = segment_mask(segmentation, segment_id, reference)
+    def of(cls, chosen: Parameters, takes: Sequence[Take]) -> PaintedShipment:
+        """Main thread. takes: what the model takes beside CT and mask. Raises NotReady, NotACT, EmptyMask."""
+        segment = chosen_segment(chosen)
+        if not segment:
+            raise NotReady("paint a lesion first, or propose one")
+        reference = chosen_reference(chosen)
+        inputs = exported(chosen, takes, reference)
+        mask = segment_mask(chosen.segmentation, segment, reference)
         record = provenance_of(reference) if is_synthetic(reference) else None
         return cls(inputs, np.array(hu_array(reference)), mask, Grid.of(reference), record)
 

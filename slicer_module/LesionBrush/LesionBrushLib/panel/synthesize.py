@@ -123,21 +123,21 @@ class SynthesizePanel:
 
     def _done(self, answer: Answer) -> None:
         """Compose the boxes locally; if one does not fit, the result before stays."""
-        session, logic = self.session, self.session.logic
+        session, logic, made = self.session, self.session.logic, answer.outcome
         try:
-            if answer.volumes:
-                logic.receive_whole(answer.volumes, answer.provenances)
+            if made.volumes:
+                logic.receive_whole(made.volumes, made.provenances)
             else:
-                logic.receive(answer.boxes, answer.provenances, self._sent, self._lesion_ijk)
+                logic.receive(made.boxes, made.provenances, self._sent, self._lesion_ijk)
         except Exception:
             # If the stored CT differs from the one here, the next try sends the voxels themselves.
             session.logic.parameters.image_id = ""
             raise
-        session.result_client, session.result_job = self._result_of, answer.job_id
-        count = len(answer.provenances)
+        session.result_client, session.result_job = self._result_of, made.job_id
+        count = len(made.provenances)
         self._note_speed(answer)
-        made = f"{count} variants" if count > 1 else "The synthetic CT"
-        words = f"{made} arrived after {answer.seconds:.0f} s."
+        what = f"{count} variants" if count > 1 else "The synthetic CT"
+        words = f"{what} arrived after {answer.seconds:.0f} s."
         self.ui.progressLabel.text = "\n".join([words, *answer.remarks])
         self.ui.compareSection.collapsed = self.ui.keepSection.collapsed = False
         session.logic.compare(True)
@@ -147,7 +147,7 @@ class SynthesizePanel:
         if self._asked is None:  # it was picked up again: nobody knows how long it took
             return
         session, (address, model, steps) = self.session, self._asked
-        words = f"Last time: {answer.seconds:.0f} s for {len(answer.provenances)} × {steps} steps."
+        words = f"Last time: {answer.seconds:.0f} s for {len(answer.outcome.provenances)} × {steps} steps."
         session.settings.set_speed(address, model, words)
 
     def _failed(self, error: Exception) -> None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..client.boxes import Box
 from ..client.errors import Cancelled
-from ..client.orders import GeneratedCT, Outcome, Watch
+from ..client.orders import Outcome, Watch
 
 MB = 1_000_000
 PHASES = {
@@ -35,19 +34,17 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """One box, or one whole new CT, and one record per variant."""
+    """What came of it, after so many seconds."""
 
-    boxes: list[Box]
-    volumes: list[GeneratedCT]
-    provenances: list[dict[str, Any]]
-    job_id: str
+    outcome: Outcome
     seconds: float
 
     @property
     def remarks(self) -> "tuple[str, ...]":
         """What the user should know of the variants, each once."""
-        said = [str(remark) for record in self.provenances for remark in record.get("remarks") or ()]
-        stays = any(record.get("generated") for record in self.provenances) and self.boxes
+        records = self.outcome.provenances
+        said = [str(remark) for record in records for remark in record.get("remarks") or ()]
+        stays = any(record.get("generated") for record in records) and self.outcome.boxes
         return tuple(dict.fromkeys([*said, *([STAYS] if stays else [])]))
 
 
@@ -83,8 +80,7 @@ def synthesis(client: Any, shipment: Any, ask: Ask) -> Callable[[threading.Event
         report(Phase("reference" if order.mask else "queue"))
         if cancelled.is_set():
             raise Cancelled("cancelled before anything was sent")
-        outcome = client.synthesize(order, _watch(cancelled, report))
-        return _answer(outcome, began)
+        return Answer(client.synthesize(order, _watch(cancelled, report)), time.monotonic() - began)
 
     return work
 
@@ -94,7 +90,7 @@ def picking_up(client: Any, job_id: str) -> Callable[[threading.Event, Report], 
 
     def work(cancelled: threading.Event, report: Report) -> Answer:
         began = time.monotonic()
-        return _answer(client.resume(job_id, _watch(cancelled, report)), began)
+        return Answer(client.resume(job_id, _watch(cancelled, report)), time.monotonic() - began)
 
     return work
 
@@ -107,11 +103,6 @@ def _watch(cancelled: threading.Event, report: Report) -> Watch:
         on_preview=lambda step, png: report(Preview(step, png)),
         cancelled=cancelled.is_set,
     )
-
-
-def _answer(outcome: Outcome, began: float) -> Answer:
-    seconds = time.monotonic() - began
-    return Answer(outcome.boxes, outcome.volumes, outcome.provenances, outcome.job_id, seconds)
 
 
 MAGIC = ((b"\x1f\x8b", ".nii.gz"), (b"NRRD", ".nrrd"), (b"ObjectType", ".mha"), (b"NDims", ".mha"))
