@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 from LesionBrushLib.client.boxes import voxel_sha256
+from LesionBrushLib.client.nifti import write_nifti
 
 PREFIX = "/lesionbrush/v1"
 PNG = b"\x89PNG of the lesion"
@@ -28,6 +30,17 @@ BOX = np.asfortranarray(np.arange(-12, 12).reshape(2, 3, 4).astype(np.int16))
 OFFSET = (4, 2, 1)
 RECORD = {"synthetic": True, "seed": 5}
 MODEL = {"card": {"title": "Lung", "window_hu": [-1000, 400]}, "schema": {"type": "object"}, "problem": None}
+"""As servers wrote it that knew edits only, and of inputs no more than names."""
+TAKES = [
+    {"name": "layout", "kind": "layout", "about": "organs and their names", "required": True, "on": "own"},
+    {"name": "report", "kind": "text", "about": "what a radiologist would say"},
+]
+WHOLE = {**MODEL, "card": {"title": "Chests", "kind": "volume", "takes": TAKES}}
+"""A model that makes whole CTs."""
+AFFINE = np.array(((-0.8, 0.0, 0.0, 90.0), (0.0, -0.8, 0.0, 70.0), (0.0, 0.0, 2.5, -300.0), (0, 0, 0, 1.0)))
+ORGANS = np.asfortranarray((CT > 0).astype(np.uint8) * 2)
+ORGAN_NAMES = {"2": "body"}
+GENERATED = {"synthetic": True, "generated": True, "reference_sha256": None, "seed": 5}
 
 
 @dataclass
@@ -44,7 +57,10 @@ class Fake:
     facts: dict[str, Any] = field(
         default_factory=lambda: {"version": "9", "protocol": 1, "models": {"lung": MODEL}}
     )
-    has_jobs: bool = True
+    record: dict[str, Any] = field(default_factory=lambda: dict(RECORD))
+    volume: bytes = b"volume" * 100_000
+    labels: bytes | None = None
+    names: Any = field(default_factory=lambda: dict(ORGAN_NAMES))
     events: str = "ok"
     step_s: float = 0.01
     steps: int = 3
@@ -60,6 +76,13 @@ class Fake:
     keys: dict[str, str] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
     started: dict[str, float] = field(default_factory=dict)
+
+    def generate(self) -> None:
+        """Answer with whole new CTs, in which it is known what is where."""
+        self.facts = {"version": "9", "protocol": 1, "models": {"chest": WHOLE}}
+        self.record = dict(GENERATED)
+        self.volume = gzip.compress(write_nifti(CT, AFFINE))
+        self.labels = gzip.compress(write_nifti(ORGANS, AFFINE))
 
     def new_job(self, key: str) -> dict[str, Any]:
         if key not in self.keys:
@@ -112,8 +135,6 @@ class Handler(BaseHTTPRequestHandler):
             self.fail(401, "unauthorized", "this server wants a token")
         elif what in self.fake.refuse:
             self.send(*self.fake.refuse[what])
-        elif what != "info" and not self.fake.has_jobs:
-            self.fail(403, "not_offered", "this server does not offer that")
         else:
             getattr(self, f"on_{what}")(path, body)
 
@@ -121,9 +142,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def on_facts(self, path: str, body: bytes) -> None:
         self.say(200, self.fake.facts, "facts")
-
-    def on_info(self, path: str, body: bytes) -> None:
-        self.say(200, {"name": "LesionBrush", "version": "8", "models": {"lung": MODEL}}, "info")
 
     def on_known(self, path: str, body: bytes) -> None:
         sha = path.rpartition("/")[2]
@@ -206,7 +224,15 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, PNG, {})
 
     def on_record(self, path: str, body: bytes) -> None:
-        self.say(200, RECORD, "record")
+        self.say(200, self.fake.record, "record")
+
+    def on_labels(self, path: str, body: bytes) -> None:
+        if self.fake.labels is None:
+            self.fail(404, "no_labels", "it is not known what is where")
+        elif path.endswith("names"):
+            self.say(200, self.fake.names, "names")
+        else:
+            self.send(200, self.fake.labels, {})
 
     def on_box(self, path: str, body: bytes) -> None:
         self.lose("box")
@@ -220,17 +246,23 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, BOX.tobytes(order="F"), headers)
 
     def on_volume(self, path: str, body: bytes) -> None:
-        content = b"volume" * 100_000
+        content = self.fake.volume
         if self.fake.lose["volume"] > 0:
             self.fake.lose["volume"] -= 1
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content[:200_000])
+            self.wfile.write(content[: len(content) // 3])
             raise Lost
         self.send(200, content, {})
 
     on_image = on_volume
+
+    def on_images(self, path: str, body: bytes) -> None:
+        self.say(200, {"objects": {"ct2": {}, "ct1": {}}}, "images")
+
+    def on_put_image(self, path: str, body: bytes) -> None:
+        self.say(200, {"image": "own"}, "put_image")
 
     def on_accept(self, path: str, body: bytes) -> None:
         wanted = json.loads(body or b"{}").get("image")
@@ -267,9 +299,9 @@ class Handler(BaseHTTPRequestHandler):
 JOB = f"{PREFIX}/jobs/[^/]+"
 ROUTES = (
     ("facts", f"GET {PREFIX}/"),
-    ("info", "GET /info/"),
-    ("infer", "POST /infer/.*"),
+    ("images", "GET /datastore/"),
     ("image", "GET /datastore/image"),
+    ("put_image", "PUT /datastore/image"),
     ("known", f"GET {PREFIX}/references/.*"),
     ("put", f"PUT {PREFIX}/references/.*"),
     ("submit", f"POST {PREFIX}/jobs"),
@@ -280,6 +312,7 @@ ROUTES = (
     ("record", rf"GET {JOB}/variants/\d+"),
     ("box", rf"GET {JOB}/variants/\d+/box"),
     ("volume", rf"GET {JOB}/variants/\d+/volume"),
+    ("labels", rf"GET {JOB}/variants/\d+/labels(/names)?"),
     ("accept", rf"POST {JOB}/variants/\d+/accept"),
     ("discard", rf"POST {JOB}/variants/\d+/discard"),
 )

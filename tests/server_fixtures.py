@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from infer_kit import infer as infer_by_one_request
 from lesionbrush.core.registry import WEIGHTS
 from lesionbrush.files.io import write_volume
 from LesionBrushLib.client import Client, Result, ServerUnreachable
@@ -93,11 +94,11 @@ def client(server: Server) -> Client:
 
 @pytest.fixture
 def infer(client: Client, files: Files, tmp_path: Path) -> Callable[..., Result]:
-    """`infer("out.nii")`: the mask, the stored CT and the tiny model, unless told otherwise."""
+    """`infer("out.nii")`: by MONAI Label's route; mask, stored CT and tiny model, unless told otherwise."""
 
     def call(out: str, model: str = MODEL, **given: Any) -> Result:
         reference = {} if "reference_path" in given else {"image_id": STORED}
         wanted = {"mask_path": files.mask, "params": FAST, **reference, **given}
-        return client.infer(model, out_path=tmp_path / out, **wanted)
+        return infer_by_one_request(client, model, tmp_path / out, **wanted)
 
     return call

@@ -63,7 +63,7 @@ def test_what_is_refused(typed: str, words: str) -> None:
         parse_address(typed)
     assert words in str(caught.value)
     assert "secret" not in str(caught.value)
-    for ask in (Client(typed).info, JobClient(typed).models):
+    for ask in (Client(typed).images, JobClient(typed).models):
         with pytest.raises(ServerUnreachable) as refused:
             ask()
         assert words in str(refused.value)
@@ -97,7 +97,7 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, P
 def test_https_to_a_server_without_tls() -> None:
     with running(Fake()) as fake:
         url = fake.url.replace("http://", "https://")
-        for ask in (Client(url).info, JobClient(url).models):
+        for ask in (Client(url).images, JobClient(url).models):
             with pytest.raises(
                 ServerUnreachable, match="speaks plain http: write http:// instead"
             ) as refused:

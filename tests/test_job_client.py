@@ -6,21 +6,26 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from job_fake import BOX, CT, PNG, RECORD, Fake, running
+from job_fake import AFFINE, BOX, CT, GENERATED, ORGANS, PNG, RECORD, Fake, running
 from job_kit import QUICK, Seen, order
 from LesionBrushLib.client import (
     Cancelled,
     JobClient,
     JobFailed,
     JobStatus,
+    Layout,
+    Order,
+    Patience,
     ServerError,
     ServerUnreachable,
     Upload,
     Watch,
     compose,
+    labels_upload,
 )
 
 
@@ -154,3 +159,63 @@ def test_bytes_need_a_format(client: JobClient, tmp_path: Path) -> None:
         client.put_reference(b"ct")
     with pytest.raises(ValueError, match="use one of"):
         Upload(b"ct", "dcm")
+
+
+def whole(**changes: Any) -> Order:
+    inputs = {"layout": Layout(labels_upload(ORGANS, AFFINE), {2: "body"}), "report": "a nodule"}
+    return Order(**{"model": "chest", "params": {"seed": 5}, "inputs": inputs, **changes})
+
+
+def test_a_whole_new_ct(fake: Fake, client: JobClient) -> None:
+    fake.generate()
+    seen = Seen()
+    outcome = client.synthesize(whole(), seen.watch)
+    (made,) = outcome.volumes
+    assert outcome.boxes == []
+    assert outcome.provenances == [GENERATED]
+    assert outcome.numbers == (1,)
+    assert np.array_equal(made.array, CT)
+    assert np.allclose(made.affine, AFFINE, atol=1e-4)
+    assert made.labels is not None
+    assert np.array_equal(made.labels.array, ORGANS)
+    assert made.labels.names == {2: "body"}
+    assert seen.phases == ["inputs", "queue", "synthesis", "result"]
+    (line,) = [line for line in fake.asked if line.startswith("POST")]
+    assert line == "POST /lesionbrush/v1/jobs?model=chest&abandon_after=600"
+    assert not any(b'name="label"' in body for body in fake.bodies)
+    assert fake.count("/box") == 0
+    assert fake.count("PUT") == 0
+
+
+def test_a_whole_ct_of_which_nothing_more_is_known(fake: Fake, client: JobClient) -> None:
+    fake.generate()
+    fake.labels = None
+    (made,) = client.synthesize(whole()).volumes
+    assert made.labels is None
+    fake.refuse["labels"] = (500, b"", {})
+    with pytest.raises(ServerError, match="500"):
+        client.labels("job0")
+
+
+@pytest.mark.parametrize("names", [[], {"two": "body"}])
+def test_names_that_are_none(fake: Fake, client: JobClient, names: Any) -> None:
+    fake.generate()
+    fake.names = names
+    with pytest.raises(ServerUnreachable, match="BrokenAnswer"):
+        JobClient(fake.url, patience=Patience(lost_s=0.0)).labels("job0")
+
+
+def test_a_volume_that_is_none(fake: Fake) -> None:
+    fake.generate()
+    fake.volume = fake.volume[:-9]
+    with pytest.raises(ServerUnreachable, match="BrokenAnswer"):
+        JobClient(fake.url, patience=Patience(lost_s=0.0)).volume("job0")
+
+
+def test_a_lost_whole_ct_is_picked_up_again(fake: Fake, client: JobClient) -> None:
+    """What the job makes is told by its record: an edit of a generated CT is an edit."""
+    fake.generate()
+    job = client.submit(whole())
+    assert len(client.resume(job.id).volumes) == 1
+    fake.record = {**GENERATED, "reference_sha256": "0" * 64}
+    assert len(client.resume(job.id).boxes) == 1

@@ -95,13 +95,21 @@ def test_what_one_should_know_even_so(fake: Fake, monkeypatch: pytest.MonkeyPatc
     assert "install one" in " / ".join(report(fake.url).remarks)
 
 
-def test_an_older_server_without_jobs(fake: Fake) -> None:
-    fake.has_jobs = False
+def test_a_model_that_this_module_does_not_understand_cannot_run(fake: Fake) -> None:
+    """The others can."""
+    points = {"name": "points", "kind": "points", "required": True}
+    free = {**points, "required": False}
+    cards = {"film": {"kind": "film"}, "pointed": {"takes": [points]}, "free": {"takes": [free]}}
+    models = {name: {**MODEL, "card": card} for name, card in cards.items()}
+    fake.facts = {**fake.facts, "models": {"lung": MODEL, **models}}
     found = report(fake.url)
-    assert found.ok
+    assert found.text.endswith("2 models ready")
+    assert found.remarks == (
+        "film cannot run: it makes a 'film', which this module does not know: update the module",
+        "pointed cannot run: it needs points, a 'points', which this module cannot send: update it",
+    )
     assert found.facts is not None
-    assert not found.facts.has_jobs
-    assert "older server" in found.remarks[0]
+    assert found.facts.models["free"].takes == ()
 
 
 @pytest.mark.parametrize(
@@ -154,6 +162,12 @@ def test_a_newer_protocol(fake: Fake) -> None:
         ({"body": b"{}"}, "not_lesionbrush"),
         ({"body": b"[]"}, "not_lesionbrush"),
         ({"body": b'{"version": "1", "protocol": 1, "models": 3}'}, "not_lesionbrush"),
+        ({"body": b'{"version": "1", "models": {}}'}, "not_lesionbrush"),
+        ({"body": b'{"version": "1", "protocol": 1, "models": {"a": {}}}'}, "not_lesionbrush"),
+        (
+            {"body": b'{"version": "1", "protocol": 1, "models": {"a": {"card": {"takes": [{}]}}}}'},
+            "not_lesionbrush",
+        ),
         ({"status": 404}, "not_lesionbrush"),
         ({"status": 400, "body": b"The plain HTTP request was sent to HTTPS port"}, "not_lesionbrush"),
         ({"status": 301, "headers": {"Location": "https://elsewhere/"}}, "redirected"),

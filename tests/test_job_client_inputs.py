@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from LesionBrushLib.client import (
     Cancelled,
     Client,
     JobClient,
+    Layout,
     Order,
     Outcome,
     ServerError,
@@ -100,19 +102,89 @@ def test_what_the_model_does_not_take_is_never_sent(
     assert {line.split()[0] for line in fake.asked} == {"GET"}
 
 
-def test_an_old_server_without_jobs_would_ignore_it(fake: Fake, tmp_path: Path) -> None:
-    fake.has_jobs = False
-    with pytest.raises(WrongInput, match="none beside CT and mask"):
-        JobClient(fake.url, patience=QUICK).synthesize(steered({"lungs": all_four()["lungs"]}))
-    (tmp_path / "mask.nii").write_bytes(b"mask")
-    with pytest.raises(WrongInput, match="none beside CT and mask"):
-        Client(fake.url).infer(
-            "lung",
-            mask_path=tmp_path / "mask.nii",
-            out_path=tmp_path / "ct.nii",
-            lungs=all_four()["lungs"],
-        )
-    assert fake.count("POST") == 0
+def on_new_server(fake: Fake, takes: list[dict[str, Any]], **card: Any) -> JobClient:
+    """Which says of each input what it is."""
+    fake.facts["models"]["lung"]["card"] = {"kind": "edit", **card, "takes": takes}
+    return JobClient(fake.url, patience=QUICK)
+
+
+def test_inputs_of_the_future_need_no_new_client(fake: Fake) -> None:
+    """Names that nothing here knows; texts as fields, the names of labels as a table."""
+    takes = [
+        {"name": "organs", "kind": "layout", "about": "organs"},
+        {"name": "finding", "kind": "text", "about": "what is seen", "required": True},
+        {"name": "prior", "kind": "volume", "about": "an earlier CT", "on": "own"},
+        {"name": "prior_lesion", "kind": "mask", "about": "the lesion in it", "on": "prior"},
+    ]
+    client = on_new_server(fake, takes)
+    four = all_four()
+    inputs: dict[str, Any] = {
+        "organs": Layout(four["lungs"], {1: "liver", 7: "spleen"}),
+        "finding": "a nodule\nof 9 mm in the rîght upper lobe",
+        "prior": four["pathology"],
+        "prior_lesion": four["pathology_mask"],
+    }
+    client.synthesize(steered(inputs))
+    (body,) = [body for body in fake.bodies if b"prior_lesion" in body]
+    assert b'name="organs"; filename="organs.nii.gz"\r\n' in body
+    assert b'name="organs_names"\r\n\r\n{"1": "liver", "7": "spleen"}\r\n' in body
+    assert f'name="finding"\r\n\r\n{inputs["finding"]}\r\n'.encode() in body
+    del inputs["prior_lesion"]
+    with pytest.raises(WrongInput, match="prior was given without prior_lesion: give both, or neither"):
+        client.synthesize(steered(inputs))
+    with pytest.raises(WrongInput, match=r"finding is missing: model 'lung' needs what is seen"):
+        client.synthesize(steered({}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("text", Upload(b"", "nii"), "x: this has to be a text"),
+        ("layout", Upload(b"", "nii"), "x: this has to be a label volume with the names of its labels"),
+        ("mask", "a text", "x: this has to be one file"),
+        ("volume", Layout(Upload(b"", "nii"), {}), "x: this has to be one file"),
+        ("text", " \n", "x: there is no text in it"),
+        ("layout", Layout(Upload(b"", "zip"), {}), "x: send one file, not a DICOM series"),
+    ],
+)
+def test_an_input_of_another_kind_is_never_sent(fake: Fake, kind: str, value: Any, words: str) -> None:
+    client = on_new_server(fake, [{"name": "x", "kind": kind}])
+    with pytest.raises(WrongInput, match=words):
+        client.synthesize(steered({"x": value}))
+    assert {line.split()[0] for line in fake.asked} == {"GET"}
+
+
+def test_a_model_too_new_for_this_client_is_refused(fake: Fake) -> None:
+    client = on_new_server(fake, [], kind="film")
+    with pytest.raises(WrongInput, match="it makes a 'film', which this module does not know"):
+        client.synthesize(order())
+
+
+def test_ct_and_mask_belong_to_an_edit(fake: Fake) -> None:
+    client = on_new_server(fake, [])
+    for lacking in ("mask", "reference"):
+        with pytest.raises(WrongInput, match="model 'lung' works on a CT where a mask is painted: give both"):
+            client.synthesize(order(**{lacking: None}))
+    client = on_new_server(fake, [], kind="volume")
+    for surplus in ("mask", "reference"):
+        with pytest.raises(WrongInput, match="model 'lung' makes whole CTs: leave out mask and CT"):
+            client.synthesize(order(**{surplus: None}))
+
+
+def test_the_record_of_a_synthetic_reference_goes_along(fake: Fake) -> None:
+    record = {"synthetic": True, "generated": True, "model": "chest"}
+    on_new_server(fake, []).synthesize(order(record=record))
+    (body,) = [body for body in fake.bodies if b"generated" in body]
+    assert f'name="record"\r\n\r\n{json.dumps(record)}\r\n'.encode() in body
+
+
+def test_an_old_server_knows_no_records(fake: Fake) -> None:
+    """It cannot say that an edit of a generated CT shows nobody; of an edited one it never did."""
+    client = JobClient(fake.url, patience=QUICK)
+    with pytest.raises(WrongInput, match="was generated as a whole, and the server is too old to say so"):
+        client.synthesize(order(record={"generated": True}))
+    client.synthesize(order(record={"synthetic": True}))
+    assert not any(b"record" in body for body in fake.bodies)
 
 
 def test_a_series_is_no_input(fake: Fake, tmp_path: Path) -> None:
@@ -141,7 +213,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     for name in ("studies", "scratch", "models"):
         (root / name).mkdir()
     make_model(root / "models")
-    make_model(root / "models", STEERED, title="Steered", inputs=TAKES)
+    make_model(root / "models", STEERED, title="Steered", system="steered")
     write_volume(make_ct(), root / "studies" / f"{STORED}.nii.gz")
     server = Process(root, root / "models")
     server.start()
@@ -167,9 +239,9 @@ def hashes() -> dict[str, str]:
 
 
 @pytest.mark.server
-def test_the_record_names_what_steered(client: JobClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert client.models()[STEERED].inputs == TAKES
-    assert client.models()[MODEL].inputs == ()
+def test_the_record_names_what_steered(client: JobClient) -> None:
+    assert tuple(take.name for take in client.models()[STEERED].takes) == TAKES
+    assert client.models()[MODEL].takes == ()
 
     def recorded(outcome: Outcome) -> dict[str, str]:
         found: dict[str, str] = outcome.provenances[0]["inputs_sha256"]
@@ -179,12 +251,10 @@ def test_the_record_names_what_steered(client: JobClient, monkeypatch: pytest.Mo
     only = {"anatomy": all_four()["anatomy"]}
     assert recorded(client.synthesize(real_order(STEERED, only))) == {"anatomy": hashes()["anatomy"]}
     assert recorded(client.synthesize(real_order(MODEL, {}))) == {}
-    monkeypatch.setattr(client, "has_jobs", lambda: False)
-    assert recorded(client.synthesize(real_order(STEERED, all_four()))) == hashes()
 
 
 @pytest.mark.server
-def test_files_by_the_plain_request(process: Process, tmp_path: Path) -> None:
+def test_files_from_files(process: Process, tmp_path: Path) -> None:
     write_volume(make_mask(), tmp_path / "mask.nii.gz")
     write_volume(make_ct(), tmp_path / "anatomy.nrrd")
     client = Client(process.url, TOKEN)
@@ -208,7 +278,7 @@ def test_the_server_refuses_for_itself(client: JobClient, monkeypatch: pytest.Mo
     with pytest.raises(ServerError, match="anatomy") as error:
         client.synthesize(real_order(STEERED, other_grid))
     assert error.value.code == "geometry_mismatch"
-    monkeypatch.setattr(client, "models", dict)
+    monkeypatch.setattr(client, "_fitting", lambda order, cancelled: order)
     with pytest.raises(ServerError, match="takes no such volume; it takes none") as error:
         client.synthesize(real_order(MODEL, {"anatomy": all_four()["anatomy"]}))
     assert (error.value.status, error.value.code) == (422, "invalid_request")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
-import io
-import json
+import struct
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -13,18 +11,19 @@ from zipfile import ZipFile
 import nibabel as nib
 import numpy as np
 import pytest
-from job_fake import BOX, CT, OFFSET, VOXELS, Fake, running
-from job_kit import order
+from job_fake import AFFINE, BOX, CT, OFFSET, VOXELS
 from lesionbrush.core.volume import Volume
-from LesionBrushLib.client import Cancelled, JobClient, Patience, ServerUnreachable, Watch, WrongReference
+from LesionBrushLib.client import Cancelled, WrongReference
 from LesionBrushLib.client.answers import JobStatus, ServerFacts, StoredReference
 from LesionBrushLib.client.boxes import Box, compose, voxel_sha256
 from LesionBrushLib.client.events import parse
+from LesionBrushLib.client.nifti import read_nifti, write_nifti
 from LesionBrushLib.client.patience import watched
-from LesionBrushLib.client.uploads import Upload, ct_upload, mask_upload, nifti_voxels
+from LesionBrushLib.client.uploads import Upload, ct_upload, mask_upload
 from LesionBrushLib.client.wire import BrokenAnswer
 
 BOXED = Box(BOX, OFFSET, VOXELS)
+WRITTEN = write_nifti(BOX, AFFINE)
 OBLIQUE = np.array([[-0.6, 0.1, 0, 12], [0.1, 0.6, 0, -7], [0, 0, 1.5, 100], [0, 0, 0, 1]])
 
 
@@ -181,53 +180,43 @@ def test_progress_is_told_by_the_waiting_thread() -> None:
         watched(lambda _: __import__("time").sleep(1), None, lambda: True)
 
 
-def box_nifti(box: Box) -> bytes:
-    content = io.BytesIO()
-    image = nib.Nifti1Image(box.array, np.eye(4))
-    image.to_file_map({"image": nib.FileHolder(fileobj=content)})
-    return content.getvalue()
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32])
+def test_a_nifti_comes_back_as_it_was_written(dtype: type) -> None:
+    array = np.asfortranarray(np.arange(24).reshape(2, 3, 4).astype(dtype))
+    content = write_nifti(array, AFFINE)
+    for packed in (content, gzip.compress(content)):
+        voxels, affine = read_nifti(packed)
+        assert voxels.dtype == dtype
+        assert np.array_equal(voxels, array)
+        assert np.allclose(affine, AFFINE, atol=1e-6)
+    read = nib.Nifti1Image.from_bytes(content)
+    assert np.array_equal(np.asanyarray(read.dataobj), array)
+    assert np.allclose(read.affine, AFFINE, atol=1e-6)
 
 
-def plain_answer(count: int) -> bytes:
-    """Of /infer, with `count` variants."""
-    said = {"box_offset": OFFSET, "box_shape": BOX.shape, "reference_sha256": VOXELS}
-    content = box_nifti(BOXED)
-    if count > 1:
-        archive = io.BytesIO()
-        with ZipFile(archive, "w") as zipped:
-            for number in range(count):
-                zipped.writestr(f"{number}.nii", content)
-        content = archive.getvalue()
-    params = json.dumps({"seconds": {}, "variants": [said] * count})
-    head = f'--b\r\nContent-Disposition: form-data; name="params"\r\n\r\n{params}\r\n--b\r\nContent-Length: '
-    return head.encode() + f"{len(content)}\r\n\r\n".encode() + content + b"\r\n--b--\r\n"
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {70: b"\x10\0"},  # floats
+        {40: b"\4\0"},  # four axes
+        {112: struct.pack("<f", 2.0)},  # a slope
+        {116: struct.pack("<f", 1.0)},  # an intercept
+        {254: b"\0\0"},  # no place
+        {344: b"ni1\0"},  # its voxels are in another file
+    ],
+)
+def test_a_header_that_says_more_than_voxels_and_place_is_refused(changes: dict[int, bytes]) -> None:
+    content = bytearray(WRITTEN)
+    for at, value in changes.items():
+        content[at : at + len(value)] = value
+    with pytest.raises(BrokenAnswer, match="no NIfTI of whole numbers"):
+        read_nifti(bytes(content))
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_without_job_routes_the_one_long_request_does_it(count: int) -> None:
-    with running(Fake(has_jobs=False)) as fake:
-        fake.refuse["infer"] = (200, plain_answer(count), {})
-        phases: list[str] = []
-        states: list[str] = []
-        watch = Watch(on_phase=phases.append, on_status=lambda status: states.append(status.state))
-        outcome = JobClient(fake.url).synthesize(order(), watch)
-        fake.refuse["infer"] = (200, plain_answer(count)[:-200], {})
-        with pytest.raises(ServerUnreachable):
-            JobClient(fake.url, patience=Patience(lost_s=0.1)).synthesize(order(reference="ct1"))
-    assert outcome.job_id is None
-    assert len(outcome.boxes) == len(outcome.provenances) == count
-    for box in outcome.boxes:
-        assert np.array_equal(compose(CT, box)[BOXED.place], BOX)
-    assert phases == ["reference", "synthesis"]
-    assert states == ["running"]
-    assert fake.asked[-1].startswith("POST /infer/lung?")
-    assert b'"output": "box"' in fake.bodies[-1]
-
-
-def test_only_our_own_kind_of_file_is_a_box() -> None:
-    content = box_nifti(BOXED)
-    assert np.array_equal(nifti_voxels(content, BOX.shape), BOX)
-    assert nifti_voxels(content[:-1], BOX.shape) is None
-    assert nifti_voxels(gzip.compress(content), BOX.shape) is None
-    assert nifti_voxels(ct_upload(CT, np.eye(4)).source, BOX.shape) is None
-    assert hashlib.sha256(BOX.tobytes(order="F")).hexdigest() == voxel_sha256(BOX)
+@pytest.mark.parametrize(
+    "content",
+    [WRITTEN[:-1], WRITTEN + b"\0\0", WRITTEN[:200], b"", b"NRRD0004" * 100, gzip.compress(WRITTEN)[:-20]],
+)
+def test_a_torn_file_is_no_answer(content: bytes) -> None:
+    with pytest.raises(BrokenAnswer, match="no NIfTI of whole numbers"):
+        read_nifti(content)

@@ -83,7 +83,7 @@ def test_the_connection_is_told_as_it_is(process: Process) -> None:
     assert (report.ok, report.code, report.remarks) == (True, "ok", ())
     facts = report.facts
     assert facts is not None
-    assert (facts.protocol, facts.has_jobs, facts.read_only) == (1, True, False)
+    assert (facts.protocol, facts.read_only) == (1, False)
     assert facts.models[MODEL].title == "Tiny"
     assert facts.models[MODEL].window_hu == (-1000, 400)
     assert "attributes" in facts.models[MODEL].schema["properties"]
@@ -107,7 +107,6 @@ def test_a_round_from_arrays_to_the_composed_ct(client: JobClient, tmp_path: Pat
     )
     outcome = client.synthesize(order(variants=2, steps=8), watch)
     reference = make_ct().array
-    assert outcome.job_id is not None
     assert outcome.reference is not None
     assert outcome.reference.voxel_sha256 == voxel_sha256(reference) == outcome.boxes[0].reference_voxels
     assert uploads[-1] == (outcome.reference.bytes, outcome.reference.bytes)
@@ -151,24 +150,8 @@ def test_a_folder_of_odd_files(client: JobClient, tmp_path: Path) -> None:
     assert (error.value.status, error.value.code) == (422, "not_a_ct")
 
 
-def test_the_one_long_request_gives_the_same_voxels(
-    client: JobClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    by_job = client.synthesize(stored())
-    monkeypatch.setattr(client, "has_jobs", lambda: False)
-    for wanted in (stored(), order()):
-        plain = client.synthesize(wanted)
-        assert plain.job_id is None
-        assert np.array_equal(plain.boxes[0].array, by_job.boxes[0].array)
-        assert plain.boxes[0].offset == by_job.boxes[0].offset
-        assert plain.boxes[0].reference_voxels == by_job.boxes[0].reference_voxels
-    several = client.synthesize(stored(variants=2))
-    assert len(several.boxes) == 2
-
-
 def test_accept_and_discard(client: JobClient, process: Process) -> None:
     outcome = client.synthesize(stored(variants=2))
-    assert outcome.job_id is not None
     image = client.accept(outcome.job_id, 1)
     assert client.accept(outcome.job_id, 1) == image
     assert image in client.images()

@@ -79,6 +79,11 @@ def arrangement(world: World) -> int:
     return int(world.nodes("vtkMRMLLayoutNode")[0].GetViewArrangement())
 
 
+def offered(world: World) -> list[Any]:
+    """Volumes that a selector shows."""
+    return [node for node in world.nodes("vtkMRMLScalarVolumeNode") if not node.GetHideFromEditors()]
+
+
 def helpers(world: World) -> list[Any]:
     """All hidden nodes of ours in the scene."""
     nodes = [world.scene.GetNthNode(n) for n in range(world.scene.GetNumberOfNodes())]

@@ -11,7 +11,7 @@ import pytest
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.logic.layout import LAYOUT_ID, VIEW_GROUP, VIEW_NAMES, WINDOWS, description
 from LesionBrushLib.logic.problems import NoLayout, NotReady
-from logic_kit import answer, arrangement, chest, display_state, helpers, straight
+from logic_kit import answer, arrangement, chest, display_state, helpers, offered, straight
 from mrml_kit import World, array_of
 
 pytest_plugins = "logic_fixtures"
@@ -68,7 +68,7 @@ def test_helper_nodes_share_the_voxels(
     images = {id(node.GetImageData()) for node in volumes}
     assert images == {id(ct.GetImageData()), id(synthetic.GetImageData())}
     assert all(node.GetHideFromEditors() and not node.GetSaveWithScene() for node in helpers(world))
-    assert logic.references() == [ct, synthetic]
+    assert offered(world) == [ct, synthetic]
     displays = [node.GetDisplayNode() for node in volumes]
     assert len({display.GetID() for display in displays}) == 3
 

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from lesionbrush.files.io import read_volume
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.logic.compose import provenance_of, synthetic_nodes
+from LesionBrushLib.logic.compose import REFERENCE_ROLE, provenance_of
 from LesionBrushLib.logic.problems import BrokenBox, CannotSave, NoSuchVariant, NotReady, OtherReference
-from logic_kit import LESION_HU, answer, chest, oblique, straight
+from logic_kit import LESION_HU, answer, chest, oblique, offered, straight
 from mrml_kit import World, array_of
 
 pytest_plugins = "logic_fixtures"
 
 
 def synthetics(world: World, ct: Any) -> list[str]:
-    return [node.GetName() for node in synthetic_nodes(world.scene, ct)]
+    """Names of what was made from a CT."""
+    return [node.GetName() for node in offered(world) if node.GetNodeReference(REFERENCE_ROLE) is ct]
 
 
 def test_it_is_the_ct_with_the_lesion_and_nothing_else(ct: Any, lesion: np.ndarray, synthetic: Any) -> None:
@@ -219,7 +220,7 @@ def test_thumbnails_show_the_lesion_bright_in_the_middle(logic: LesionBrushLogic
 
 def test_what_is_missing_is_said(world: World, logic: LesionBrushLogic) -> None:
     assert logic.ready()[0] == "choose a CT"
-    assert logic.references() == []
+    assert offered(world) == []
     logic.parameters.reference = world.volume(chest(), straight())
     logic.ensure_segmentation()
     assert "the chosen segment is empty: paint a lesion, or propose one" in logic.ready()

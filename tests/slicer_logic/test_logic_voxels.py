@@ -60,11 +60,9 @@ def test_what_is_sent_is_what_the_server_reads(
     paint(world, segmentation, logic.parameters.segment_id, ball(), volume)
     sent = logic.export()
     read = [read_volume(saved(upload, tmp_path / name)) for name, upload in uploads(sent).items()]
-    assert read[0].voxel_sha256 == sent.voxel_sha256
     assert np.array_equal(read[0].array, chest().T)
     assert np.allclose(read[0].affine, oblique(), atol=1e-4)
     assert sent.voxels == np.count_nonzero(ball())
-    assert sent.volume_ml == pytest.approx(np.count_nonzero(ball()) * 1.5 * 1.5 * 2.5 / 1000)
     first = np.linalg.inv(read[0].affine) @ read[1].affine[:, 3]
     start = np.rint(first[:3]).astype(int)
     whole = np.zeros(read[0].shape, bool)

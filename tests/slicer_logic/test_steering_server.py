@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from job_server import TOKEN, Process
-from LesionBrushLib.client import JobClient, Order, voxel_sha256
+from LesionBrushLib.client import JobClient, voxel_sha256
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.logic.steering import KNOWN
 from logic_kit import ball, chest, oblique, straight
 from lung_ddpm_kit import install_layout_model
 from mrml_kit import World, array_of, paint
@@ -26,7 +25,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     root = tmp_path_factory.mktemp("steering")
     for name in ("studies", "scratch", "models"):
         (root / name).mkdir()
-    make_model(root / "models", inputs=KNOWN)
+    make_model(root / "models", system="steered")
     install_layout_model(root / "models", "lung_ddpm")
     server = Process(root, root / "models")
     server.start()
@@ -51,14 +50,17 @@ def test_tilted_scans_reach_the_server_voxel_by_voxel(
     chosen = logic.parameters
     chosen.reference, chosen.model = ct, "tiny"
     paint(world, logic.ensure_segmentation(), chosen.segment_id, ball(), ct)
-    chosen.lungs = segmentation(world, ct, left_lung=ball(20), right_lung=ball(20, (-30.0, 0.0, 0.0)))
-    chosen.anatomy = world.volume(chest(), straight(), "Map")
-    chosen.pathology, chosen.pathology_mask = other, segmentation(world, other, lesion=ball(6))
-    sent = logic.export(KNOWN)
-    order = Order("tiny", sent.mask(), sent.reference(), {"steps": 2}, sent.uploads())
-    outcome = JobClient(process.url, TOKEN).synthesize(order)
+    chosen.choose_input(
+        "lungs", segmentation(world, ct, left_lung=ball(20), right_lung=ball(20, (-30.0, 0.0, 0.0)))
+    )
+    chosen.choose_input("anatomy", world.volume(chest(), straight(), "Map"))
+    chosen.choose_input("pathology", other)
+    chosen.choose_input("pathology_mask", segmentation(world, other, lesion=ball(6)))
+    client = JobClient(process.url, TOKEN)
+    sent = logic.export(client.models()["tiny"].takes)
+    outcome = client.synthesize(sent.order("tiny", {"steps": 2}))
     hashes = outcome.provenances[0]["inputs_sha256"]
-    assert set(hashes) == set(KNOWN)
+    assert set(hashes) == {"lungs", "anatomy", "pathology", "pathology_mask"}
     for name, steering in sent.inputs.items():
         voxels = steering.array_kji
         if voxels.dtype == np.uint8:  # masks are cut to what is in them
@@ -78,12 +80,10 @@ def test_both_lungs_come_back_changed(world: World, logic: LesionBrushLogic, pro
     chosen.reference, chosen.model = ct, "lung_ddpm"
     paint(world, logic.ensure_segmentation(), chosen.segment_id, ball(), ct)
     lungs = ball(22) | ball(22, (-30.0, 0.0, 0.0))
-    chosen.lungs = segmentation(world, ct, lungs=lungs)
-    sent = logic.export(("lungs",))
-    params = {"steps": 2, "region": "lungs"}
-    outcome = JobClient(process.url, TOKEN).synthesize(
-        Order("lung_ddpm", sent.mask(), sent.reference(), params, sent.uploads())
-    )
+    chosen.choose_input("lungs", segmentation(world, ct, lungs=lungs))
+    client = JobClient(process.url, TOKEN)
+    sent = logic.export(client.models()["lung_ddpm"].takes)
+    outcome = client.synthesize(sent.order("lung_ddpm", {"steps": 2, "region": "lungs"}))
     made = logic.receive(outcome.boxes, outcome.provenances, ct, sent.lesion_ijk)
     changed = array_of(made.node) != array_of(ct)
     assert np.count_nonzero(changed) == outcome.provenances[0]["voxels_changed"]

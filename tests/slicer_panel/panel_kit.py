@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from LesionBrushLib.client.answers import ConnectionReport, JobStatus, ModelFact
 from LesionBrushLib.client.boxes import Box, voxel_sha256
 from LesionBrushLib.client.errors import Cancelled
 from LesionBrushLib.logic import LesionBrushLogic
-from LesionBrushLib.client.orders import Order, Outcome, Watch
+from LesionBrushLib.client.orders import GeneratedCT, Order, Outcome, Watch
+from LesionBrushLib.panel.host import SlicerHost
 from LesionBrushLib.panel.session import Services
 from LesionBrushLib.panel.settings import Settings
 from LesionBrushLib.panel.widget import LesionBrushPanel
@@ -99,6 +101,9 @@ class FakeHost:
     def show_volume(self, node: Any) -> None:
         self.shown.append(node)
 
+    def new_node_selector(self, kinds: Sequence[str], none_words: str) -> Any:
+        return SlicerHost.new_node_selector(self, kinds, none_words)
+
     def new_segment_editor(self) -> Any:
         return SegmentEditor()
 
@@ -175,12 +180,16 @@ class FakeClient:
         self._did("synthesize", order.model)
         return self._work(order, watch)
 
+    volumes: list[GeneratedCT] = field(default_factory=list)
+
     def _work(self, order: Order, watch: Watch) -> Outcome:
         for call, *given in self.news:
             getattr(watch, call)(*given)
         while self.hold is not None and not self.hold.wait(0.01):
             if watch.cancelled is not None and watch.cancelled():
                 raise Cancelled
+        if order.mask is None:
+            return Outcome(whole_records(order, len(self.volumes)), "job-1", volumes=self.volumes)
         return outcome(order, self.reference_voxels if not self.changed else "0" * 64, self.remarks)
 
     reference_voxels: str = ""
@@ -194,7 +203,17 @@ def outcome(order: Order, voxels: str, remarks: tuple[str, ...] = ()) -> Outcome
     boxes = [Box(np.full((3, 3, 3), 30 + n, np.int16), (10, 10, 10), voxels) for n in range(count)]
     seed = order.params["seed"]
     records = [{"model": order.model, "seed": seed + n, "remarks": [*remarks]} for n in range(count)]
-    return Outcome(boxes, records, "job-1", None, None)
+    for record in records if order.record else []:
+        record.update(generated=order.record.get("generated", False), made_from=order.record)
+        record["reference_sha256"] = voxels
+    return Outcome(records, "job-1", boxes)
+
+
+def whole_records(order: Order, count: int) -> list[dict[str, Any]]:
+    """Of whole new CTs."""
+    seed = order.params["seed"]
+    said = {"model": order.model, "synthetic": True, "generated": True, "reference_sha256": None}
+    return [{**said, "seed": seed + n} for n in range(count)]
 
 
 def status(state: str = "running", **given: Any) -> JobStatus:

@@ -197,12 +197,13 @@ def test_what_was_kept_is_not_discarded_by_accident(made: Bench) -> None:
     assert not [call for call in made.client.calls if call[0] == "discard"]  # what was accepted stays there
 
 
-def test_a_server_without_jobs_accepts_nothing(made: Bench) -> None:
+def test_a_result_of_no_server_is_accepted_by_none(made: Bench) -> None:
     made.panel.session.result_job = None
     made.panel.refresh()
     assert not made.ui.acceptButton.enabled
-    assert "save as files" in made.ui.acceptButton.toolTip
     assert made.ui.saveButton.enabled
+    made.panel.keep.accept()
+    assert made.message == "this result cannot be accepted on a server: save it as files"
 
 
 def test_the_users_volumes_and_segments_are_untouched(made: Bench) -> None:

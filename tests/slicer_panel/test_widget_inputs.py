@@ -8,28 +8,31 @@ import numpy as np
 import pytest
 import slicer
 from lesionbrush.systems import find_system
+from lesionbrush.systems.contract import System
 from LesionBrushLib.client.answers import ConnectionReport, ModelFacts
 from LesionBrushLib.panel.work import Phase, Progress, Sent
 from panel_kit import CARD, SHAPE_KJI, Bench, FakeClient, facts, new_bench, new_ct
 
-MODELS = {
-    "lung_lesion": ("lesion_inpainting", ()),
-    "lung_ddpm": ("lung_ddpm", ("lungs",)),
-    "mddpm": ("mddpm", ("anatomy", "pathology", "pathology_mask")),
-}
-SELECTORS = ("lungs", "anatomy", "pathology", "pathologyMask")
+MODELS = {"lung_lesion": "lesion_inpainting", "lung_ddpm": "lung_ddpm", "mddpm": "mddpm"}
+FUTURE = [
+    {"name": "organs", "kind": "layout", "about": "organs by their names", "required": True},
+    {"name": "finding", "kind": "text", "about": "what a radiologist sees"},
+]
+
+
+def model(name: str, system: System) -> ModelFacts:
+    """As the server says it."""
+    fields = ("name", "kind", "about", "required", "on")
+    takes = [{field: getattr(one, field) for field in fields} for one in system.inputs]
+    card = {**CARD, "title": name, "kind": system.makes, "takes": takes}
+    return ModelFacts(name, card, system.request.model_json_schema())
 
 
 def several() -> FakeClient:
-    """A server with a model of each of three systems."""
-    models = {
-        name: ModelFacts(
-            name,
-            {**CARD, "title": name, "inputs": list(inputs)},
-            find_system(system).request.model_json_schema(),
-        )
-        for name, (system, inputs) in MODELS.items()
-    }
+    """A server with a model of each of three systems, and of one that nobody has written."""
+    models = {name: model(name, find_system(system)) for name, system in MODELS.items()}
+    takes = {**CARD, "title": "Future", "kind": "edit", "takes": FUTURE}
+    models["future"] = ModelFacts("future", takes, models["lung_lesion"].schema)
     return FakeClient(ConnectionReport(True, "ok", "connected", facts(models=models)))
 
 
@@ -42,7 +45,7 @@ def bench(application):
 
 
 def choose(bench: Bench, model: str) -> None:
-    bench.ui.modelBox.currentIndex = list(MODELS).index(model)
+    bench.ui.modelBox.currentIndex = [*MODELS, "future"].index(model)
 
 
 def control(bench: Bench, *path: str) -> Any:
@@ -50,11 +53,12 @@ def control(bench: Bench, *path: str) -> Any:
 
 
 def selector(bench: Bench, name: str) -> Any:
-    return getattr(bench.ui, f"{name}Selector")
+    return bench.panel.synthesize.inputs.fields[name].widget
 
 
 def shown(bench: Bench) -> list[str]:
-    return [name for name in SELECTORS if selector(bench, name).isVisibleTo(bench.top)]
+    fields = bench.panel.synthesize.inputs.fields
+    return [name for name, field in fields.items() if field.widget.isVisibleTo(bench.top)]
 
 
 def segmentation(bench: Bench, name: str = "Lungs") -> Any:
@@ -75,36 +79,59 @@ def test_only_what_the_model_takes_is_shown(bench: Bench) -> None:
     assert not bench.ui.inputsFrame.isVisibleTo(bench.top)
     choose(bench, "lung_ddpm")
     assert shown(bench) == ["lungs"]
-    assert bench.ui.lungsLabel.isVisibleTo(bench.top)
-    assert not bench.ui.anatomyLabel.isVisibleTo(bench.top)
     choose(bench, "mddpm")
-    assert shown(bench) == ["anatomy", "pathology", "pathologyMask"]
+    assert shown(bench) == ["anatomy", "pathology", "pathology_mask"]
+    assert bench.ui.inputsFrame.isVisibleTo(bench.top)
     bench.ui.addressEdit.textEdited.emit("elsewhere")
     assert shown(bench) == []
 
 
 def test_a_choice_has_the_nodes_that_suit_it(bench: Bench) -> None:
-    """And says what happens without one."""
+    """And says what it is for, and that it may be left out."""
     labels = bench.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Labels")
     volume, segments = new_ct(bench.scene, "Other"), segmentation(bench)
-    choices = {name: [*selector(bench, name)._nodes] for name in SELECTORS}
-    for name in ("lungs", "pathologyMask"):
-        assert labels in choices[name]
-        assert segments in choices[name]
-        assert volume not in choices[name]
-    for name in ("anatomy", "pathology"):
-        assert volume in choices[name]
-        assert labels not in choices[name]
-    assert selector(bench, "lungs")._box.itemText(0) == "found by itself when left out"
-    for name in SELECTORS:
-        assert len(selector(bench, name).toolTip) > 40
+    for name, suits, none in [
+        ("lung_ddpm lungs", {labels, segments}, "left out"),
+        ("mddpm pathology_mask", {labels, segments}, "left out"),
+        ("mddpm anatomy", {volume}, "left out"),
+        ("mddpm pathology", {volume}, "left out"),
+        ("future organs", {labels, segments}, "choose one"),
+    ]:
+        model, _, field = name.partition(" ")
+        choose(bench, model)
+        offered = {*selector(bench, field)._nodes}
+        assert offered & {labels, segments, volume} == suits, name
+        assert selector(bench, field)._box.itemText(0) == none
+        assert len(selector(bench, field).toolTip) > 40
+
+
+def test_a_system_of_the_future_needs_no_new_panel(bench: Bench) -> None:
+    """Inputs that no line of the module names: asked for, kept, and sent."""
+    choose(bench, "future")
+    assert shown(bench) == ["organs", "finding"]
+    assert bench.ui.reasonLabel.text == "To do first: choose Organs: organs by their names."
+    selector(bench, "organs").setCurrentNode(segmentation(bench, "Liver"))
+    assert bench.ui.synthesizeButton.enabled, bench.ui.reasonLabel.text
+    selector(bench, "finding").setPlainText("A nodule\nof 9 mm.")
+    assert bench.logic.parameters.texts == {"finding": "A nodule\nof 9 mm."}
+    bench.synthesize()
+    assert bench.message == ""
+    sent = bench.client.orders[-1].inputs
+    assert sent["finding"] == "A nodule\nof 9 mm."
+    assert sent["organs"].names == {1: "Liver"}
+    bench.logic.parameters.texts = {"finding": "Another."}
+    bench.settle()
+    assert selector(bench, "finding").plainText == "Another."
+    selector(bench, "finding").setPlainText("")
+    bench.synthesize()
+    assert set(bench.client.orders[-1].inputs) == {"organs"}
 
 
 def test_a_volume_goes_into_the_scene_and_to_the_server(bench: Bench) -> None:
     choose(bench, "lung_ddpm")
     lungs = segmentation(bench)
     selector(bench, "lungs").setCurrentNode(lungs)
-    assert bench.logic.parameters.lungs is lungs
+    assert bench.logic.parameters.input_node("lungs") is lungs
     bench.synthesize()
     assert bench.message == ""
     assert set(bench.client.orders[-1].inputs) == {"lungs"}
@@ -120,7 +147,8 @@ def test_a_volume_goes_into_the_scene_and_to_the_server(bench: Bench) -> None:
 
 def test_a_loaded_scene_shows_its_volumes(bench: Bench) -> None:
     other = new_ct(bench.scene, "Other")
-    bench.logic.parameters.anatomy = other
+    choose(bench, "mddpm")
+    bench.logic.parameters.choose_input("anatomy", other)
     bench.settle()
     assert selector(bench, "anatomy").currentNode() is other
     bench.scene.RemoveNode(other)
@@ -133,11 +161,11 @@ def test_the_button_says_which_half_is_missing(bench: Bench) -> None:
     assert bench.ui.synthesizeButton.enabled, bench.ui.reasonLabel.text
     selector(bench, "pathology").setCurrentNode(new_ct(bench.scene, "Other"))
     assert not bench.ui.synthesizeButton.enabled
-    assert "choose the lesion in the pathology CT" in bench.ui.reasonLabel.text
-    selector(bench, "pathologyMask").setCurrentNode(segmentation(bench, "Lesion"))
+    assert "choose Pathology mask as well (the lesion in" in bench.ui.reasonLabel.text
+    selector(bench, "pathology_mask").setCurrentNode(segmentation(bench, "Lesion"))
     assert bench.ui.synthesizeButton.enabled
     selector(bench, "pathology").setCurrentNode(None)
-    assert "choose the CT of the pathology mask" in bench.ui.reasonLabel.text
+    assert "choose Pathology as well (the CT of another case" in bench.ui.reasonLabel.text
     choose(bench, "lung_ddpm")  # takes neither
     assert bench.ui.synthesizeButton.enabled
     choose(bench, "mddpm")
@@ -157,7 +185,7 @@ def test_a_volume_that_cannot_be_sent_is_named(bench: Bench) -> None:
 
 def test_consent_names_the_other_volumes(bench: Bench) -> None:
     bench.synthesize()
-    assert "lungs, an anatomy map, the CT of another case with its lesion" in bench.host.asked[0]
+    assert "masks, layouts of organs, the CT of another case, texts" in bench.host.asked[0]
 
 
 def test_the_form_is_that_of_the_model(bench: Bench) -> None:
@@ -213,8 +241,8 @@ def test_what_the_form_sends_the_server_takes(bench: Bench, model: str) -> None:
     choose(bench, model)
     bench.synthesize()
     sent = bench.client.orders[-1].params
-    request = find_system(MODELS[model][0]).request.model_validate(sent)
-    assert request == find_system(MODELS[model][0]).request()
+    request = find_system(MODELS[model]).request.model_validate(sent)
+    assert request == find_system(MODELS[model]).request()
 
 
 def test_the_other_volumes_on_their_way_as_words() -> None:

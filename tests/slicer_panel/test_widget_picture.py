@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from draw_panel import WIDTH_PX, draw
 from LesionBrushLib.client import Box, Order, voxel_sha256
-from LesionBrushLib.client.uploads import nifti_voxels
+from LesionBrushLib.client.nifti import read_nifti
 from panel_kit import REPOSITORY
 from PIL import Image
 
@@ -16,7 +16,9 @@ from PIL import Image
 def stand_ins(order: Order) -> tuple[list[Box], list[dict[str, Any]]]:
     """The real model is for the picture that is kept."""
     with order.reference.packed() as packed:
-        voxels = voxel_sha256(nifti_voxels(packed.source, (160, 160, 80)))
+        voxels = voxel_sha256(
+            read_nifti(packed.source.read_bytes() if isinstance(packed.source, Path) else packed.source)[0]
+        )
     boxes = [Box(np.full((20, 20, 12), 40 * n, np.int16), (38, 38, 26), voxels) for n in range(3)]
     return boxes, [{"model": order.model, "seed": n} for n in range(3)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from LesionBrushLib.client.orders import Outcome
 from LesionBrushLib.panel.work import Answer
 from panel_kit import Bench
 
@@ -25,4 +26,4 @@ def test_nothing_is_added_where_there_is_none(bench: Bench) -> None:
 
 def test_what_variants_have_in_common_is_said_once() -> None:
     records = [{"remarks": ["a", "b"]}, {"remarks": ["a", "c"]}, {}, {"remarks": None}]
-    assert Answer([], records, None, 1.0).remarks == ("a", "b", "c")
+    assert Answer(Outcome(records, "job-1"), 1.0).remarks == ("a", "b", "c")

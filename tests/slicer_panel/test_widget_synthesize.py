@@ -179,7 +179,7 @@ def test_the_news_of_a_job_as_words() -> None:
             None,
         ),
         (status("queued", position=0), "Waiting: you are next (7 s)", None),
-        (status(), "Making the lesion (7 s)", None),
+        (status(), "Synthesizing (7 s)", None),
         (status(step=3, steps=12), "Step 3 of 12 (7 s)", 25),
         (Phase("result"), "Fetching the result (7 s)", None),
         (Phase("a new one"), "a new one (7 s)", None),

@@ -118,11 +118,11 @@ def _measure_server(options: Namespace, files: CaseFiles, report: Report) -> Non
         stack.enter_context(asking())
         client.put_image(files.nii, IMAGE_ID)
         server = OverHttp(client, report.model, report.request)
-        report.tables += [server.every_phase(files, output, report.repeats) for output in ("box", "volume")]
+        report.tables.append(server.every_phase(files, report.repeats))
         order = Order(report.model, Upload.of(files.mask), IMAGE_ID, report.request.model_dump(mode="json"))
         report.tables.append(OverJobs(JobClient(client.url), order).every_phase(report.repeats))
         if options.memory:
-            ask = partial(server.ask, files, "volume")
+            ask = partial(server.ask, files)
             report.memory.append(Memory.after_each("of the server", options.memory, process, ask))
 
 

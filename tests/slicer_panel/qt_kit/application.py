@@ -140,6 +140,7 @@ def slicer_application(patch: pytest.MonkeyPatch, module_folder: Path) -> Iterat
         "app": App(booted.logic),
         "modules": module_logics(scene, booted.logic),
         "qMRMLSegmentEditorWidget": SegmentEditor,
+        "qMRMLNodeComboBox": CUSTOM["qMRMLNodeComboBox"],
     }.items():
         patch.setattr(slicer, name, value, raising=False)
     for name, value in {

@@ -115,6 +115,14 @@ class qMRMLWidget(qt.QWidget):  # noqa: N801
                 child.setMRMLScene(scene)
 
 
+def _said_in_the_ui(name: str) -> Any:
+    """A property that Qt does not declare."""
+    return property(
+        lambda self: QtCore.QObject.property(self, name),
+        lambda self, value: QtCore.QObject.setProperty(self, name, value),
+    )
+
+
 class qMRMLNodeComboBox(qt.QWidget):  # noqa: N801
     """The nodes of some types in a scene; hidden ones are not offered."""
 
@@ -131,6 +139,18 @@ class qMRMLNodeComboBox(qt.QWidget):  # noqa: N801
         row.addWidget(self._box)
         self._box.connect("currentIndexChanged(int)", self._index_changed)
 
+    # A list is no property that PySide can declare; the .ui file sets these two by name.
+    nodeTypes = property(lambda self: self._said("nodeTypes"), lambda self, v: self._say("nodeTypes", v))
+    noneDisplay = property(
+        lambda self: self._said("noneDisplay"), lambda self, v: self._say("noneDisplay", v)
+    )
+
+    def _said(self, name: str) -> Any:
+        return QtCore.QObject.property(self, name)
+
+    def _say(self, name: str, value: Any) -> None:
+        QtCore.QObject.setProperty(self, name, value)
+
     noneEnabled = QtCore.Property(bool, lambda self: True, lambda self, value: None)
     addEnabled = QtCore.Property(bool, lambda self: False, lambda self, value: None)
     removeEnabled = QtCore.Property(bool, lambda self: False, lambda self, value: None)
@@ -145,8 +165,7 @@ class qMRMLNodeComboBox(qt.QWidget):  # noqa: N801
 
     def _fill(self) -> None:
         current = self.currentNode()
-        none = QtCore.QObject.property(self, "noneDisplay") or "None"
-        types = QtCore.QObject.property(self, "nodeTypes") or []  # a list is no property PySide can declare
+        none, types = self.noneDisplay or "None", self.nodeTypes or []
         found = [self._scene.GetNthNode(n) for n in range(self._scene.GetNumberOfNodes())]
         self._nodes = [None, *(n for n in found if n.GetClassName() in types and not n.GetHideFromEditors())]
         self._filling = True

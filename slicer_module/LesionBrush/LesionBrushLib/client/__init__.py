@@ -1,16 +1,17 @@
 """Talk to a LesionBrush server from any Python from 3.9 on, 3D Slicer's too, with requests and numpy.
 
-`JobClient` does everything the server offers; `Client` needs no more than MONAI Label's own routes.
+`JobClient` does everything the server offers; `Client` is the same for who has files.
 """
 
-from .answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts, StoredReference
+from .answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts, StoredReference, Take
 from .boxes import Box, compose, voxel_sha256
 from .errors import Cancelled, JobFailed, ServerError, ServerUnreachable, WrongInput, WrongReference
+from .files import Client, Result
+from .inputs import Layout
 from .jobs import JobClient
-from .orders import Order, Outcome, Watch
+from .orders import GeneratedCT, Labels, Order, Outcome, Watch
 from .patience import Patience
-from .stock import Client, Result
-from .uploads import SUFFIXES, Upload, ct_upload, mask_upload
+from .uploads import SUFFIXES, Upload, ct_upload, labels_upload, mask_upload
 
 __all__ = [
     "SUFFIXES",
@@ -18,9 +19,12 @@ __all__ = [
     "Cancelled",
     "Client",
     "ConnectionReport",
+    "GeneratedCT",
     "JobClient",
     "JobFailed",
     "JobStatus",
+    "Labels",
+    "Layout",
     "ModelFacts",
     "Order",
     "Outcome",
@@ -30,12 +34,14 @@ __all__ = [
     "ServerFacts",
     "ServerUnreachable",
     "StoredReference",
+    "Take",
     "Upload",
     "Watch",
     "WrongInput",
     "WrongReference",
     "compose",
     "ct_upload",
+    "labels_upload",
     "mask_upload",
     "voxel_sha256",
 ]

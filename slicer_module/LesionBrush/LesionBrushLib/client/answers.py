@@ -1,13 +1,44 @@
 """What a server says, as types. Unknown keys are ignored, so that a newer server can say more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from .wire import BrokenAnswer
 
 ENDED = ("done", "failed", "cancelled", "expired")
 STATES = ("queued", "running", *ENDED)
+EDIT, VOLUME = "edit", "volume"
+KINDS = ("volume", "mask", "layout", "text")
+REFERENCE, OWN = "reference", "own"
+
+
+@dataclass(frozen=True)
+class Take:
+    """Something that a model takes beside CT and mask. kind: one of KINDS; about: in a sentence.
+
+    on: whose grid it lies on: REFERENCE, OWN, or the name of another input, with which it forms a pair.
+    """
+
+    name: str
+    kind: str
+    about: str = ""
+    required: bool = False
+    on: str = REFERENCE
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Take":
+        about, on = str(said.get("about") or ""), str(said.get("on") or REFERENCE)
+        return cls(str(said["name"]), str(said["kind"]), about, bool(said.get("required")), on)
+
+
+_ONCE = (
+    Take("lungs", "mask", "both lungs; found by itself when left out"),
+    Take("anatomy", "volume", "an anatomy map in HU, whose coarse structures the result follows"),
+    Take("pathology", "volume", "the CT of another case, whose lesion the result follows", on=OWN),
+    Take("pathology_mask", "mask", "the lesion in the CT of that other case", on="pathology"),
+)
+"""All that there was when servers said no more of inputs than their names."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +53,8 @@ class ModelFacts:
 
     @classmethod
     def from_json(cls, name: str, said: Mapping[str, Any]) -> "ModelFacts":
-        card = said.get("card") or {k: v for k, v in said.items() if k not in ("schema", "problem")}
-        return cls(name, dict(card), dict(said.get("schema") or {}), said.get("problem"))
+        made = cls(name, dict(said["card"]), dict(said.get("schema") or {}), said.get("problem"))
+        return replace(made, problem=made.problem or made.too_new)
 
     @property
     def title(self) -> str:
@@ -43,9 +74,39 @@ class ModelFacts:
         return (float(window[0]), float(window[1])) if window else None
 
     @property
-    def inputs(self) -> "tuple[str, ...]":
-        """Names of the volumes it takes beside CT and mask; none for a server that knows no such thing."""
-        return tuple(str(name) for name in self.card.get("inputs") or ())
+    def makes_volumes(self) -> bool:
+        """Whole new CTs, from no CT and no mask."""
+        return self._kind == VOLUME
+
+    @property
+    def takes(self) -> "tuple[Take, ...]":
+        """What it takes beside CT and mask, as far as this module can send it."""
+        return tuple(take for take in self._takes if take.kind in KINDS)
+
+    @property
+    def takes_records(self) -> bool:
+        """Whether the server wants to know where a synthetic reference came from."""
+        return "kind" in self.card
+
+    @property
+    def too_new(self) -> Optional[str]:
+        """Why this module cannot work with it, None when it can."""
+        if self._kind not in (EDIT, VOLUME):
+            return f"it makes a {self._kind!r}, which this module does not know: update the module"
+        for take in self._takes:
+            if take.required and take.kind not in KINDS:
+                return f"it needs {take.name}, a {take.kind!r}, which this module cannot send: update it"
+        return None
+
+    @property
+    def _kind(self) -> str:
+        return str(self.card.get("kind", EDIT))
+
+    @property
+    def _takes(self) -> "tuple[Take, ...]":
+        if "takes" in self.card:
+            return tuple(Take.from_json(said) for said in self.card["takes"])
+        return tuple(take for take in _ONCE if take.name in (self.card.get("inputs") or ()))
 
     @property
     def can_run(self) -> bool:
@@ -54,7 +115,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What a server is. protocol: 0 for one without job routes."""
+    """What a server is."""
 
     version: str
     protocol: int
@@ -63,21 +124,14 @@ class ServerFacts:
     devices: "tuple[str, ...]" = ()
     read_only: bool = False
 
-    @property
-    def has_jobs(self) -> bool:
-        return self.protocol > 0
-
     @classmethod
     def from_json(cls, said: Any) -> "ServerFacts":
-        """From `GET /lesionbrush/v1/`, or from `GET /info/` of a server without job routes.
-
-        Raises BrokenAnswer for what is neither.
-        """
+        """From `GET /lesionbrush/v1/`. Raises BrokenAnswer for anything else."""
         try:
             models = {name: ModelFacts.from_json(name, facts) for name, facts in said["models"].items()}
             return cls(
                 str(said["version"]),
-                int(said.get("protocol", 0)),
+                int(said["protocol"]),
                 models,
                 dict(said.get("limits") or {}),
                 tuple(said.get("devices") or ()),

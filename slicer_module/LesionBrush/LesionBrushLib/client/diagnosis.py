@@ -153,8 +153,6 @@ def _remarks(transport: Transport, facts: ServerFacts) -> "tuple[str, ...]":
     ]
     if not facts.models:
         remarks.append("the server has no model: install one there")
-    if not facts.has_jobs:
-        remarks.append("an older server: no progress, no preview, and no cancel on its side; update it")
     if facts.read_only:
         remarks.append("this token may only read: nothing can be synthesized with it")
     if transport.url.startswith("http://") and not is_this_computer(transport.url):

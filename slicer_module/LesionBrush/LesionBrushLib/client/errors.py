@@ -58,7 +58,7 @@ class Cancelled(Exception):
 
 
 class WrongInput(ValueError):
-    """A volume beside CT and mask that the model does not take, or half of a pair; nothing was sent."""
+    """Something that the model does not take, lacks, or takes in another form; nothing was sent."""
 
 
 class WrongReference(Exception):

@@ -1,4 +1,5 @@
-"""Jobs on a LesionBrush server: a CT goes there once, a mask makes a job, the changed box comes back.
+"""Jobs on a LesionBrush server: a CT goes there once, a mask makes a job, the changed box comes back; or a
+whole new CT does.
 
 Runs in any Python from 3.9 on, 3D Slicer's too, with `requests` and numpy. Every method blocks and may be
 called by any thread; callbacks are called in that same thread.
@@ -6,6 +7,7 @@ called by any thread; callbacks are called in that same thread.
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -13,22 +15,30 @@ from typing import Any, Optional, Union
 from uuid import uuid4
 
 from .answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts, StoredReference
-from .boxes import Box
+from .boxes import Box, exact_int16
 from .diagnosis import diagnose
 from .errors import Cancelled, ServerError, ServerUnreachable
 from .following import Follower, OnPreview, OnStatus, cancelled_job, fetch_preview, tell_cancel
-from .inputs import parts, require_taken
-from .orders import Order, Outcome, Watch
+from .inputs import files, require_fitting, texts
+from .orders import GeneratedCT, Labels, Order, Outcome, Watch
 from .patience import IsCancelled, Patience, interruptible, patiently, retrying, watched
 from .records import publish
-from .synthesis import by_job, by_one_request, to_the_end
-from .transfer import SLOW_S, as_upload, fetch_box, fetch_file, find_reference, send_reference
+from .running import run, to_the_end
+from .transfer import (
+    SLOW_S,
+    as_upload,
+    fetch_box,
+    fetch_file,
+    fetch_labels,
+    fetch_nifti,
+    find_reference,
+    send_reference,
+)
 from .transport import PREFIX, Call, Transport, job_path
 from .uploads import Upload, split
 from .wire import Body, Form, OnProgress
 
 JSON = "application/json"
-NO_ROUTES = (403, 404, 405)
 USUAL, UNWATCHED = Patience(), Watch()
 
 
@@ -63,21 +73,11 @@ class JobClient:
 
     def about(self) -> ServerFacts:
         """What the server is, asked anew."""
-        try:
-            facts = self.transport.ask(Call("GET", f"{PREFIX}/"), ServerFacts.from_json)
-        except ServerError as error:
-            if error.status not in NO_ROUTES or error.code in ("unauthorized", "read_only"):
-                raise
-            facts = self.transport.ask(Call("GET", "/info/"), ServerFacts.from_json)
-        self._facts = facts
-        return facts
+        self._facts = self.transport.ask(Call("GET", f"{PREFIX}/"), ServerFacts.from_json)
+        return self._facts
 
     def models(self) -> dict[str, ModelFacts]:
         return self.about().models
-
-    def has_jobs(self) -> bool:
-        """Whether the server has job routes; asked once."""
-        return (self._facts or self.about()).has_jobs
 
     def images(self) -> list[str]:
         """Ids of the CTs the server stores."""
@@ -126,26 +126,15 @@ class JobClient:
         reference: `StoredReference.reference`, where the order does not name an image of the server.
         Raises WrongInput, before anything is sent.
         """
-        self._require_inputs(order, cancelled)
-        query = {"model": order.model}
-        if isinstance(order.reference, str):
-            query["image"] = order.reference
-        elif reference is not None:
-            query["reference"] = reference
-        else:
-            raise ValueError("the job has no reference: put it on the server first, with put_reference")
-        params, files = {"params": json.dumps(order.params)}, {"label": order.mask.part("mask")}
-        files.update(parts(order.inputs))
+        order = self._fitting(order, cancelled)
+        query = self._query(order, reference)
         headers = {"Idempotency-Key": key or uuid4().hex}
-        if self.patience.vanished_s is not None:
-            query["abandon_after"] = f"{self.patience.vanished_s:g}"
         timeout_s = SLOW_S if order.inputs else None
         made: list[JobStatus] = []
         unwanted = Event()
 
         def attempt(report: OnProgress) -> JobStatus:
-            form = Form(params, files, report)
-            call = Call("POST", f"{PREFIX}/jobs", query, form, headers, timeout_s)
+            call = Call("POST", f"{PREFIX}/jobs", query, _form(order, report), headers, timeout_s)
             made.append(self.transport.ask(call, JobStatus.from_json))
             if unwanted.is_set():
                 self.abandon(made[-1].id)
@@ -158,6 +147,18 @@ class JobClient:
             if made:
                 self.abandon(made[-1].id)
             raise
+
+    def _query(self, order: Order, reference: Optional[str]) -> "dict[str, str]":
+        query = {"model": order.model}
+        if isinstance(order.reference, str):
+            query["image"] = order.reference
+        elif reference is not None:
+            query["reference"] = reference
+        elif order.reference is not None:
+            raise ValueError("the job has no reference: put it on the server first, with put_reference")
+        if self.patience.vanished_s is not None:
+            query["abandon_after"] = f"{self.patience.vanished_s:g}"
+        return query
 
     def status(self, job_id: str) -> JobStatus:
         return self.transport.ask(Call("GET", job_path(job_id)), JobStatus.from_json)
@@ -206,6 +207,17 @@ class JobClient:
         call = Call("GET", f"{job_path(job_id, n)}/box")
         return patiently(lambda: fetch_box(self.transport, call), self.patience, cancelled)
 
+    def volume(self, job_id: str, n: int = 1, cancelled: Optional[IsCancelled] = None) -> GeneratedCT:
+        """A variant that is a whole new CT, and what is where in it."""
+        path = f"{job_path(job_id, n)}/volume"
+        array, affine = patiently(lambda: fetch_nifti(self.transport, path), self.patience, cancelled)
+        return GeneratedCT(exact_int16(array), affine, self.labels(job_id, n, cancelled))
+
+    def labels(self, job_id: str, n: int = 1, cancelled: Optional[IsCancelled] = None) -> Optional[Labels]:
+        """What is where in a generated CT, None where that is not known."""
+        path = f"{job_path(job_id, n)}/labels"
+        return patiently(lambda: fetch_labels(self.transport, path), self.patience, cancelled)
+
     def download_volume(
         self,
         job_id: str,
@@ -239,19 +251,22 @@ class JobClient:
             if error.code != "discarded":
                 raise
 
-    def synthesize(self, order: Order, watch: Watch = UNWATCHED) -> Outcome:
-        """All of it, from files or arrays to boxes. Raises WrongInput (nothing was sent), Cancelled,
-        JobFailed, ServerError, ServerUnreachable; whatever a callback raises cancels the job."""
-        self._require_inputs(order, watch.cancelled)
-        if interruptible(self.has_jobs, watch.cancelled):
-            return by_job(self, order, watch)
-        return by_one_request(self.transport, order, watch)
+    def synthesize(self, order: Order, watch: Watch = UNWATCHED, fetch: bool = True) -> Outcome:
+        """All of it, from files or arrays to boxes, or to whole new CTs where the order has no mask.
 
-    def _require_inputs(self, order: Order, cancelled: Optional[IsCancelled]) -> None:
-        """An unknown model is for the server to refuse."""
-        model = interruptible(self.models, cancelled).get(order.model) if order.inputs else None
-        if model is not None:
-            require_taken(order.inputs, model)
+        fetch: False leaves boxes and volumes on the server. Raises WrongInput (nothing was sent), Cancelled,
+        JobFailed, ServerError, ServerUnreachable; whatever a callback raises cancels the job.
+        """
+        return run(self, self._fitting(order, watch.cancelled), watch, fetch)
+
+    def _fitting(self, order: Order, cancelled: Optional[IsCancelled]) -> Order:
+        """As this server takes it. Raises WrongInput. An unknown model is for the server to refuse."""
+        facts = self._facts or interruptible(self.about, cancelled)
+        model = facts.models.get(order.model)
+        if model is None:
+            return order
+        require_fitting(order, model)
+        return order if model.takes_records else replace(order, record=None)
 
     def resume(self, job_id: str, watch: Watch = UNWATCHED) -> Outcome:
         """The rest of a synthesis whose connection was lost: job_id as ServerUnreachable names it. Raises as
@@ -266,3 +281,11 @@ class JobClient:
             fetch_file(self.transport, call, path, report)
 
         retrying(lambda: watched(attempt, on_progress, cancelled), self.patience, cancelled)
+
+
+def _form(order: Order, report: OnProgress) -> Form:
+    fields = {"params": json.dumps(order.params), **texts(order.inputs)}
+    if order.record:
+        fields["record"] = json.dumps(order.record)
+    label = {"label": order.mask.part("mask")} if order.mask is not None else {}
+    return Form(fields, {**label, **files(order.inputs)}, report)

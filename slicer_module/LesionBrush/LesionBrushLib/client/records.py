@@ -2,12 +2,18 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .uploads import SUFFIXES, split
 
 SIDECAR = ".provenance.json"
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of a CT that was made from nothing; an edit of one is generated as well."""
+    return bool(record.get("generated")) and record.get("reference_sha256") is None
 
 
 def place_for_record(volume: Path) -> Path:

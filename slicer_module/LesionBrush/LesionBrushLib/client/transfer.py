@@ -3,13 +3,15 @@
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 
 from .answers import StoredReference
-from .boxes import Box
+from .boxes import Array, Box
 from .errors import ServerError
+from .nifti import read_nifti
+from .orders import Labels
 from .patience import IsCancelled, Patience, interruptible, retrying, stop_if, watched
 from .transport import Call, Transport, reference_path
 from .uploads import Upload
@@ -68,6 +70,30 @@ def fetch_box(transport: Transport, call: Call) -> Box:
     with transport.send(call) as response:
         content = b"".join(response.iter_content(CHUNK_BYTES))
         return _box(content, response.headers)
+
+
+def fetch_nifti(transport: Transport, path: str) -> "tuple[Array, Array]":
+    """Voxels (i, j, k) and affine of a whole volume. Raises ServerError, ServerUnreachable."""
+    with transport.send(Call("GET", path, {"format": "nii.gz"}, timeout_s=SLOW_S)) as response:
+        return read_nifti(b"".join(response.iter_content(CHUNK_BYTES)))
+
+
+def fetch_labels(transport: Transport, path: str) -> Optional[Labels]:
+    """What is where in a generated CT, None where that is not known."""
+    try:
+        names = transport.ask(Call("GET", f"{path}/names"), _names)
+        return Labels(fetch_nifti(transport, path)[0], names)
+    except ServerError as error:
+        if error.code == "no_labels":
+            return None
+        raise
+
+
+def _names(said: Any) -> "dict[int, str]":
+    try:
+        return {int(label): str(name) for label, name in said.items()}
+    except (AttributeError, ValueError) as error:
+        raise BrokenAnswer(f"these are no names of labels: {error!r}") from error
 
 
 def fetch_file(transport: Transport, call: Call, path: Path, on_progress: Optional[OnProgress]) -> None:

@@ -6,19 +6,19 @@ No name of a file leaves this computer; an answer that speaks of a file calls it
 import gzip
 import hashlib
 import re
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Union
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 
 from .boxes import exact_int16
 from .errors import ServerError, WrongInput
+from .nifti import write_nifti
 from .wire import CHUNK_BYTES, FilePart
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -29,8 +29,6 @@ FORMATS = (*(suffix[1:] for suffix in SUFFIXES), SERIES)
 
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 _DICOM_START_BYTES = 132
-_NIFTI_TYPES = {"uint8": 2, "int16": 4}
-_HEADER_BYTES = 352
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ def ct_upload(array: Any, affine: Any, compress: bool = False) -> Upload:
     """
     if array.ndim != 3:
         raise ValueError(f"an array of {array.ndim} axes is no volume: choose a CT")
-    return _nifti(exact_int16(array), affine, compress)
+    return _packed(write_nifti(exact_int16(array), affine), compress)
 
 
 def mask_upload(mask: Any, affine: Any) -> Upload:
@@ -185,43 +183,14 @@ def mask_upload(mask: Any, affine: Any) -> Upload:
     moved = np.array(affine, np.float64)
     moved[:3, 3] += moved[:3, :3] @ [start for start, _ in ends]
     box = painted[tuple(slice(start, stop) for start, stop in ends)]
-    return _nifti(box.astype(np.uint8), moved, compress=True)
+    return _packed(write_nifti(box.astype(np.uint8), moved), compress=True)
 
 
-def _nifti(array: Any, affine: Any, compress: bool) -> Upload:
-    """NIfTI-1, the sform being the affine; the same voxels give the same bytes."""
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    whole = _header(array, np.asarray(affine, np.float64)) + little.tobytes(order="F")
-    if compress:
-        return Upload(gzip.compress(whole, 1, mtime=0), "nii.gz")
-    return Upload(whole, "nii")
+def labels_upload(labels: Any, affine: Any) -> Upload:
+    """A label volume from memory. labels: (i, j, k) uint8 or int16."""
+    return _packed(write_nifti(labels, affine), compress=True)
 
 
-def _header(array: Any, affine: Any) -> bytes:
-    """The 348 bytes of the standard and the 4 that say there are no extensions."""
-    header = bytearray(_HEADER_BYTES)
-    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    bits = 8 * array.dtype.itemsize
-    struct.pack_into("<i", header, 0, 348)
-    struct.pack_into("<8h", header, 40, 3, *array.shape, 1, 1, 1, 1)
-    struct.pack_into("<2h", header, 70, _NIFTI_TYPES[array.dtype.name], bits)
-    struct.pack_into("<8f", header, 76, 1.0, *spacing_mm, 1.0, 1.0, 1.0, 1.0)
-    struct.pack_into("<3f", header, 108, _HEADER_BYTES, 1.0, 0.0)  # where voxels start; slope; intercept
-    struct.pack_into("<B", header, 123, 2)  # mm
-    struct.pack_into("<2h", header, 252, 0, 1)  # no qform; the sform is in scanner coordinates
-    struct.pack_into("<12f", header, 280, *affine[:3].ravel())
-    struct.pack_into("<4s", header, 344, b"n+1")
-    return bytes(header)
-
-
-def nifti_voxels(content: bytes, shape: "tuple[int, ...]") -> Optional[Any]:
-    """The int16 voxels of a .nii as this project's server writes it; None when it is another file."""
-    if len(content) < _HEADER_BYTES or content[344:347] != b"n+1":
-        return None
-    (start,) = struct.unpack_from("<f", content, 108)
-    (kind,) = struct.unpack_from("<h", content, 70)
-    count = int(np.prod(shape))
-    if kind != _NIFTI_TYPES["int16"] or len(content) != int(start) + 2 * count:
-        return None
-    flat = np.frombuffer(content, "<i2", count, int(start))
-    return flat.reshape(shape, order="F").astype(np.int16, copy=False)
+def _packed(nifti: bytes, compress: bool) -> Upload:
+    """The same bytes each time."""
+    return Upload(gzip.compress(nifti, 1, mtime=0), "nii.gz") if compress else Upload(nifti, "nii")

@@ -1,10 +1,8 @@
-"""Bodies of requests, and multipart/form-data (RFC 7578) both ways, without a volume in memory."""
+"""Bodies of requests, multipart/form-data (RFC 7578) too, without a volume in memory."""
 
-import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Callable, NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
 from uuid import uuid4
 
 CHUNK_BYTES = 1 << 20
@@ -107,52 +105,3 @@ def _counted(pieces: Iterator[bytes], total: int, on_progress: Optional[OnProgre
         sent += len(piece)
         if on_progress is not None:
             on_progress(sent, total)
-
-
-class _Chunks(io.RawIOBase):
-    """A stream of what an iterator of chunks yields."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks, self._left = chunks, memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._left:
-            self._left = memoryview(next(self._chunks, b""))
-        count = min(len(buffer), len(self._left))
-        buffer[:count], self._left = self._left[:count], self._left[count:]
-        return count
-
-
-def read_answer(chunks: Iterator[bytes], write_to: IO[bytes]) -> dict[str, Any]:
-    """Read part `params` (JSON), which is returned, and part `image`, which goes to a file.
-
-    Raises BrokenAnswer when the body ends early or holds something else.
-    """
-    stream = io.BufferedReader(_Chunks(chunks), CHUNK_BYTES)
-    try:
-        _part_headers(stream)
-        record: dict[str, Any] = json.loads(stream.readline())
-        left = int(_part_headers(stream)["content-length"])
-    except (ValueError, KeyError) as error:
-        raise BrokenAnswer(f"the answer is not a record and an image: {error}") from error
-    while left:
-        chunk = stream.read(min(left, CHUNK_BYTES))
-        if not chunk:
-            raise BrokenAnswer(f"the answer ended {left} bytes early")
-        write_to.write(chunk)
-        left -= len(chunk)
-    return record
-
-
-def _part_headers(stream: IO[bytes]) -> dict[str, str]:
-    """The header lines of the next part; its first line is the boundary."""
-    if not stream.readline().startswith(b"--"):
-        raise BrokenAnswer("the answer is not in parts")
-    lines = iter(lambda: stream.readline().strip(), b"")
-    return {
-        name.strip().lower(): value.strip()
-        for name, _, value in (line.decode().partition(":") for line in lines)
-    }

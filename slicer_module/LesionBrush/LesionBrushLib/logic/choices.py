@@ -6,20 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from .editing import empty_segment
-from .helpers import is_helper
 from .parameters import Parameters
 from .problems import NotReady
 
 
-def references(scene: Any) -> list[Any]:
-    """Volumes a user may choose as the CT; synthetic ones too, for a second lesion."""
-    kind = "vtkMRMLScalarVolumeNode"
-    nodes = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
-    return [node for node in nodes if node.GetClassName() == kind and not is_helper(node)]
-
-
-def missing(chosen: Parameters) -> list[str]:
-    """What has to be chosen or painted before a synthesis, as sentences."""
+def missing(chosen: Parameters, whole: bool = False) -> list[str]:
+    """What has to be chosen or painted before a synthesis, as sentences. whole: of a whole new CT."""
+    if whole:
+        return []
     found, segment = [], chosen_segment(chosen)
     if chosen.reference is None:
         found.append("choose a CT")

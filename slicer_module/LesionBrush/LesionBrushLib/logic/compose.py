@@ -10,7 +10,7 @@ import numpy as np
 
 from ..client.boxes import Box, voxel_sha256
 from .problems import BrokenBox, OtherReference
-from .voxels import Grid, hu_array, image_data, stored_array
+from .voxels import Grid, hu_array, image_data, stored_array, to_vtk
 
 SYNTHETIC = "LesionBrush.Synthetic"
 PROVENANCE = "LesionBrush.Provenance"
@@ -31,9 +31,14 @@ def provenance_of(node: Any) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def mark(provenance: dict[str, Any]) -> str:
+    """GENERATED: it shows nobody, be it a whole new CT or an edit of one."""
+    return "SYNTHETIC GENERATED" if provenance.get("generated") else "SYNTHETIC"
+
+
 def synthetic_name(provenance: dict[str, Any], title: str = "") -> str:
     """`SYNTHETIC lung_lesion seed 7`: the name is what views show in their corners."""
-    parts = ["SYNTHETIC", str(provenance.get("model", "CT"))]
+    parts = [mark(provenance), str(provenance.get("model", "CT"))]
     if "seed" in provenance:
         parts.append(f"seed {provenance['seed']}")
     return " ".join([*parts, title]).strip()
@@ -65,14 +70,16 @@ def checked_base(reference: Any, boxes: Iterable[Box]) -> np.ndarray:
     return hu
 
 
-def new_synthetic(scene: Any, reference: Any, base_kji: np.ndarray, name: str) -> Any:
-    """A volume with a copy of these voxels on the reference's grid, below it in the subject hierarchy."""
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
-    node.CopyOrientation(reference)
+def new_synthetic(scene: Any, reference: Any, grid: Grid, base_kji: np.ndarray) -> Any:
+    """A volume with a copy of these voxels on the grid; in the space of the reference, where there is one,
+    and below it in the subject hierarchy."""
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName("SYNTHETIC"))
+    node.SetIJKToRASMatrix(to_vtk(grid.ijk_to_ras))
     node.SetAndObserveImageData(image_data(base_kji))
-    node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
     node.SetAttribute(SYNTHETIC, "1")
-    node.SetNodeReferenceID(REFERENCE_ROLE, reference.GetID())
+    if reference is not None:
+        node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
+        node.SetNodeReferenceID(REFERENCE_ROLE, reference.GetID())
     _show_alike(scene, node, reference)
     place_under(scene, node, reference)
     return node
@@ -101,20 +108,13 @@ def modified(node: Any) -> None:
     node.Modified()
 
 
-def synthetic_nodes(scene: Any, reference: Any) -> list[Any]:
-    """Synthetic volumes of a scene made from this reference; a saved scene brings them back."""
-    kind = "vtkMRMLScalarVolumeNode"
-    nodes = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
-    return [n for n in nodes if is_synthetic(n) and n.GetNodeReference(REFERENCE_ROLE) is reference]
-
-
 def difference(reference: Any, synthetic: Any) -> tuple[np.ndarray, Grid] | None:
     """(k, j, i) int16 HU synthetic - reference of the box in which they differ, and its grid; None: nowhere.
 
     Read from the two volumes, so it works for a result that came with a saved scene as well.
     """
     before, after = hu_array(reference), hu_array(synthetic)
-    if before.shape != after.shape:
+    if not Grid.of(reference).same(Grid.of(synthetic)):
         return None
     changed = before != after
     if not changed.any():
@@ -148,13 +148,13 @@ def _tree(scene: Any) -> Any:
 
 
 def _show_alike(scene: Any, node: Any, reference: Any) -> None:
-    """The window of the reference, so that the two look alike wherever they are shown.
+    """The window of the reference, or one of soft tissue, so that the two look alike wherever they are shown.
 
     CreateDefaultDisplayNodes would first look for a window of its own in all voxels, which takes seconds.
     """
     display = scene.CreateNodeByClass("vtkMRMLScalarVolumeDisplayNode")
     display.UnRegister(None)
-    model = reference.GetScalarVolumeDisplayNode()
+    model = reference.GetScalarVolumeDisplayNode() if reference is not None else None
     window, level = (400.0, 40.0) if model is None else (model.GetWindow(), model.GetLevel())
     display.AutoWindowLevelOff()
     display.SetWindowLevel(window, level)

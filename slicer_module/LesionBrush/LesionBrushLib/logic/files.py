@@ -11,7 +11,7 @@ from typing import Any
 import slicer
 
 from ..client.records import place_for_record
-from ..client.uploads import SUFFIXES
+from ..client.uploads import split
 from .problems import CannotSave
 
 
@@ -20,8 +20,10 @@ def save_volume(node: Any, path: Path, provenance: dict[str, Any]) -> list[Path]
 
     Raises CannotSave: unknown type, no such folder, no room, no permission.
     """
-    suffix = _split(path)[1]
-    record = place_for_record(path)
+    try:
+        suffix, record = split(path)[1], place_for_record(path)
+    except ValueError as error:
+        raise CannotSave(str(error)) from error
     if not path.parent.is_dir():
         raise CannotSave(f"there is no folder {path.parent}: choose another one")
     try:
@@ -43,10 +45,3 @@ def _write(node: Any, path: Path) -> None:
     storage.SetFileName(str(path))
     if not storage.WriteData(node) or not path.is_file():
         raise CannotSave(f"{path.suffix} file could not be written: is the disk full? Choose another folder")
-
-
-def _split(path: Path) -> tuple[str, str]:
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)], suffix
-    raise CannotSave(f"{path.name}: unknown file type; use one of {', '.join(SUFFIXES)}")

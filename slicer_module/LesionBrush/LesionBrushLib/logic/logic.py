@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable
 
 import numpy as np
 
+from ..client.answers import Take
 from ..client.boxes import Box
-from .choices import chosen_reference, chosen_segment, crosshair, missing, references
+from ..client.orders import GeneratedCT
+from .choices import chosen_reference, chosen_segment, crosshair, missing
 from .compare import ORIENTATIONS, Comparison
-from .compose import REFERENCE_ROLE, difference
+from .compose import difference
 from .editing import (
     Proposal,
     new_segment,
@@ -30,10 +31,11 @@ from .parameters import Parameters
 from .problems import NoSuchVariant, NotReady
 from .propose import Wish, propose
 from .scene_watch import SceneWatch
-from .shipment import Shipment
+from .shipment import PaintedShipment, Shipment
 from .steering import exported, missing_inputs
 from .variants import Variants
 from .voxels import Grid, hu_array
+from .whole import pair
 
 
 class LesionBrushLogic:
@@ -64,13 +66,10 @@ class LesionBrushLogic:
 
     # what to work on
 
-    def references(self) -> list[Any]:
-        """Volumes a user may choose as the CT."""
-        return references(self.scene)
-
-    def ready(self, inputs: Sequence[str] = ()) -> list[str]:
-        """What is missing before a synthesis with a model that takes these, as sentences."""
-        return missing(self.parameters) + missing_inputs(self.parameters, inputs)
+    def ready(self, takes: Sequence[Take] = (), whole: bool = False) -> list[str]:
+        """What is missing before a synthesis, as sentences. takes: what the model takes beside CT and mask;
+        whole: it makes whole new CTs."""
+        return missing(self.parameters, whole) + missing_inputs(self.parameters, takes)
 
     def ensure_segmentation(self) -> Any:
         """The chosen segmentation, or a new one on the grid of the CT with one empty segment."""
@@ -99,30 +98,22 @@ class LesionBrushLogic:
         """
         reference = self._reference()
         world = np.array(ras_mm if ras_mm is not None else crosshair(self.scene), dtype=float)
-        lesion = propose(
-            hu_array(reference),
-            Grid.of(reference),
-            to_volume_space(reference, world),
-            Wish(size_mm, seed, shape),
-        )
+        point = to_volume_space(reference, world)
+        lesion = propose(hu_array(reference), Grid.of(reference), point, Wish(size_mm, seed, shape))
         segmentation = self.ensure_segmentation()
         self.save_undo()
         proposal = place(segmentation, self._segment(), lesion, reference)
         self.parameters.segment_id = proposal.segment_id
         return proposal
 
-    def export(self, inputs: Sequence[str] = ()) -> Shipment:
-        """What a synthesis sends. inputs: what the model takes beside CT and mask, see `steering`.
+    def export(self, takes: Sequence[Take] = ()) -> PaintedShipment:
+        """What an edit sends. takes: see `ready`. Raises NotReady, NotACT, EmptyMask."""
+        self._keep_what_is_used()
+        return PaintedShipment.of(self.parameters, takes)
 
-        Raises NotReady, NotACT, EmptyMask.
-        """
-        if self.parameters.segmentation is None or not self._segment():
-            raise NotReady("paint a lesion first, or propose one")
-        if self.variants is not None and self.variants.node is self._reference():
-            self.variants.keep()  # a second lesion: what it goes into must not change with the variants
-        steering = exported(self.parameters, inputs)
-        plain = Shipment.of(self._reference(), self.parameters.segmentation, self._segment())
-        return replace(plain, inputs=steering)
+    def export_inputs(self, takes: Sequence[Take] = ()) -> Shipment:
+        """What a model gets that makes whole new CTs. Raises NotReady, NotACT, EmptyMask."""
+        return Shipment(exported(self.parameters, takes, None))
 
     # what came back
 
@@ -136,7 +127,17 @@ class LesionBrushLogic:
         """Put an answer into the scene, show its first variant. reference: what was sent (default: chosen);
         lesion_ijk: see `Shipment`. Raises OtherReference, BrokenBox: then the last result stays as it is.
         """
-        made = Variants(self.scene, reference or self._reference(), boxes, provenances, lesion_ijk)
+        made = Variants.of_edit(self.scene, reference or self._reference(), boxes, provenances, lesion_ijk)
+        return self._received(made)
+
+    def receive_whole(
+        self, volumes: Sequence[GeneratedCT], provenances: Sequence[dict[str, Any]]
+    ) -> Variants:
+        """The same for whole new CTs. Raises BrokenBox."""
+        return self._received(Variants.of_volumes(self.scene, volumes, provenances))
+
+    def _received(self, made: Variants) -> Variants:
+        self._keep_what_is_used()
         if self.variants is not None:
             self.variants.remove_node()
         self.variants = made
@@ -144,19 +145,22 @@ class LesionBrushLogic:
         return made
 
     def show(self, index: int) -> None:
-        self._variants().show(index)
-        self._shown()
+        self._switch(lambda variants: variants.show(index))
 
     def next(self) -> None:
-        self._variants().next()
-        self._shown()
+        self._switch(Variants.next)
 
     def previous(self) -> None:
-        self._variants().previous()
+        self._switch(Variants.previous)
+
+    def _switch(self, change: Callable[[Variants], Any]) -> None:
+        variants = self._variants()
+        self._keep_what_is_used()
+        change(variants)
         self._shown()
 
     def accepted(self, index: int, image_id: str) -> Any:
-        """The server has stored this variant under that id; its node stays in the scene. Returns the node."""
+        """The server has stored this variant under that id. Returns its node, which stays in the scene."""
         node = self._variants().accept(index, image_id)
         self._shown()
         return node
@@ -169,8 +173,7 @@ class LesionBrushLogic:
 
     def discard(self, index: int) -> None:
         """Forget a variant. After the last one the volume goes, and the comparison shows the CT alone."""
-        self._variants().discard(index)
-        self._shown()
+        self._switch(lambda variants: variants.discard(index))
 
     # how it is looked at
 
@@ -180,7 +183,7 @@ class LesionBrushLogic:
             chosen = self.parameters
             if chosen.orientation in ORIENTATIONS and chosen.orientation != self.comparison.orientation:
                 self.comparison.orientation = chosen.orientation
-            self.comparison.enter(self._reference(), self._result_of(self._reference()), chosen.segmentation)
+            self._enter(chosen.reference)
             self.comparison.outline = chosen.outline
             self.set_difference(chosen.difference)
             self._changed("comparison")
@@ -241,18 +244,18 @@ class LesionBrushLogic:
         if comparison.active and comparison.reference is None:
             comparison.leave()
         elif comparison.incomplete:
-            chosen = self.parameters
-            comparison.enter(comparison.reference, self._result_of(comparison.reference), chosen.segmentation)
+            self._enter(comparison.reference)
         self._changed("scene")
 
     def chosen_anew(self) -> None:
         """The parameters changed: another CT or segmentation comes up in the comparison at once."""
         comparison, chosen = self.comparison, self.parameters
-        if not comparison.active or comparison.busy or chosen.reference is None:
+        left, _ = pair(chosen.reference, chosen.synthetic)
+        if not comparison.active or comparison.busy or left is None:
             return
-        if chosen.reference is comparison.reference and chosen.segmentation is comparison.segmentation:
+        if left is comparison.reference and chosen.segmentation is comparison.segmentation:
             return
-        if chosen.reference.GetImageData() is not None:
+        if left.GetImageData() is not None:
             self.compare(True)
 
     def _shown(self) -> None:
@@ -260,16 +263,18 @@ class LesionBrushLogic:
         variants = self.variants
         node = variants.node if variants is not None and variants.left else None
         self.parameters.synthetic = node
-        reference = variants.reference if variants is not None else None
-        if self.comparison.active and reference is not None:
-            self.comparison.enter(reference, node, self.parameters.segmentation)
+        reference = (variants.reference if variants is not None else None) or self.parameters.reference
+        if self.comparison.active and pair(reference, node)[0] is not None:
+            self._enter(reference)
             self.set_difference(self.parameters.difference)
         self._changed("variants")
 
-    def _result_of(self, reference: Any) -> Any:
-        """The synthetic CT to show beside this CT; None when the one at hand was made from another."""
-        node = self.parameters.synthetic
-        return node if node is not None and node.GetNodeReference(REFERENCE_ROLE) is reference else None
+    def _enter(self, reference: Any) -> None:
+        self.comparison.enter(*pair(reference, self.parameters.synthetic), self.parameters.segmentation)
+
+    def _keep_what_is_used(self) -> None:
+        if self.variants is not None:
+            self.variants.keep_if_used(self.parameters.reference, self.parameters.segmentation)
 
     def _use_parameters(self) -> None:
         self.parameters = Parameters(self.scene)

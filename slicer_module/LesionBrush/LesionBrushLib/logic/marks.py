@@ -6,7 +6,7 @@ from typing import Any, Callable
 
 import vtk
 
-from .compose import is_synthetic, provenance_of
+from .compose import is_synthetic, mark, provenance_of
 from .helpers import is_helper
 
 LOWER_RIGHT = 1
@@ -69,7 +69,7 @@ class Marks:
             if is_synthetic(node):
                 record = provenance_of(node)
                 details = f"{record.get('model', '')} seed {record['seed']}" if "seed" in record else ""
-                return f"SYNTHETIC\n{details}".strip()
+                return f"{mark(record)}\n{details}".strip()
         return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -16,6 +17,39 @@ from .voxels import Grid, to_numpy, to_vtk
 BINARY = "Binary labelmap"
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A grid in the space of a node. name: of what lies there, for the user."""
+
+    grid: Grid
+    node: Any
+    name: str
+
+    @classmethod
+    def of(cls, node: Any) -> Place:
+        """That of a volume, or the one a segmentation was made on. Raises NotReady where there is none."""
+        if not is_segmentation(node):
+            return cls(Grid.of(node), node, node.GetName())
+        image, converter = slicer.vtkOrientedImageData(), slicer.vtkSegmentationConverter
+        said = node.GetSegmentation().GetConversionParameter(
+            converter.GetReferenceImageGeometryParameterName()
+        )
+        if not said or not converter.DeserializeImageGeometry(said, image, False):
+            raise NotReady(
+                f"{node.GetName()} has no grid: choose a segmentation made on a CT, or a label volume"
+            )
+        matrix = vtk.vtkMatrix4x4()
+        image.GetImageToWorldMatrix(matrix)
+        extent = image.GetExtent()
+        low, shape = extent[::2], [extent[2 * n + 1] - extent[2 * n] + 1 for n in range(3)]
+        i, j, k = (int(n) for n in shape)
+        return cls(Grid((i, j, k), to_numpy(matrix)).part(low, (i, j, k)), node, node.GetName())
+
+
+def is_segmentation(node: Any) -> bool:
+    return bool(node.IsA("vtkMRMLSegmentationNode"))
+
+
 def segment_mask(segmentation: Any, segment_id: str, reference: Any) -> np.ndarray:
     """(k, j, i) uint8 0/1 of one segment on the grid of the reference volume.
 
@@ -23,7 +57,7 @@ def segment_mask(segmentation: Any, segment_id: str, reference: Any) -> np.ndarr
     nearest painted voxel counts. Neither node is changed. Raises NotReady (no such segment) and EmptyMask
     (nothing painted, or nothing of it inside the CT).
     """
-    return whole(*segment_part(segmentation, segment_id, reference), Grid.of(reference))
+    return whole(*segment_part(segmentation, segment_id, Place.of(reference)), Grid.of(reference))
 
 
 def whole(part_kji: np.ndarray, first_ijk: tuple[int, int, int], grid: Grid) -> np.ndarray:
@@ -34,9 +68,7 @@ def whole(part_kji: np.ndarray, first_ijk: tuple[int, int, int], grid: Grid) -> 
     return mask
 
 
-def segment_part(
-    segmentation: Any, segment_id: str, reference: Any
-) -> tuple[np.ndarray, tuple[int, int, int]]:
+def segment_part(segmentation: Any, segment_id: str, place: Place) -> tuple[np.ndarray, tuple[int, int, int]]:
     """`segment_mask`, but only a box with all of the segment, and the index (i, j, k) of its first voxel.
 
     Resampling a whole CT takes seconds, a box none.
@@ -45,11 +77,9 @@ def segment_part(
     painted = _labelmap(segmentation, segment_id)
     if painted is None or not _any(painted):
         raise EmptyMask(f"{name} is empty: paint the lesion first")
-    found = part_on_grid(painted, Grid.of(reference), between(segmentation, reference))
+    found = part_on_grid(painted, place.grid, between(segmentation, place.node))
     if found is None:
-        raise EmptyMask(
-            f"{name} lies outside {reference.GetName()}: paint on this CT, or choose the other one"
-        )
+        raise EmptyMask(f"{name} lies outside {place.name}: paint on this CT, or choose the other one")
     return found
 
 
@@ -128,7 +158,7 @@ def write_segment(
 
 def segment_centre(segmentation: Any, segment_id: str, reference: Any) -> np.ndarray:
     """(3,) centre of mass of a segment in the reference's own RAS, mm. Raises as `segment_mask`."""
-    part, first = segment_part(segmentation, segment_id, reference)
+    part, first = segment_part(segmentation, segment_id, Place.of(reference))
     return Grid.of(reference).ras(np.argwhere(part).mean(axis=0)[::-1] + first)
 
 

@@ -12,6 +12,8 @@ import slicer
 
 MODULE = "LesionBrush"
 MODELS_OWN = ("steps", "attributes", "extra")
+ONCE = ("lungs", "anatomy", "pathology", "pathology_mask")
+"""Inputs that scenes were saved with before their names came from the server."""
 T = TypeVar("T")
 
 
@@ -69,15 +71,12 @@ class Parameters:
     reference = _NodeParameter()
     segmentation = _NodeParameter()
     synthetic = _NodeParameter()
-    lungs = _NodeParameter()
-    anatomy = _NodeParameter()
-    pathology = _NodeParameter()
-    pathology_mask = _NodeParameter()
     segment_id = _Parameter("")
     model = _Parameter("")
     image_id = _Parameter("")
     attributes: _Parameter[dict[str, Any]] = _Parameter({})
     extra: _Parameter[dict[str, Any]] = _Parameter({})
+    texts: _Parameter[dict[str, str]] = _Parameter({})
     seed = _Parameter(0)
     variants = _Parameter(1)
     steps = _Parameter(12)
@@ -92,6 +91,18 @@ class Parameters:
 
     def __init__(self, scene: Any) -> None:
         self.node = scene.GetSingletonNode(MODULE, "vtkMRMLScriptedModuleNode") or _new_node(scene)
+        for name in ONCE:
+            node = self.node.GetNodeReference(f"{MODULE}.{name}")
+            if node is not None:
+                self.node.SetNodeReferenceID(f"{MODULE}.{name}", None)
+                self.choose_input(name, node)
+
+    def input_node(self, name: str) -> Any:
+        """What was chosen for an input of a model, by its name, or None."""
+        return self.node.GetNodeReference(f"{MODULE}.input_{name}")
+
+    def choose_input(self, name: str, node: Any) -> None:
+        self.node.SetNodeReferenceID(f"{MODULE}.input_{name}", node.GetID() if node is not None else None)
 
     def choose_model(self, name: str) -> None:
         """Take another model. What was chosen for this one is kept for when it is chosen again.

@@ -2,37 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..client.boxes import voxel_sha256
+from ..client.answers import Take
+from ..client.inputs import Input
+from ..client.orders import Order
 from ..client.uploads import Upload, ct_upload, mask_upload
+from .choices import chosen_reference, chosen_segment
+from .compose import is_synthetic, provenance_of
 from .masks import segment_mask
-from .steering import Steering
+from .parameters import Parameters
+from .problems import NotReady
+from .steering import Steering, exported
 from .voxels import Grid, hu_array
 
 
 @dataclass(frozen=True, eq=False)
 class Shipment:
-    """A CT and a mask on its grid, and what else goes with them. hu_kji: int16; mask_kji: uint8 0/1.
+    """What steers a model that makes whole CTs. Touches no MRML: made for a worker."""
 
-    Touches no MRML: made for a worker.
-    """
+    inputs: Mapping[str, Steering | str]
+    lesion_ijk = None
+
+    def order(self, model: str, params: dict[str, Any], image_id: str = "") -> Order:
+        """image_id: the CT as the server knows it, else its voxels are sent."""
+        return Order(model, params=params, inputs=self.uploads())
+
+    def uploads(self) -> dict[str, Input]:
+        """What steers, by name."""
+        return {n: value if isinstance(value, str) else value.upload() for n, value in self.inputs.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class PaintedShipment(Shipment):
+    """A CT and a mask on its grid as well. hu_kji: int16; mask_kji: uint8 0/1; record: of a synthetic CT."""
 
     hu_kji: np.ndarray
     mask_kji: np.ndarray
     grid: Grid
-    inputs: Mapping[str, Steering] = field(default_factory=dict)
+    record: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, reference: Any, segmentation: Any, segment_id: str) -> Shipment:
-        """Main thread. Raises NotACT, NotReady, EmptyMask."""
-        mask = segment_mask(segmentation, segment_id, reference)
-        return cls(np.array(hu_array(reference)), mask, Grid.of(reference))
+    def of(cls, chosen: Parameters, takes: Sequence[Take]) -> PaintedShipment:
+        """Main thread. takes: what the model takes beside CT and mask. Raises NotReady, NotACT, EmptyMask."""
+        segment = chosen_segment(chosen)
+        if not segment:
+            raise NotReady("paint a lesion first, or propose one")
+        reference = chosen_reference(chosen)
+        inputs = exported(chosen, takes, reference)
+        mask = segment_mask(chosen.segmentation, segment, reference)
+        record = provenance_of(reference) if is_synthetic(reference) else None
+        return cls(inputs, np.array(hu_array(reference)), mask, Grid.of(reference), record)
+
+    def order(self, model: str, params: dict[str, Any], image_id: str = "") -> Order:
+        record = None if image_id else self.record
+        return Order(model, self.mask(), image_id or self.reference(), params, self.uploads(), record)
 
     @property
     def voxels(self) -> int:
@@ -40,28 +68,15 @@ class Shipment:
         return int(np.count_nonzero(self.mask_kji))
 
     @property
-    def lesion_ijk(self) -> tuple[float, float, float]:
+    def lesion_ijk(self) -> tuple[float, float, float]:  # type: ignore[override]
         """Centre of mass of the mask, in voxels of the CT."""
         i, j, k = (float(at) for at in np.argwhere(self.mask_kji).mean(axis=0)[::-1])
         return i, j, k
 
-    @property
-    def volume_ml(self) -> float:
-        return self.voxels * self.grid.voxel_ml
-
-    @cached_property
-    def voxel_sha256(self) -> str:
-        """What the server calls the voxels of this CT."""
-        return voxel_sha256(self.hu_kji.T)
-
-    def reference(self, compress: bool = False) -> Upload:
+    def reference(self) -> Upload:
         """The CT as NIfTI: the same bytes for the same voxels, so that the server knows it again."""
-        return ct_upload(self.hu_kji.T, self.grid.ijk_to_ras, compress=compress)
+        return ct_upload(self.hu_kji.T, self.grid.ijk_to_ras)
 
     def mask(self) -> Upload:
         """The mask as NIfTI, cut to its bounding box."""
         return mask_upload(self.mask_kji.T, self.grid.ijk_to_ras)
-
-    def uploads(self) -> dict[str, Upload]:
-        """The other volumes, by name."""
-        return {name: steering.upload() for name, steering in self.inputs.items()}

@@ -1,147 +1,212 @@
-"""Volumes that steer a synthesis beside CT and mask: the nodes chosen, by the names in a model's card."""
+"""What steers a synthesis beside CT and mask: nodes that were chosen, and texts, by the names in a card."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import slicer
 
-from ..client.uploads import Upload, ct_upload, mask_upload
+from ..client.answers import OWN, REFERENCE, Take
+from ..client.inputs import Input, Layout
+from ..client.uploads import ct_upload, labels_upload, mask_upload
 from .editing import empty_segment
-from .masks import between, image_array, oriented, part_on_grid, reach, segment_part, whole
+from .masks import (
+    Place,
+    between,
+    image_array,
+    is_segmentation,
+    oriented,
+    part_on_grid,
+    reach,
+    segment_part,
+    whole,
+)
 from .parameters import Parameters
 from .problems import EmptyMask, NotReady
 from .voxels import Grid, hu_array, stored_array
 
-KNOWN = ("lungs", "anatomy", "pathology", "pathology_mask")
 AIR_HU = -1000
-SAME_MM = 1e-3
-"""Two grids whose voxels lie closer than this are one."""
+NAMELESS = ("", "(none)")
+TEXT, VOLUME, LAYOUT = "text", "volume", "layout"
 
 
 @dataclass(frozen=True, eq=False)
 class Steering:
-    """One volume, copied. array_kji: int16 HU, or uint8 0/1 of a mask."""
+    """One volume, copied. array_kji: int16 HU, uint8 0/1 of a mask, or labels that have names."""
 
     array_kji: np.ndarray
     grid: Grid
+    names: Mapping[int, str] | None = None
 
-    def upload(self) -> Upload:
+    def upload(self) -> Input:
         """As NIfTI; a mask is cut to its bounding box."""
-        make = mask_upload if self.array_kji.dtype == np.uint8 else ct_upload
-        return make(self.array_kji.T, self.grid.ijk_to_ras)
+        array, ijk_to_ras = self.array_kji.T, self.grid.ijk_to_ras
+        if self.names is not None:
+            return Layout(labels_upload(array, ijk_to_ras), self.names)
+        make = mask_upload if array.dtype == np.uint8 else ct_upload
+        return make(array, ijk_to_ras)
 
 
-def missing_inputs(chosen: Parameters, taken: Sequence[str]) -> list[str]:
+def title(take: Take) -> str:
+    """`pathology_mask` -> "Pathology mask"."""
+    return take.name.replace("_", " ").capitalize()
+
+
+def missing_inputs(chosen: Parameters, takes: Sequence[Take]) -> list[str]:
     """What has to be chosen before a synthesis with a model that takes these, as sentences."""
-    if not {"pathology", "pathology_mask"} <= set(taken):
-        return []
-    if chosen.pathology is not None and chosen.pathology_mask is None:
-        return ["choose the lesion in the pathology CT (Pathology mask), or none as Pathology CT"]
-    if chosen.pathology is None and chosen.pathology_mask is not None:
-        return ["choose the CT of the pathology mask (Pathology CT), or none as Pathology mask"]
-    return []
+    known, found = {take.name: take for take in takes}, []
+    for take in takes:
+        there = _chosen(chosen, take)
+        if take.required and not there:
+            found.append(f"{'write' if take.kind == TEXT else 'choose'} {title(take)}: {take.about}")
+        other = known.get(take.on)
+        if other is not None and there != _chosen(chosen, other):
+            lacking, given = (other, take) if there else (take, other)
+            found.append(f"choose {title(lacking)} as well ({lacking.about}), or none as {title(given)}")
+    return found
 
 
-def exported(chosen: Parameters, taken: Sequence[str]) -> dict[str, Steering]:
-    """Main thread. What was chosen of what the model takes; lungs and anatomy on the grid of the CT.
+def _chosen(chosen: Parameters, take: Take) -> bool:
+    if take.kind == TEXT:
+        return bool(chosen.texts.get(take.name, "").strip())
+    return chosen.input_node(take.name) is not None
 
-    Raises NotReady (half of a pair, several lesions), NotACT, EmptyMask.
+
+def exported(chosen: Parameters, takes: Sequence[Take], reference: Any) -> dict[str, Steering | str]:
+    """Main thread. What was chosen of what the model takes, each on the grid it belongs to.
+
+    reference: the CT that is edited; None: a whole new CT has none, and all lie on grids of their own. Raises
+    NotReady (something is missing, several lesions, no names), NotACT, EmptyMask.
     """
-    for lacking in missing_inputs(chosen, taken):
+    for lacking in missing_inputs(chosen, takes):
         raise NotReady(lacking)
-    makers = {
-        "lungs": lambda node: _mask(node, chosen.reference, _lung_segments(node), several=True),
-        "anatomy": lambda node: _anatomy(node, chosen.reference),
-        "pathology": lambda node: Steering(np.array(hu_array(node)), Grid.of(node)),
-        "pathology_mask": lambda node: _mask(node, chosen.pathology, _shown_segments(node), several=False),
-    }
-    nodes = {name: getattr(chosen, name) for name in KNOWN if name in taken}
-    return {name: makers[name](node) for name, node in nodes.items() if node is not None}
+    return {take.name: _exported(chosen, take, reference) for take in takes if _chosen(chosen, take)}
 
 
-def _mask(node: Any, volume: Any, segments: Sequence[str], several: bool) -> Steering:
-    """Segments together, or a label volume, on the grid of a volume. several: there may be more than one."""
-    found = len(segments) if _is_segmentation(node) else len(np.unique(stored_array(node)[_labels(node)]))
+def _exported(chosen: Parameters, take: Take, reference: Any) -> Steering | str:
+    if take.kind == TEXT:
+        return chosen.texts[take.name]
+    node = chosen.input_node(take.name)
+    host = reference if take.on == REFERENCE else chosen.input_node(take.on)
+    place = Place.of(host if host is not None else node)
+    if take.kind == VOLUME:
+        return _volume(node, place)
+    if take.kind == LAYOUT:
+        return _layout(node, place)
+    return (_segments if is_segmentation(node) else _label_volume)(node, place, take)
+
+
+def _volume(node: Any, place: Place) -> Steering:
+    """HU on the grid: as they are, or interpolated; air where the volume ends."""
+    hu, own, transform = hu_array(node), Grid.of(node), between(node, place.node)
+    if transform is None and own.same(place.grid):
+        return Steering(np.array(hu), own)
+    image = oriented(own, hu)
+    low, high = reach(image, place.grid, transform)
+    if (low >= high).any():
+        raise NotReady(f"{node.GetName()} lies outside {place.name}: choose one that belongs to it")
+    return Steering(np.array(_resampled(image, place.grid, transform, AIR_HU), np.int16), place.grid)
+
+
+def _resampled(image: Any, grid: Grid, transform: Any, outside: float, linear: bool = True) -> np.ndarray:
+    on_grid = slicer.vtkOrientedImageData()
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        image, oriented(grid), on_grid, linear, False, transform, outside
+    )
+    return image_array(on_grid)
+
+
+def _segments(node: Any, place: Place, take: Take) -> Steering:
+    """The segments that are shown, together; where some have the name of the input in theirs, only those:
+    trachea and others are often beside lungs."""
+    segments = [(key, name) for key, name in _filled(node) if _is_shown(node, key)]
+    word = take.name.rstrip("s").replace("_", " ")
+    if _may_be_several(take):
+        segments = [(key, name) for key, name in segments if word in name.lower()] or segments
+    _require_one(node, len(segments), take)
+    mask = np.zeros(place.grid.shape_ijk[::-1], np.uint8)
+    for key, _ in segments:
+        mask |= whole(*segment_part(node, key, place), place.grid)
+    return Steering(mask, place.grid)
+
+
+def _label_volume(node: Any, place: Place, take: Take) -> Steering:
+    labels, own, transform = _labels(node), Grid.of(node), between(node, place.node)
+    _require_one(node, len(np.unique(labels[labels > 0])), take)
+    mask = (labels > 0).astype(np.uint8)
+    if transform is None and own.same(place.grid):
+        return Steering(mask, own)
+    found = part_on_grid(oriented(own, mask), place.grid, transform)
+    if found is None:
+        raise EmptyMask(f"{node.GetName()} lies outside {place.name}: choose the one that belongs to it")
+    return Steering(whole(*found, place.grid), place.grid)
+
+
+def _may_be_several(take: Take) -> bool:
+    """On the volume of another input a mask is the one lesion in it."""
+    return take.on in (REFERENCE, OWN)
+
+
+def _require_one(node: Any, found: int, take: Take) -> None:
     name = node.GetName()
-    if found > 1 and not several:
+    if found > 1 and not _may_be_several(take):
         raise NotReady(f"{name} holds {found} lesions: hide all segments, or remove all labels, but one")
     if found == 0:
         raise EmptyMask(f"{name} is empty, or all of it is hidden: choose another, or none")
-    if _is_segmentation(node):
-        parts = [segment_part(node, segment, volume) for segment in segments]
-        grid = Grid.of(volume)
-        mask = np.zeros(grid.shape_ijk[::-1], np.uint8)
-        for part, first in parts:
-            mask |= whole(part, first, grid)
-        return Steering(mask, grid)
-    return _label_volume(node, volume)
 
 
-def _label_volume(node: Any, volume: Any) -> Steering:
-    grid, own = Grid.of(volume), Grid.of(node)
-    labels = _labels(node).astype(np.uint8)
-    transform = between(node, volume)
-    if transform is None and _same(own, grid):
-        return Steering(labels, grid)
-    found = part_on_grid(oriented(own, labels), grid, transform)
-    if found is None:
-        raise EmptyMask(
-            f"{node.GetName()} lies outside {volume.GetName()}: choose the one that belongs to it"
+def _layout(node: Any, place: Place) -> Steering:
+    """All labels, or all segments, hidden ones too; where segments overlap the later one counts."""
+    labels, names = _of_segments(node, place) if is_segmentation(node) else _of_labels(node, place)
+    present = {int(label) for label in np.unique(labels)} - {0}
+    if not present:
+        raise EmptyMask(f"{node.GetName()} is empty, or lies outside {place.name}: choose another")
+    nameless = sorted(label for label in present if names.get(label, "") in NAMELESS)
+    if nameless:
+        raise NotReady(
+            f"label {nameless[0]} of {node.GetName()} has no name, and names decide: give the volume a color "
+            "table with names, or choose a segmentation"
         )
-    return Steering(whole(*found, grid), grid)
+    kind = np.uint8 if max(present) < 256 else np.int16
+    return Steering(labels.astype(kind), place.grid, {label: names[label] for label in sorted(present)})
 
 
-def _anatomy(node: Any, reference: Any) -> Steering:
-    """HU on the grid of the CT: as they are, or interpolated; air where the map ends."""
-    hu, own, grid = hu_array(node), Grid.of(node), Grid.of(reference)
-    transform = between(node, reference)
-    if transform is None and _same(own, grid):
-        return Steering(np.array(hu), grid)
-    image = oriented(own, hu)
-    low, high = reach(image, grid, transform)
-    if (low >= high).any():
-        raise NotReady(f"{node.GetName()} lies outside {reference.GetName()}: choose a map of this CT")
-    on_grid = slicer.vtkOrientedImageData()
-    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        image, oriented(grid), on_grid, True, False, transform, AIR_HU
-    )
-    return Steering(np.array(image_array(on_grid), np.int16), grid)
+def _of_segments(node: Any, place: Place) -> tuple[np.ndarray, dict[int, str]]:
+    labels, names = np.zeros(place.grid.shape_ijk[::-1], np.int16), {}
+    for label, (key, name) in enumerate(_filled(node), 1):
+        try:
+            labels[whole(*segment_part(node, key, place), place.grid) > 0] = label
+        except EmptyMask:  # an organ that lies elsewhere
+            continue
+        names[label] = name
+    return labels, names
 
 
-def _same(a: Grid, b: Grid) -> bool:
-    """Whether the corners of two grids lie in the same places."""
-    if a.shape_ijk != b.shape_ijk:
-        return False
-    corner = np.array(a.shape_ijk) - 1
-    return all(np.abs(a.ras(at) - b.ras(at)).max() < SAME_MM for at in (0 * corner, *np.diag(corner)))
+def _of_labels(node: Any, place: Place) -> tuple[np.ndarray, dict[int, str]]:
+    labels, own, transform = _labels(node), Grid.of(node), between(node, place.node)
+    if transform is not None or not own.same(place.grid):
+        labels = _resampled(oriented(own, labels), place.grid, transform, 0, linear=False)
+    display = node.GetDisplayNode()
+    colours = display.GetColorNode() if display is not None else None
+    present = [int(label) for label in np.unique(labels)]
+    return labels, {n: str(colours.GetColorName(n) or "") for n in present} if colours is not None else {}
 
 
 def _labels(node: Any) -> np.ndarray:
-    """(k, j, i) bool of a label volume."""
-    Grid.of(node)  # says which volume holds no voxels
-    return stored_array(node) > 0
+    """(k, j, i) int16 of a label volume."""
+    return stored_array(node).astype(np.int16)
 
 
-def _is_segmentation(node: Any) -> bool:
-    return bool(node.IsA("vtkMRMLSegmentationNode"))
-
-
-def _shown_segments(node: Any) -> list[str]:
-    """IDs of the segments that are neither empty nor hidden; [] for a label volume."""
-    if not _is_segmentation(node):
-        return []
-    data, display = node.GetSegmentation(), node.GetDisplayNode()
+def _filled(node: Any) -> list[tuple[str, str]]:
+    """ID and name of the segments that are not empty."""
+    data = node.GetSegmentation()
     ids = [str(data.GetNthSegmentID(n)) for n in range(data.GetNumberOfSegments())]
-    shown = [segment for segment in ids if display is None or display.GetSegmentVisibility(segment)]
-    return [segment for segment in shown if not empty_segment(node, segment)]
+    return [(key, str(data.GetSegment(key).GetName())) for key in ids if not empty_segment(node, key)]
 
 
-def _lung_segments(node: Any) -> list[str]:
-    """Those with "lung" in their names, where any has: trachea and others are often beside them."""
-    shown = _shown_segments(node)
-    names = {segment: node.GetSegmentation().GetSegment(segment).GetName() for segment in shown}
-    return [segment for segment in shown if "lung" in str(names[segment]).lower()] or shown
+def _is_shown(node: Any, segment_id: str) -> bool:
+    display = node.GetDisplayNode()
+    return display is None or bool(display.GetSegmentVisibility(segment_id))

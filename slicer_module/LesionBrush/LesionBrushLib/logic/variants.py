@@ -10,17 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..client.boxes import Box
-from .compose import (
-    checked_base,
-    new_synthetic,
-    restore_box,
-    synthetic_name,
-    write_box,
-)
+from ..client.orders import GeneratedCT, Labels
+from .compose import checked_base, new_synthetic, restore_box, synthetic_name, write_box
 from .files import save_volume
 from .problems import BrokenBox, NoSuchVariant, OtherReference
 from .thumbnails import thumbnail
 from .voxels import Grid
+from .whole import as_boxes, common_grid, labels_of, remove_labels, show_labels
 
 NEAR_MM = 100.0
 NEW, ACCEPTED, SAVED, DISCARDED = "new", "accepted", "saved", "discarded"
@@ -34,6 +30,7 @@ class Variant:
     count: int
     box: Box
     provenance: dict[str, Any]
+    labels: Labels | None = None
     state: str = NEW
     image_id: str | None = None
     kept: str | None = field(default=None, repr=False)  # ID of the node of its own
@@ -55,36 +52,45 @@ class Variants:
     Switching writes only the box, so ten variants of a CT take the memory of one.
     """
 
-    def __init__(
-        self,
+    def __init__(self, scene: Any, reference: Any, grid: Grid, variants: list[Variant]) -> None:
+        """See `of_edit` and `of_volumes`."""
+        self.scene, self.grid, self._list = scene, grid, variants
+        self.reference_id = reference.GetID() if reference is not None else ""
+        self.node_id: str | None = None
+        self._shown: int | None = None  # what the shared node holds
+        self.index = 0
+        self._lesion_ijk: Sequence[float] | None = None
+        self._reference_boxes: list[np.ndarray] = []
+
+    @classmethod
+    def of_edit(
+        cls,
         scene: Any,
         reference: Any,
         boxes: Sequence[Box],
         provenances: Sequence[dict[str, Any]],
         lesion_ijk: Sequence[float] | None = None,
-    ):
+    ) -> Variants:
         """Main thread. lesion_ijk: the middle of what was painted, in voxels of the reference, where known.
 
         Raises OtherReference, BrokenBox, NotACT before anything is made.
         """
-        if not boxes or len(boxes) != len(provenances):
-            raise BrokenBox(
-                f"the answer holds {len(boxes)} results and {len(provenances)} records: synthesize again"
-            )
+        results = _results(boxes, provenances, [None] * len(boxes))
         base = checked_base(reference, boxes)
-        self.scene, self.reference_id = scene, reference.GetID()
-        self.node_id: str | None = None
-        self._shown: int | None = None  # what the shared node holds
-        self.grid = Grid.of(reference)
-        self.index = 0
-        self._lesion_ijk = lesion_ijk
-        self._reference_boxes = _parts(base, boxes)
-        self._list = [
-            Variant(number, len(boxes), box, dict(record))
-            for number, (box, record) in enumerate(zip(boxes, provenances), 1)
-        ]
-        self._make_node(base)
-        self._write()
+        made = cls(scene, reference, Grid.of(reference), results)
+        made._lesion_ijk, made._reference_boxes = lesion_ijk, _parts(base, boxes)
+        made._write()
+        return made
+
+    @classmethod
+    def of_volumes(
+        cls, scene: Any, volumes: Sequence[GeneratedCT], provenances: Sequence[dict[str, Any]]
+    ) -> Variants:
+        """Main thread. Whole new CTs, made from no other. Raises BrokenBox before anything is made."""
+        results = _results(as_boxes(volumes), provenances, [volume.labels for volume in volumes])
+        made = cls(scene, None, common_grid(volumes), results)
+        made._write()
+        return made
 
     def __len__(self) -> int:
         return len(self._list)
@@ -137,6 +143,13 @@ class Variants:
                 self._write()
             self.current.kept, self.node_id, self._shown = self.node_id, None, None
         return self.node
+
+    def keep_if_used(self, *nodes: Any) -> None:
+        """What the user works on, as a reference or in its labels, must not change with the variants."""
+        shown = self.node
+        mine = {id(node) for node in (shown, labels_of(shown)) if node} if shown is not None else set()
+        if mine & {id(node) for node in nodes}:
+            self.keep()
 
     def accept(self, index: int, image_id: str) -> Any:
         """The server has it now."""
@@ -191,6 +204,7 @@ class Variants:
         node = self.scene.GetNodeByID(self.node_id or "")
         self.node_id = None
         if node is not None:
+            remove_labels(self.scene, node)
             self.scene.RemoveNode(node)
 
     def _step(self, by: int) -> Any:
@@ -202,28 +216,42 @@ class Variants:
 
     def _take_back(self) -> None:
         """Make the shared node the plain reference again, before another variant goes in."""
-        if self._shown is not None:
+        if self._shown is not None and self._reference_boxes:
             shared = self.scene.GetNodeByID(self.node_id)
             restore_box(shared, self[self._shown].box, self._reference_boxes[self._shown])
-            self._shown = None
+        self._shown = None
 
     def _write(self) -> None:
         if self.scene.GetNodeByID(self.node_id or "") is None:
-            reference = self.reference
-            if reference is None:
-                raise OtherReference(
-                    "the CT of this result was removed from the scene: load it and synthesize again"
-                )
-            self._make_node(checked_base(reference, [self.current.box]))
+            self.node_id = new_synthetic(self.scene, self.reference, self.grid, self._base()).GetID()
+            self._shown = None
         self._take_back()
         node, variant = self.scene.GetNodeByID(self.node_id), self.current
         node.SetName(synthetic_name(variant.provenance))
         write_box(node, variant.box, variant.provenance)
+        show_labels(self.scene, node, variant.labels)
         self._shown = self.index
 
-    def _make_node(self, base: np.ndarray) -> None:
-        self.node_id = new_synthetic(self.scene, self.reference, base, "SYNTHETIC").GetID()
-        self._shown = None
+    def _base(self) -> np.ndarray:
+        """(k, j, i) what the box at hand goes into."""
+        if not self.reference_id:
+            return np.zeros(self.grid.shape_ijk[::-1], np.int16)
+        if self.reference is None:
+            raise OtherReference(
+                "the CT of this result was removed from the scene: load it and synthesize again"
+            )
+        return checked_base(self.reference, [self.current.box])
+
+
+def _results(
+    boxes: Sequence[Box], provenances: Sequence[dict[str, Any]], labels: Sequence[Labels | None]
+) -> list[Variant]:
+    if not boxes or len(boxes) != len(provenances):
+        raise BrokenBox(
+            f"the answer holds {len(boxes)} results and {len(provenances)} records: synthesize again"
+        )
+    rows = enumerate(zip(boxes, provenances, labels), 1)
+    return [Variant(n, len(boxes), box, dict(record), known) for n, (box, record, known) in rows]
 
 
 def _parts(base_kji: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:

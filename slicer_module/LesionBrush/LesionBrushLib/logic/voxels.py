@@ -12,6 +12,8 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from .problems import NotACT, NotReady
 
 INT16 = np.iinfo(np.int16)
+SAME_MM = 1e-3
+"""Two grids whose voxels lie closer than this are one."""
 WHOLE_HU = 1e-3
 """How far a stored value may be from a whole number: what a rescale slope does in float32."""
 
@@ -56,6 +58,14 @@ class Grid:
     def ras(self, ijk: np.ndarray) -> np.ndarray:
         """(3,) RAS, mm, of a voxel index."""
         return (self.ijk_to_ras @ np.append(ijk, 1.0))[:3]
+
+    def same(self, other: Grid) -> bool:
+        """Whether the corners of two grids lie in the same places."""
+        if self.shape_ijk != other.shape_ijk:
+            return False
+        corner = np.array(self.shape_ijk) - 1
+        corners = (0 * corner, *np.diag(corner))
+        return all(np.abs(self.ras(at) - other.ras(at)).max() < SAME_MM for at in corners)
 
 
 def to_numpy(matrix: Any) -> np.ndarray:

@@ -94,19 +94,20 @@ class ComparePanel:
         variants, active = session.logic.variants, self.active
         self._refreshing = True
         self._list(variants)
-        ui.compareButton.enabled = active or session.logic.parameters.reference is not None
+        chosen, comparison = session.logic.parameters, session.logic.comparison
+        ui.compareButton.enabled = active or chosen.reference is not None or chosen.synthetic is not None
         ui.compareButton.checked = active
         ui.compareButton.text = "Back to the former layout" if active else "Compare side by side"
         several = variants is not None and sum(v.state != "discarded" for v in _all(variants)) > 1
         ui.previousButton.enabled = ui.nextButton.enabled = several
-        ui.flickerButton.enabled = active and variants is not None
+        ui.flickerButton.enabled = active and variants is not None and comparison.synthetic is not None
         ui.flickerButton.checked = self._flickering
         ui.jumpButton.enabled = active
         ui.outlineCheck.checked = session.logic.parameters.outline
         ui.differenceCheck.checked = session.logic.parameters.difference
         if session.logic.parameters.orientation in ORIENTATIONS:
             ui.orientationBox.currentIndex = ORIENTATIONS.index(session.logic.parameters.orientation)
-        ui.differenceCheck.enabled = variants is not None
+        ui.differenceCheck.enabled = variants is not None and variants.reference is not None
         ui.variantLabel.text = "Nothing to compare yet." if variants is None else self._words(variants)
         self._refreshing = False
 

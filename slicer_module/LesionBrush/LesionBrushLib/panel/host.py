@@ -3,7 +3,7 @@
 Small on purpose: what stands here is not run by our tests against the real application.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
@@ -53,6 +53,15 @@ class SlicerHost:
     def show_volume(self, node: Any) -> None:
         """Show a volume as background of the views, fitted."""
         slicer.util.setSliceViewerLayers(background=node, fit=True)
+
+    def new_node_selector(self, kinds: Sequence[str], none_words: str) -> Any:
+        """A list of the scene's nodes of these classes, and none."""
+        selector = slicer.qMRMLNodeComboBox()
+        selector.nodeTypes = list(kinds)
+        selector.addEnabled = selector.removeEnabled = selector.showChildNodeTypes = False
+        selector.noneEnabled, selector.noneDisplay = True, none_words
+        selector.setMRMLScene(slicer.mrmlScene)
+        return selector
 
     def new_segment_editor(self) -> Any:
         return slicer.qMRMLSegmentEditorWidget()

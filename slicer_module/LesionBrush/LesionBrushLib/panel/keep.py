@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from ..logic.compose import mark
 from .session import Session
 
 
@@ -73,14 +74,8 @@ class KeepPanel:
         variants = session.logic.variants
         current = variants.current if variants is not None else None
         there = current is not None and current.state != "discarded" and not session.busy
-        on_server = session.result_job is not None and session.result_client is not None
         accepted = current is not None and current.state == "accepted"
-        ui.acceptButton.enabled = there and on_server and not accepted
-        ui.acceptButton.toolTip = (
-            "Store this variant, its mask and its record in the studies of the server"
-            if on_server or current is None
-            else "This server keeps no results: save as files instead"
-        )
+        ui.acceptButton.enabled = there and session.result_job is not None and not accepted
         ui.saveButton.enabled = ui.discardButton.enabled = there
         if current is None:
             ui.keepLabel.text = ui.keepLabel.text or "Nothing to keep yet."
@@ -88,5 +83,5 @@ class KeepPanel:
 
 def proposed_name(variant: Any) -> str:
     """A file name that says that it is synthetic, and from which model and seed; no patient's name."""
-    model = re.sub(r"[^A-Za-z0-9_-]+", "-", str(variant.provenance.get("model", "ct")))
-    return f"SYNTHETIC-{model}-seed{variant.seed}.nii.gz"
+    said = f"{mark(variant.provenance)} {variant.provenance.get('model', 'ct')}"
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', said)}-seed{variant.seed}.nii.gz"

@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ..logic.whole import is_labels
 from .session import Session
 from .work import fetching
 
@@ -42,7 +43,8 @@ class ReferencePanel:
             return
         scene, kind = self.session.host.scene, "vtkMRMLSegmentationNode"
         nodes = [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
-        parameters.segmentation = next((node for node in nodes if painted_on(node) is reference), None)
+        mine = [node for node in nodes if painted_on(node) is reference and not is_labels(node)]
+        parameters.segmentation = mine[0] if mine else None
         parameters.segment_id = ""
 
     def list_images(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..client import Cancelled, ServerError, ServerUnreachable, WrongReference
+from ..client import Cancelled, ServerError, ServerUnreachable, Take, WrongReference
 from ..logic.problems import NotReady, Problem
 from .http_job import Callbacks, HttpJob, Report, Work
 from .schema_form import Form, Values
@@ -66,10 +66,14 @@ class Session:
         return self.facts.models.get(self.logic.parameters.model) if self.facts else None
 
     @property
-    def inputs(self) -> "tuple[str, ...]":
-        """Names of the volumes the chosen model takes beside CT and mask."""
-        model = self.model
-        return tuple(model.inputs) if model else ()
+    def takes(self) -> "tuple[Take, ...]":
+        """What the chosen model takes beside CT and mask."""
+        return self.model.takes if self.model else ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it makes whole new CTs."""
+        return bool(self.model and self.model.makes_volumes)
 
     def agreed_to_send(self) -> bool:
         """True once the user agreed that CTs go to this server; asks the first time."""
@@ -167,9 +171,8 @@ def missing(session: Session) -> list[str]:
     elif not model.can_run:
         found.append(f"{model.title} cannot run on this server: {model.problem}")
     unknown = facts is None or model is None
-    found += [
-        text for text in session.logic.ready(session.inputs) if not (unknown and text.startswith("connect"))
-    ]
+    lacking = session.logic.ready(session.takes, session.whole)
+    found += [text for text in lacking if not (unknown and text.startswith("connect"))]
     if session.form is not None:
         found += session.form.problems(session.form_values)
     return found

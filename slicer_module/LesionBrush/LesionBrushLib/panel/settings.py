@@ -106,10 +106,10 @@ def consent_text(address: Address) -> str:
     )
     return (
         f"To make a lesion, LesionBrush sends the CT, the painted mask and what else you choose for a model\n"
-        f"(lungs, an anatomy map, the CT of another case with its lesion) to\n\n"
+        f"(such as masks, layouts of organs, the CT of another case, texts) to\n\n"
         f"{address.url}\n\n{where}{secrecy}\n\n"
-        "Sent: voxels of these volumes, their position in space, the masks, the chosen parameters.\n"
-        "Not sent: the patient's name and number, dates, file names.\n\n"
+        "Sent: voxels of these volumes, their position in space, the masks, names of organs, the texts, the\n"
+        "chosen parameters. Not sent: the patient's name and number, dates, file names.\n\n"
         "A face can be recognized in a CT of the head. Send only what you are allowed to.\n\n"
         "Agree for this server? You are asked once; you can withdraw this under Connect."
     )

@@ -26,6 +26,7 @@ class SynthesizePanel:
         self._shown_preview: Any = None
         self._result_of: Any = None
         self._sent: Any = None
+        self._whole = False
         self._lesion_ijk: Any = None
         self._asked: Any = None
         self._lost_job = ""
@@ -52,20 +53,22 @@ class SynthesizePanel:
         session.on_refresh()
 
     def start(self) -> None:
-        """Ask for consent if it was never given, take the mask from the scene, and send the work off."""
+        """Take from the scene what is sent, ask for consent if it was never given, and send the work off."""
         session = self.session
         lacking = missing(session)
         if lacking:
             session.show(lacking[0])
             return
-        if not session.agreed_to_send():
+        logic, whole = session.logic, session.whole
+        shipment = logic.export_inputs(session.takes) if whole else logic.export(session.takes)
+        if (shipment.inputs or not whole) and not session.agreed_to_send():
             session.show("Nothing was sent: you did not agree that the CT goes to this server.")
             return
-        parameters, form = session.logic.parameters, session.form
+        parameters, form, client = logic.parameters, session.form, session.client()
         params = form.params(session.form_values) if form is not None else parameters.request()
-        client, shipment = session.client(), session.logic.export(session.inputs)
         ask = Ask(parameters.model, params, parameters.image_id)
-        self._result_of, self._sent = client, parameters.reference
+        self._result_of, self._whole = client, whole
+        self._sent = None if whole else parameters.reference
         self._lesion_ijk = shipment.lesion_ijk
         self._asked = session.address, parameters.model, params.get("steps")
         self._run(synthesis(client, shipment, ask))
@@ -78,13 +81,13 @@ class SynthesizePanel:
 
     @property
     def can_pick_up(self) -> bool:
-        """A job was lost from sight, and the CT it was made for is still here."""
-        there = self._sent is not None and self._sent.GetScene() is not None
+        """A job was lost from sight, and the CT it was made for, if any, is still here."""
+        there = self._whole or (self._sent is not None and self._sent.GetScene() is not None)
         return bool(self._lost_job) and there and not self.session.busy
 
     def forget(self) -> None:
         """Another scene: a job that was lost from sight is not for it."""
-        self._lost_job, self._sent = "", None
+        self._lost_job, self._sent, self._whole = "", None, False
 
     def _run(self, work: Any) -> None:
         session = self.session
@@ -120,18 +123,21 @@ class SynthesizePanel:
 
     def _done(self, answer: Answer) -> None:
         """Compose the boxes locally; if one does not fit, the result before stays."""
-        session = self.session
+        session, logic, made = self.session, self.session.logic, answer.outcome
         try:
-            session.logic.receive(answer.boxes, answer.provenances, self._sent, self._lesion_ijk)
+            if made.volumes:
+                logic.receive_whole(made.volumes, made.provenances)
+            else:
+                logic.receive(made.boxes, made.provenances, self._sent, self._lesion_ijk)
         except Exception:
             # If the stored CT differs from the one here, the next try sends the voxels themselves.
             session.logic.parameters.image_id = ""
             raise
-        session.result_client, session.result_job = self._result_of, answer.job_id
-        count = len(answer.boxes)
+        session.result_client, session.result_job = self._result_of, made.job_id
+        count = len(made.provenances)
         self._note_speed(answer)
-        made = f"{count} variants" if count > 1 else "The synthetic CT"
-        words = f"{made} arrived after {answer.seconds:.0f} s."
+        what = f"{count} variants" if count > 1 else "The synthetic CT"
+        words = f"{what} arrived after {answer.seconds:.0f} s."
         self.ui.progressLabel.text = "\n".join([words, *answer.remarks])
         self.ui.compareSection.collapsed = self.ui.keepSection.collapsed = False
         session.logic.compare(True)
@@ -141,7 +147,7 @@ class SynthesizePanel:
         if self._asked is None:  # it was picked up again: nobody knows how long it took
             return
         session, (address, model, steps) = self.session, self._asked
-        words = f"Last time: {answer.seconds:.0f} s for {len(answer.boxes)} × {steps} steps."
+        words = f"Last time: {answer.seconds:.0f} s for {len(answer.outcome.provenances)} × {steps} steps."
         session.settings.set_speed(address, model, words)
 
     def _failed(self, error: Exception) -> None:
@@ -165,9 +171,9 @@ class SynthesizePanel:
         synthesizing = session.busy and session.doing == "synthesizing"
         lacking = missing(session)
         ui.synthesizeButton.enabled = not lacking
-        ui.synthesizeButton.toolTip = (
-            "\n".join(lacking) or "Send CT and mask, get the synthetic CT (Ctrl+Return)"
-        )
+        ui.synthesizeButton.text = "Generate" if session.whole else "Synthesize"
+        sent = "Get a whole new CT" if session.whole else "Send CT and mask, get the synthetic CT"
+        ui.synthesizeButton.toolTip = "\n".join(lacking) or f"{sent} (Ctrl+Return)"
         ui.reasonLabel.text = "" if not lacking or synthesizing else f"To do first: {lacking[0]}."
         ui.cancelButton.enabled = (
             session.job is not None and session.job.running and not session.job.cancelling

@@ -1,4 +1,4 @@
-"""What the thread does for a synthesis. No Qt, no MRML: a shipment goes in, boxes come out."""
+"""What the thread does for a synthesis. No Qt, no MRML: a shipment goes in, boxes or volumes come out."""
 
 import threading
 import time
@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Optional
 
-from ..client.boxes import Box
 from ..client.errors import Cancelled
-from ..client.orders import Order, Outcome, Watch
+from ..client.orders import Outcome, Watch
 
 MB = 1_000_000
 PHASES = {
     "reference": "Looking for the CT on the server",
     "inputs": "Sending the other volumes",
     "queue": "Waiting for the server",
-    "synthesis": "Making the lesion",
+    "synthesis": "Synthesizing",
     "result": "Fetching the result",
 }
 
 
+STAYS = "It stays GENERATED: it was painted into a CT that shows nobody."
 Report = Callable[[Any], None]
 
 
@@ -34,18 +34,18 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """One box and one record per variant. job_id: None where the server keeps no jobs."""
+    """What came of it, after so many seconds."""
 
-    boxes: list[Box]
-    provenances: list[dict[str, Any]]
-    job_id: Optional[str]
+    outcome: Outcome
     seconds: float
 
     @property
     def remarks(self) -> "tuple[str, ...]":
         """What the user should know of the variants, each once."""
-        said = [str(remark) for record in self.provenances for remark in record.get("remarks") or ()]
-        return tuple(dict.fromkeys(said))
+        records = self.outcome.provenances
+        said = [str(remark) for record in records for remark in record.get("remarks") or ()]
+        stays = any(record.get("generated") for record in records) and self.outcome.boxes
+        return tuple(dict.fromkeys([*said, *([STAYS] if stays else [])]))
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,11 @@ def synthesis(client: Any, shipment: Any, ask: Ask) -> Callable[[threading.Event
 
     def work(cancelled: threading.Event, report: Report) -> Answer:
         began = time.monotonic()
-        report(Phase("reference"))
-        reference: Any = ask.image_id or shipment.reference()
-        mask, inputs = shipment.mask(), shipment.uploads()
+        order = shipment.order(ask.model, ask.params, ask.image_id)
+        report(Phase("reference" if order.mask else "queue"))
         if cancelled.is_set():
             raise Cancelled("cancelled before anything was sent")
-        order = Order(ask.model, mask, reference, ask.params, inputs)
-        outcome = client.synthesize(order, _watch(cancelled, report))
-        return _answer(outcome, began)
+        return Answer(client.synthesize(order, _watch(cancelled, report)), time.monotonic() - began)
 
     return work
 
@@ -93,7 +90,7 @@ def picking_up(client: Any, job_id: str) -> Callable[[threading.Event, Report], 
 
     def work(cancelled: threading.Event, report: Report) -> Answer:
         began = time.monotonic()
-        return _answer(client.resume(job_id, _watch(cancelled, report)), began)
+        return Answer(client.resume(job_id, _watch(cancelled, report)), time.monotonic() - began)
 
     return work
 
@@ -106,11 +103,6 @@ def _watch(cancelled: threading.Event, report: Report) -> Watch:
         on_preview=lambda step, png: report(Preview(step, png)),
         cancelled=cancelled.is_set,
     )
-
-
-def _answer(outcome: Outcome, began: float) -> Answer:
-    seconds = time.monotonic() - began
-    return Answer(list(outcome.boxes), list(outcome.provenances), outcome.job_id, seconds)
 
 
 MAGIC = ((b"\x1f\x8b", ".nii.gz"), (b"NRRD", ".nrrd"), (b"ObjectType", ".mha"), (b"NDims", ".mha"))
