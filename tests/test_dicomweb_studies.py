@@ -6,12 +6,13 @@ import asyncio
 import threading
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from archive_kit import FakeArchive
 from dicom_kit import Case, make_case, record
 from fastapi import FastAPI
-from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT
+from lesionbrush.errors import DamagedFile, NotACT
 from lesionbrush.files.dicom_export.case import DicomCase
 from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.server.archive import dicomweb_push, dicomweb_studies
@@ -107,13 +108,27 @@ def test_the_mask_of_an_accepted_case_is_the_lesion_whatever_its_label_was(
     assert int(seg.pixel_array.sum()) == int(case.mask.array.sum())
 
 
-def test_a_generated_ct_is_refused(case: Case, archive: FakeArchive, tmp_path: Path) -> None:
+def test_a_generated_ct_is_a_patient_of_its_own(case: Case, archive: FakeArchive, tmp_path: Path) -> None:
     made = record(case.reference.volume, case.synthetic)
-    accepted = AcceptedCase(case.synthetic, case.mask, made, None, "tester", "k")
-    before = {place: set(there) for place, there in archive.held.items()}
-    with pytest.raises(InvalidRequest, match="generated as a whole, and this archive takes edits"):
-        studies_in(tmp_path / "cache", archive).take(accepted)
-    assert {place: set(there) for place, there in archive.held.items()} == before
+    whole = {"generated": True, "reference_sha256": None, "box_shape": case.synthetic.shape}
+    made = made.model_copy(update=whole)
+    labels = case.mask.with_array(case.mask.array + np.uint8(1))
+    names = {1: "right lung", 2: "lesion"}
+    before = set(archive.held)
+    accepted = AcceptedCase(case.synthetic, labels, made, None, "tester", "k", label_names=names)
+    studies = studies_in(tmp_path / "cache", archive)
+    uid = studies.take(accepted)
+    held = [h for place in set(archive.held) - before for h in archive.held[place].values()]
+    assert {str(h.StudyInstanceUID) for h in held}.isdisjoint({study for study, _ in before})
+    (seg,) = [h for h in held if h.Modality == "SEG"]
+    assert [str(s.SegmentLabel) for s in seg.SegmentSequence] == list(names.values())
+    cts = [h for h in held if h.Modality == "CT"]
+    assert {str(h.SeriesInstanceUID) for h in cts} == {uid}
+    assert all(h.SeriesDescription.startswith("SYNTHETIC GENERATED") for h in cts)
+    assert not {str(h.PatientID) for h in cts} & {str(case.reference.slices[0].PatientID)}
+    assert studies.take(accepted) == uid
+    studies.update()
+    assert uid in studies.get_labeled_images()
 
 
 class TestCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,6 +85,21 @@ class TestSeveralImages:
         )
         torch.testing.assert_close(by_mean, image)
         assert float((by_sum - image).abs().mean()) > 0.5
+
+    @pytest.mark.parametrize("shared", ["sum", "mean"])
+    def test_where_a_guide_does_not_act_the_others_have_it_as_if_alone(self, shared: Any) -> None:
+        one, other, x = *images(2), torch.randn(SHAPE, generator=seeded(3))
+        nowhere, everywhere = torch.zeros(1), torch.ones(1)
+        alone = match_low_pass([LowPassGuide(one, 8, -1)], SCHEDULE, seeded(), shared)(x, None, 0)
+        both = match_low_pass([LowPassGuide(y, 8, -1) for y in (one, other)], SCHEDULE, seeded(), shared)
+        for where, wanted in ((nowhere, alone), (everywhere, both(x, None, 0))):
+            guides = [LowPassGuide(one, 8, -1), LowPassGuide(other, 8, -1, where)]
+            torch.testing.assert_close(match_low_pass(guides, SCHEDULE, seeded(), shared)(x, None, 0), wanted)
+
+    def test_a_guide_that_acts_a_little_pulls_a_little(self) -> None:
+        (image,), x = images(1), torch.randn(SHAPE, generator=seeded(3))
+        hook = match_low_pass([LowPassGuide(image, 1, -1, torch.tensor(0.25))], SCHEDULE, seeded(), "mean")
+        torch.testing.assert_close(hook(x, None, 0), torch.lerp(x, image, 0.25))
 
     def test_more_than_three_are_warned_of(self) -> None:
         guides = [LowPassGuide(image, 4, -1) for image in images(4)]

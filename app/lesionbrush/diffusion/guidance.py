@@ -42,11 +42,13 @@ class LowPassGuide:
     image: clean, broadcast to x. factor: n_s, the low pass keeps structure coarser than this many voxels.
     stop: guide while the new x's timestep >= stop; -1 guides the clean x too. The paper counts levels from 1
     and compares the level before the step, so its a_s is stop + 2 where no timestep is skipped.
+    where: 0..1, broadcast to x, how much it acts at each voxel; None: fully at all of them.
     """
 
     image: Tensor
     factor: int
     stop: float
+    where: Tensor | None = None
 
 
 MOST_GUIDES = 3
@@ -189,28 +191,38 @@ def match_low_pass(
         level = -1 if t_next is None else t_next
         acting = [guide for guide in guides if level >= guide.stop]
         residuals = [_noised(guide.image, x, schedule, generator, t_next) - x for guide in acting]
-        factors = [guide.factor for guide in acting]
-        return x + (_summed if shared == "sum" else _banded)(x, residuals, factors)
+        return x + (_summed if shared == "sum" else _banded)(x, acting, residuals)
 
     return hook
 
 
-def _summed(x: Tensor, residuals: Sequence[Tensor], factors: Sequence[int]) -> Tensor:
+def _summed(x: Tensor, guides: Sequence[LowPassGuide], residuals: Sequence[Tensor]) -> Tensor:
     """Eq. 9."""
-    changes = (low_pass(residual, factor) for residual, factor in zip(residuals, factors, strict=True))
-    return sum(changes, torch.zeros_like(x))
+    change = torch.zeros_like(x)
+    for guide, residual in zip(guides, residuals, strict=True):
+        change = change + low_pass(residual if guide.where is None else guide.where * residual, guide.factor)
+    return change
 
 
-def _banded(x: Tensor, residuals: Sequence[Tensor], factors: Sequence[int]) -> Tensor:
+def _banded(x: Tensor, guides: Sequence[LowPassGuide], residuals: Sequence[Tensor]) -> Tensor:
     """From the coarsest band to the finest: the mean residual of all whose low pass holds the band."""
     change, coarser = torch.zeros_like(x), None
-    for factor in sorted(set(factors), reverse=True):
-        holding = [residual for residual, own in zip(residuals, factors, strict=True) if own <= factor]
-        mean = torch.stack(holding).mean(dim=0)
+    pairs = list(zip(guides, residuals, strict=True))
+    for factor in sorted({guide.factor for guide in guides}, reverse=True):
+        mean = _mean([(guide.where, residual) for guide, residual in pairs if guide.factor <= factor])
         change = change + low_pass(mean, factor)
         change = change if coarser is None else change - low_pass(mean, coarser)
         coarser = factor
     return change
+
+
+def _mean(holding: Sequence[tuple[Tensor | None, Tensor]]) -> Tensor:
+    """Of the residuals by their weights; where these come to less than one guide, it fades out with them."""
+    if all(where is None for where, _ in holding):
+        return torch.stack([residual for _, residual in holding]).mean(dim=0)
+    weights = [torch.ones_like(r) if where is None else where.expand_as(r) for where, r in holding]
+    pulled = sum((w * r for w, (_, r) in zip(weights, holding, strict=True)), torch.zeros_like(weights[0]))
+    return pulled / torch.stack(weights).sum(dim=0).clamp(min=1)
 
 
 def low_pass(image: Tensor, factor: int) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from lesionbrush.core.provenance import MARK, MARK_GENERATED
 from lesionbrush.server.archive.dicomweb import FoundSeries
 
 
 def synthetic(found: FoundSeries) -> bool:
-    return found.description.startswith("SYNTHETIC LesionBrush")
+    return found.description.startswith((MARK, MARK_GENERATED))
 
 
 def listed(found: FoundSeries) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import require_ct
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.dicom import read_dicom_series, sorted_slices
@@ -144,20 +145,18 @@ class DicomWebStudies(Studies):
     def take(self, accepted: AcceptedCase) -> str:
         """Push an accepted case as series and SEG; returns the new SeriesInstanceUID, its id from now on.
 
-        A case from a series of this archive joins that study; one from an upload gets a study of its own. The
-        wanted id of the case does not matter here. Raises PushFailed, InvalidRequest (a whole new CT), and
-        what `fetch` and the checks raise.
+        A case from a series of this archive joins that study; one from an upload gets a study of its own, a
+        whole new CT a patient as well. The wanted id of the case does not matter here. Raises PushFailed,
+        and what `fetch` and the checks raise.
         """
         original = accepted.reference_id
         if original is None:
-            raise InvalidRequest(
-                "this CT was generated as a whole, and this archive takes edits of CTs alone: fetch it by "
-                "GET .../volume"
-            )
-        if is_uid(original):
-            self.fetch(original)
-        with self.shelf.holding(original) as cached:
-            case = _case(accepted, cached)
+            case = _generated(accepted)
+        else:
+            if is_uid(original):
+                self.fetch(original)
+            with self.shelf.holding(original) as cached:
+                case = _case(accepted, cached)
         with naming_full_disk(), self.private.workspace() as folder:
             push(self.archive, case, folder)
         self._listed_at = -FRESH_S
@@ -269,6 +268,14 @@ class DicomWebStudies(Studies):
             for uid, f in self._listed.items()
         }
         return {"name": "DICOMweb", "description": "CT series of a DICOMweb archive", "objects": images}
+
+
+def _generated(accepted: AcceptedCase) -> DicomCase:
+    """A patient of its own, with all that its labels name."""
+    options = DicomOptions(uids=Uids(f"accept|{accepted.key}"))
+    layout = Layout(accepted.mask, dict(accepted.label_names))
+    segments = Segments.of_layout(layout) if layout.names else Segments.of_lesion(accepted.mask)
+    return DicomCase.prepare_generated(accepted.synthetic, segments, accepted.provenance, options)
 
 
 def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:

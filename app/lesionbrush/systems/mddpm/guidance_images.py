@@ -20,11 +20,12 @@ WORTH_SAYING = 0.1
 
 @dataclass(frozen=True, eq=False)
 class GuidanceImage:
-    """hu: (L, Z, Y, X); guide: how strongly it acts."""
+    """hu: (L, Z, Y, X); guide: how strongly it acts; where: how much at each voxel, 0..1, None: fully."""
 
     name: str
     hu: np.ndarray
     guide: Guide
+    where: np.ndarray | None = None
 
 
 def guidance_images(rois: RoiBatch, request: MDDPMRequest, axes: tuple[int, ...]) -> list[GuidanceImage]:
@@ -60,9 +61,17 @@ def _acting(rois: RoiBatch, request: MDDPMRequest) -> Iterator[GuidanceImage]:
         guide: Guide = getattr(request, name)
         hu = with_lesion(background, rois) if background is not None and lesion_acts else background
         if hu is not None and guide.factor:
-            yield GuidanceImage(name, hu, guide)
+            where = lesion_weight(rois) if name == "pathology" and sent.lesion_alone else None
+            yield GuidanceImage(name, hu, guide, where)
         elif hu is None and guide.factor and guide != MDDPMRequest.model_fields[name].default:
             raise InvalidRequest(f"{name}: there is nothing to follow; send the volume {name!r} as well")
+
+
+def lesion_weight(rois: RoiBatch) -> np.ndarray:
+    """(L, Z, Y, X) 0..1: the other case's lesion and its rim, as they are joined in."""
+    coverage = followed(rois).pathology_mask
+    assert coverage is not None
+    return rimmed(coverage, rois.spacing_mm)
 
 
 def with_lesion(background_hu: np.ndarray, rois: RoiBatch) -> np.ndarray:
@@ -80,8 +89,12 @@ def joined_lesion(
     background_hu: np.ndarray, lesion_hu: np.ndarray, coverage: np.ndarray, spacing_mm: float
 ) -> np.ndarray:
     """(L, Z, Y, X) HU: a lesion (coverage 0..1) with a little of its own surroundings in another tissue."""
-    weight = np.stack([ramp(c >= 0.5 * c.max(), spacing_mm, RIM_MM) for c in coverage])
-    return background_hu + weight * (lesion_hu - background_hu)
+    return background_hu + rimmed(coverage, spacing_mm) * (lesion_hu - background_hu)
+
+
+def rimmed(coverage: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """(L, Z, Y, X) float32: 1 in each lesion (coverage 0..1), fading out over its rim."""
+    return np.stack([ramp(c >= 0.5 * c.max(), spacing_mm, RIM_MM) for c in coverage])
 
 
 def followed(rois: RoiBatch) -> Followed:

@@ -157,6 +157,7 @@ class _Job:
                 self._laid_out(self.model.window.to_unit(image.hu), lesions, device),
                 image.guide.factor,
                 image.guide.stop * schedule.T if image.guide.stop else GUIDE_TO_THE_END,
+                None if image.where is None else self._laid_out(image.where, lesions, device),
             )
             for image in self.guidance.images
         ]

@@ -26,12 +26,14 @@ INPUTS = (Input("anatomy", "volume", "an anatomy map in HU on the grid of the CT
 class Followed:
     """(L, Z, Y, X) on the ROIs; None for what was not sent. anatomy_hu: of the map; pathology_hu and
     pathology_mask: the other case's CT and its lesion's coverage 0..1, moved so that the centres of the two
-    lesions coincide.
+    lesions coincide. lesion_alone: the other case is followed in its lesion, and nothing beside it, because
+    what is there beside it is no tissue.
     """
 
     anatomy_hu: np.ndarray | None = None
     pathology_hu: np.ndarray | None = None
     pathology_mask: np.ndarray | None = None
+    lesion_alone: bool = False
 
 
 def prepare(

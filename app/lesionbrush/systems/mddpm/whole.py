@@ -161,7 +161,7 @@ def rois_of(scene: Scene, grid: RoiGrid) -> RoiBatch:
     whole = scene.anatomy.hu if scene.texture_hu is None else scene.texture_hu
     lesion = None if scene.lesion_hu is None else scene.lesion_hu[None]
     coverage = None if scene.coverage is None else scene.coverage[None]
-    followed = Followed(scene.anatomy.hu[None], lesion, coverage)
+    followed = Followed(scene.anatomy.hu[None], lesion, coverage, lesion_alone=True)
     mask = everywhere.astype(np.float32) if coverage is None else coverage
     return RoiBatch(
         whole[None].astype(np.float32), mask, everywhere, everywhere, None, grid.spacing_mm, own=followed
