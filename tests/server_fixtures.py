@@ -24,6 +24,7 @@ from server_kit import (
     make_ct,
     make_mask,
     make_model,
+    make_noise_model,
     server_environment,
     stop,
 )
@@ -42,12 +43,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`tiny` works; `altered` has other weights than its card says; `bare` has none; `crashing` crashes."""
+    """`tiny` works; `altered` has other weights than its card says; `bare` has none; `crashing` crashes.
+
+    `noise` makes whole CTs.
+    """
     root = tmp_path_factory.mktemp("models")
     make_model(root)
     make_model(root, "altered", weights_sha256="0" * 64)
     (make_model(root, "bare") / WEIGHTS).unlink()
     make_model(root, "crashing", schedule="a schedule nobody has written")
+    make_noise_model(root)
     return root
 
 

@@ -72,6 +72,35 @@ def make_model(root: Path, name: str = MODEL, **changes: Any) -> Path:
     return folder
 
 
+def make_noise_model(root: Path, name: str = "noise") -> Path:
+    """A model of the toy system that makes whole CTs."""
+    folder = root / name
+    for part in (METADATA, WEIGHTS):
+        (folder / part).parent.mkdir(parents=True)
+    (folder / WEIGHTS).write_bytes(b"nothing was learned")
+    card = {
+        "name": name,
+        "system": "noise",
+        "title": "Noise",
+        "makes": "whole CTs of noise",
+        "window_hu": (-1000, 400),
+        "spacing_mm": 1.5,
+        "roi_voxels": (24,),
+        "roi_multiple": 1,
+        "section": {},
+        "weights_sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest(),
+        "weights_license": "Apache-2.0",
+        "attribution": "none",
+        "trained": {"steps": 0, "hours": 0},
+        "training_data": "none",
+        "split": "none",
+        "figures": {},
+        "limits": ("for tests",),
+    }
+    (folder / METADATA).write_text(json.dumps({"lesionbrush": card}))
+    return folder
+
+
 def affine(origin_mm: tuple[float, float, float] = (-30.0, 20.0, -700.0)) -> np.ndarray:
     matrix = np.eye(4)
     matrix[:3, :3] = OBLIQUE * SPACING_MM

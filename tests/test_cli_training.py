@@ -11,14 +11,18 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import Command
-from lesionbrush.cli import train
-from lesionbrush.core.registry import load_card
+from lesionbrush.core.registry import METADATA, WEIGHTS, load_card
 from lesionbrush.core.volume import Volume
+from lesionbrush.errors import WeightsError
 from lesionbrush.files.io import write_volume
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
 from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
+from lesionbrush.systems.lesion_inpainting.recipes import RECIPES
+from lesionbrush.systems.lesion_inpainting.training import LesionTraining
+from lesionbrush.training.export import export, update_card
 from lesionbrush.training.split import is_validation
 from PIL import Image
+from safetensors.torch import load_file
 from server_kit import make_model
 
 pytest_plugins = "cli_fixtures"
@@ -63,21 +67,18 @@ def training_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_training(monkeypatch) -> None:
-    """The command's own configuration, but for a tiny network that is validated every other step."""
-    chosen = train.training_config
-
-    def tiny(steps: int | None, seed: int):
-        network = LesionUNetConfig(len(ATTRIBUTES), channels=(8, 16, 16), blocks=1, head_channels=4)
-        fast = {"validate_every": 2, "validation_batches": 1, "validations_per_sheet": 2}
-        return replace(chosen(steps, seed), network=network, **fast)
-
-    monkeypatch.setattr(train, "training_config", tiny)
+    """The command's own recipe, but for a tiny network that is validated every other step."""
+    network = LesionUNetConfig(len(ATTRIBUTES), channels=(8, 16, 16), blocks=1, head_channels=4)
+    fast = {"validate_every": 2, "validation_batches": 1, "validations_per_sheet": 2}
+    monkeypatch.setattr(
+        LesionTraining, "recipes", {"ours": replace(RECIPES["ours"], network=network, **fast)}
+    )
 
 
 @pytest.mark.usefixtures("tiny_training")
 def test_train_go_on_and_export(command: Command, training_data: Path, tmp_path: Path, monkeypatch) -> None:
     out = tmp_path / "run"
-    options = ("lung_lesion", "--data", training_data, "--out", out, "--device", "cpu")
+    options = ("tiny", "--data", training_data, "--out", out, "--device", "cpu")
     first = command("train", *options, "--steps", 5)
     assert first.code == 0, first.err
     assert {path.name for path in out.glob("*.png")} == {"samples-000004.png", "samples-000005.png"}
@@ -89,16 +90,44 @@ def test_train_go_on_and_export(command: Command, training_data: Path, tmp_path:
     assert Image.open(out / "samples-000006.png").height > 200
     folder = make_model(tmp_path / "models")
     monkeypatch.setenv("LESIONBRUSH_MODELS", str(folder.parent))
-    assert command("train", "lung_lesion", "--out", out, "--export", folder).code == 0
+    assert command("train", "tiny", "--out", out, "--export", folder).code == 0
     assert command("models", "verify", "tiny").code == 0
     assert load_card(folder).trained["steps"] == 6
+
+
+def test_an_export_writes_what_the_system_alone_knows_into_its_section(tmp_path: Path) -> None:
+    """Cards had no sections at first; what they left out is there as well."""
+    folder = make_model(tmp_path)
+    weights = load_file(folder / WEIGHTS)
+    state = {"average": weights, "progress": {"step": 9, "seconds": 7200.0}}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    export(tmp_path / "checkpoint.pt", folder)
+    card = json.loads((folder / METADATA).read_text(encoding="utf-8"))["lesionbrush"]
+    assert "network" not in card
+    assert (card["section"]["network"]["blocks"], card["section"]["timesteps"]) == (1, 1000)
+    assert card["trained"] == {"steps": 9, "hours": 2.0}
+    update_card(folder, schedule="linear", title="Other")
+    assert (load_card(folder).section["schedule"], load_card(folder).title) == ("linear", "Other")
+
+
+def test_what_no_card_knows_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    folder = make_model(tmp_path)
+    before = (folder / METADATA).read_bytes()
+    with pytest.raises(WeightsError, match="colour"):
+        update_card(folder, colour="red")
+    torch.save({"average": {}, "progress": {"step": "none", "seconds": 0.0}}, tmp_path / "checkpoint.pt")
+    weights = (folder / WEIGHTS).read_bytes()
+    with pytest.raises(ValueError, match="steps"):
+        export(tmp_path / "checkpoint.pt", folder)
+    assert (folder / METADATA).read_bytes() == before
+    assert (folder / WEIGHTS).read_bytes() == weights
 
 
 @pytest.mark.usefixtures("tiny_training")
 def test_no_time_at_all_still_leaves_a_checkpoint(
     command: Command, training_data: Path, tmp_path: Path
 ) -> None:
-    options = ("lung_lesion", "--data", training_data, "--out", tmp_path, "--minutes", 0, "--device", "cpu")
+    options = ("tiny", "--data", training_data, "--out", tmp_path, "--minutes", 0, "--device", "cpu")
     outcome = command("train", *options)
     assert outcome.code == 0
     assert "step 0 of" in outcome.out
@@ -108,14 +137,17 @@ def test_no_time_at_all_still_leaves_a_checkpoint(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (("lung_lesion",), "--data DIR"),
-        (("lung_lesion", "--data", "nowhere"), "nowhere holds no lidc_nodules"),
-        (("lung_lesion", "--data", "nowhere", "--steps", "0"), "--steps 0"),
-        (("lung_lesion", "--data", "nowhere", "--workers", "-1"), "--workers -1"),
-        (("lung_lesion", "--data", "nowhere", "--batch-scale", "0"), "--batch-scale 0"),
-        (("lung_lesion", "--export", "nowhere"), "checkpoint.pt"),
-        (("lung_lesion", "--data", "nowhere", "--learning-rate", "0"), "--learning-rate 0"),
-        (("med_ddpm", "--data", "nowhere"), "invalid choice: 'med_ddpm'"),
+        (("tiny",), "--data DIR"),
+        (("tiny", "--data", "nowhere"), "nowhere holds no lidc_nodules"),
+        (("tiny", "--data", "nowhere", "--steps", "0"), "--steps 0"),
+        (("tiny", "--data", "nowhere", "--workers", "-1"), "--workers -1"),
+        (("tiny", "--data", "nowhere", "--batch-scale", "0"), "--batch-scale 0"),
+        (("tiny", "--export", "nowhere"), "checkpoint.pt"),
+        (("tiny", "--data", "nowhere", "--learning-rate", "0"), "--learning-rate 0"),
+        (("tiny", "--data", "nowhere", "--recipe", "paper"), "--recipe paper: tiny has the recipes ours"),
+        (("mddpm_3d", "--data", "nowhere"), "mddpm_3d: its system has no training"),
+        (("tiny", "--data", "nowhere", "--sides", "32"), "unrecognized arguments: --sides"),
+        (("med_ddpm", "--data", "nowhere"), "no model or system is called 'med_ddpm'"),
     ],
 )
 def test_bad_input_is_one_line(command: Command, tmp_path: Path, monkeypatch, options, reason: str) -> None:
@@ -129,7 +161,7 @@ def test_a_split_without_held_out_patients_is_refused(
     command: Command, training_data: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr("lesionbrush.systems.lesion_inpainting.data.is_validation", lambda patient: False)
-    outcome = command("train", "lung_lesion", "--data", training_data, "--out", tmp_path)
+    outcome = command("train", "tiny", "--data", training_data, "--out", tmp_path)
     assert outcome.code == 2
     assert "0 held-out nodules" in outcome.err
 
@@ -138,18 +170,11 @@ def test_a_split_without_held_out_patients_is_refused(
 def test_the_learning_rate_is_the_one_asked_for(
     command: Command, training_data: Path, tmp_path: Path
 ) -> None:
-    options = ("lung_lesion", "--data", training_data, "--out", tmp_path, "--device", "cpu")
+    options = ("tiny", "--data", training_data, "--out", tmp_path, "--device", "cpu")
     assert command("train", *options, "--steps", 1, "--learning-rate", 3e-5).code == 0
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    first = 3e-5 / train.TrainingConfig.warmup
+    first = 3e-5 / RECIPES["ours"].optimiser.warmup_steps
     assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(first)
-
-
-def test_the_configuration_of_the_shipped_model() -> None:
-    config = train.training_config(None, 7)
-    assert (config.window.lo_hu, config.window.hi_hu) == (-1000, 1000)
-    assert (config.seed, config.network.attributes) == (7, len(ATTRIBUTES))
-    assert train.training_config(50, 0).steps == 50
 
 
 def test_evaluate_writes_figures_and_a_sheet(command: Command, training_data: Path, tmp_path: Path) -> None:

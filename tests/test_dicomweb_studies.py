@@ -11,7 +11,7 @@ import pytest
 from archive_kit import FakeArchive
 from dicom_kit import Case, make_case, record
 from fastapi import FastAPI
-from lesionbrush.errors import DamagedFile, NotACT
+from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT
 from lesionbrush.files.dicom_export.case import DicomCase
 from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.server.archive import dicomweb_push, dicomweb_studies
@@ -105,6 +105,15 @@ def test_the_mask_of_an_accepted_case_is_the_lesion_whatever_its_label_was(
     (seg,) = [h for there in archive.held.values() for h in there.values() if h.Modality == "SEG"]
     assert len(ct) == 6
     assert int(seg.pixel_array.sum()) == int(case.mask.array.sum())
+
+
+def test_a_generated_ct_is_refused(case: Case, archive: FakeArchive, tmp_path: Path) -> None:
+    made = record(case.reference.volume, case.synthetic)
+    accepted = AcceptedCase(case.synthetic, case.mask, made, None, "tester", "k")
+    before = {place: set(there) for place, there in archive.held.items()}
+    with pytest.raises(InvalidRequest, match="generated as a whole, and this archive takes edits"):
+        studies_in(tmp_path / "cache", archive).take(accepted)
+    assert {place: set(there) for place, there in archive.held.items()} == before
 
 
 class TestCache:

@@ -7,16 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
+from lesionbrush.diffusion.denoisers import from_eps
+from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import ddpm
 from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.systems.lung_ddpm.anatomy import (
     Level,
     ReleasedBlend,
-    anatomically_aware,
     dynamically_thresholded,
     inversion_start,
     multistep,
-    paper_step,
     uniform_levels,
 )
 from lesionbrush.systems.lung_ddpm.column_scaling import ColumnScaling
@@ -36,27 +36,31 @@ def normal(seed: int, shape: tuple[int, ...] = SHAPE) -> Tensor:
 
 
 class TestPaperStep:
-    @pytest.mark.parametrize("t", [1, 5, 120, 249])
-    def test_mean_is_the_posterior_mean(self, t: int) -> None:
-        x, eps = normal(0), normal(1)
-        a_t, a_s = SCHEDULE.alpha_bar(t), SCHEDULE.alpha_bar(t - 1)
-        beta = 1 - a_t / a_s
-        x_0 = (x - math.sqrt(1 - a_t) * eps) / math.sqrt(a_t)
-        wanted = math.sqrt(a_s) * beta / (1 - a_t) * x_0
-        wanted += math.sqrt(1 - beta) * (1 - a_s) / (1 - a_t) * x
-        torch.testing.assert_close(
-            paper_step(x, eps, torch.zeros_like(x), SCHEDULE, t), wanted, rtol=1e-6, atol=1e-9
-        )
+    """Eq. 4 with sigma_t² = beta_t, as both papers write it, is `ddpm` with the variance "fixed_large"."""
 
-    def test_noise_has_the_variance_beta(self) -> None:
-        x, noise = torch.zeros(SHAPE, dtype=torch.float64), normal(2)
-        beta = 1 - SCHEDULE.alpha_bar(100) / SCHEDULE.alpha_bar(99)
-        torch.testing.assert_close(paper_step(x, x, noise, SCHEDULE, 100), math.sqrt(beta) * noise)
+    @pytest.mark.parametrize("t", [1, 5, 120, 249])
+    def test_a_step_is_eq_4(self, t: int) -> None:
+        x, eps, seen = normal(0), normal(1), []
+        a_t = SCHEDULE.alpha_bar(t)
+        alpha = a_t / SCHEDULE.alpha_bar(t - 1)
+        mean = (x - (1 - alpha) / math.sqrt(1 - a_t) * eps) / math.sqrt(alpha)
+        ddpm(
+            from_eps(lambda x, t: eps, SCHEDULE),
+            x,
+            SCHEDULE,
+            [t, t - 1],
+            generator=generator(2),
+            after_step=[lambda x, t_next, step: seen.append(x) or x],
+            variance="fixed_large",
+        )
+        torch.testing.assert_close(seen[0], mean + math.sqrt(1 - alpha) * normal(2), rtol=1e-6, atol=1e-9)
 
     def test_the_last_step_gives_the_estimate_without_noise(self) -> None:
         x_0, eps = normal(0), normal(1)
         x = SCHEDULE.add_noise(x_0, eps, 0)
-        torch.testing.assert_close(paper_step(x, eps, normal(2), SCHEDULE, 0), x_0)
+        denoise = from_eps(lambda x, t: eps, SCHEDULE)
+        made = ddpm(denoise, x, SCHEDULE, [0], generator=generator(), variance="fixed_large")
+        torch.testing.assert_close(made, x_0)
 
 
 class TestBlend:
@@ -69,14 +73,14 @@ class TestBlend:
     @pytest.mark.parametrize("t_next", [0, 40, 248])
     def test_outside_is_the_reference_at_the_new_level(self, t_next: int) -> None:
         x, reference = normal(0), normal(1)
-        made = anatomically_aware(reference, self.INSIDE, SCHEDULE, generator(7))(x, t_next, 3)
+        made = keep_known(reference, self.INSIDE, SCHEDULE, generator(7))(x, t_next, 3)
         wanted = SCHEDULE.add_noise(reference, normal(7), t_next)
         torch.testing.assert_close(self.outside(made), self.outside(wanted))
         assert torch.equal(made[..., :2], x[..., :2])
 
     def test_in_the_end_outside_is_the_reference_itself(self) -> None:
         reference = normal(1)
-        made = anatomically_aware(reference, self.INSIDE, SCHEDULE, generator())(normal(0), None, 249)
+        made = keep_known(reference, self.INSIDE, SCHEDULE, generator())(normal(0), None, 249)
         assert torch.equal(self.outside(made), self.outside(reference))
 
     @pytest.mark.parametrize(("step", "t_next"), [(0, 248), (209, 39), (249, None)])
@@ -100,7 +104,7 @@ class TestBlend:
                 lambda x, t: x, normal(0, shape), SCHEDULE, visited, generator=drawn, after_step=[hook]
             )
 
-        assert torch.equal(end(anatomically_aware(reference, nothing, SCHEDULE, generator(1))), reference)
+        assert torch.equal(end(keep_known(reference, nothing, SCHEDULE, generator(1))), reference)
         released = end(ReleasedBlend(reference, nothing, SCHEDULE, generator(1), visited))
         assert float(released.std()) == pytest.approx(SCHEDULE.sigma(0), rel=0.05)
         assert SCHEDULE.sigma(0) == pytest.approx(0.0138, abs=2e-4)

@@ -10,17 +10,13 @@ import math
 import pytest
 import torch
 from lesionbrush.diffusion import denoisers, schedules
-from lesionbrush.diffusion.samplers import SAMPLERS, ddim, ddpm, dpm_solver_pp_2m, draw_noise, euler_flow
-from lesionbrush.diffusion.schedules import NoiseSchedule, RectifiedFlow, flow_times, timesteps
+from lesionbrush.diffusion.samplers import SAMPLERS, ddim, ddpm, dpm_solver_pp_2m, draw_noise
+from lesionbrush.diffusion.schedules import NoiseSchedule, timesteps
 
 MEAN, STD = 0.3, 0.5
 # Even in log-SNR, so that halving the number of steps doubles every step exactly.
 EVEN = NoiseSchedule(torch.sigmoid(torch.linspace(8, -8, 257, dtype=torch.float64)))
-SOLVERS = {
-    "ddim": (ddim, EVEN),
-    "dpm_solver_pp_2m": (dpm_solver_pp_2m, EVEN),
-    "euler": (euler_flow, RectifiedFlow()),
-}
+SOLVERS = {"ddim": ddim, "dpm_solver_pp_2m": dpm_solver_pp_2m}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -87,27 +83,50 @@ def test_strided_ancestral_sampling_has_the_mean_and_variance_of_its_recursion(s
     assert float(out.std()) == pytest.approx(math.sqrt(variance), rel=4 / math.sqrt(2 * count))
 
 
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+def test_the_variance_of_a_step_is_the_posteriors_or_beta(variance):
+    """Ho et al. 2020, Sec. 3.2: what a step adds to its mean, with a denoiser that always says 0."""
+    schedule, seen = schedules.linear(100, 1e-4, 0.1), []
+    x, noise = torch.zeros(1, 1, 50), torch.randn(1, 1, 50, generator=seeded(4))
+    watch = [lambda x, t, step: seen.append(x) or x]
+    ddpm(lambda x, t: 0 * x, x, schedule, [60, 59], generator=seeded(4), after_step=watch, variance=variance)
+    beta = 1 - schedule.alpha_bar(60) / schedule.alpha_bar(59)
+    posterior = (1 - schedule.alpha_bar(59)) / (1 - schedule.alpha_bar(60)) * beta
+    wanted = {"fixed_small": posterior, "fixed_large": beta}[variance]
+    torch.testing.assert_close(seen[0], math.sqrt(wanted) * noise)
+    assert not seen[1].any()  # into the clean level nothing is drawn
+
+
+def test_on_standard_normal_data_beta_keeps_the_law_over_any_strides():
+    """For data N(0, 1) the reverse step is x_s = a x_t + sqrt(1 - a^2) z: its variance is beta."""
+    schedule, generator, seen = schedules.cosine(), seeded(2), []
+    x = draw_noise((40_000, 1, 1), generator, "cpu", torch.float64)
+    visited = timesteps(schedule, 9, "uniform")
+    watch = [lambda x, t, step: seen.append(float(x.std())) or x]
+    optimal = schedule.alpha
+    ddpm(
+        lambda x, t: optimal(t) * x,
+        x,
+        schedule,
+        visited,
+        generator=generator,
+        after_step=watch,
+        variance="fixed_large",
+    )
+    assert seen[:-1] == pytest.approx([1.0] * 8, abs=4 / math.sqrt(2 * 40_000))
+
+
 def solver_error(name: str, steps: int) -> float:
     """Distance to the exact ODE solution after `steps` equal steps, before the jump to the clean level."""
-    sampler, process = SOLVERS[name]
-    if process is EVEN:
-        visited = timesteps(EVEN, steps + 1, "log_snr")
-    else:
-        visited = torch.linspace(0.95, 0.05, steps + 1, dtype=torch.float64)
-    seen = []
+    visited, seen = timesteps(EVEN, steps + 1, "log_snr"), []
     start = torch.linspace(-2, 2, 9, dtype=torch.float64).reshape(1, 1, 3, 3)
-    sampler(
-        gaussian_denoiser(process),
-        start,
-        process,
-        visited,
-        after_step=[lambda x, t, step: seen.append((x, t)) or x],
-    )
+    watch = [lambda x, t, step: seen.append((x, t)) or x]
+    SOLVERS[name](gaussian_denoiser(EVEN), start, EVEN, visited, after_step=watch)
     x, t = seen[-2]
-    return float((x - transport(process, start, visited[0].item(), t)).abs().max())
+    return float((x - transport(EVEN, start, visited[0].item(), t)).abs().max())
 
 
-@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpm_solver_pp_2m", 2), ("euler", 1)])
+@pytest.mark.parametrize(("name", "order"), [("ddim", 1), ("dpm_solver_pp_2m", 2)])
 def test_order_of_convergence(name, order):
     coarse, fine = solver_error(name, 64), solver_error(name, 128)
     assert coarse < 0.05
@@ -116,8 +135,8 @@ def test_order_of_convergence(name, order):
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_ode_samplers_are_affine_on_gaussian_data_and_end_near_the_exact_solution(name):
-    sampler, process = SOLVERS[name]
-    visited = timesteps(EVEN, 257) if process is EVEN else flow_times(400)
+    sampler, process = SOLVERS[name], EVEN
+    visited = timesteps(process, 257)
     x = torch.tensor([-1.0, 0.0, 1.0, 3.0], dtype=torch.float64).reshape(1, 1, 4)
     low, mid, high, far = sampler(gaussian_denoiser(process), x, process, visited).flatten().tolist()
     assert high - mid == pytest.approx(mid - low)
@@ -127,18 +146,6 @@ def test_ode_samplers_are_affine_on_gaussian_data_and_end_near_the_exact_solutio
     assert mid == pytest.approx(float(exact), abs=0.01)
 
 
-def test_a_step_of_euler_is_a_step_of_ddim_on_the_line():
-    """x_s = (1 - s) x_0 + s eps, the known identity of both for straight paths."""
-    x, x_0 = torch.randn(2, 1, 1, 6, generator=seeded(), dtype=torch.float64)
-    seen = []
-    euler_flow(
-        lambda x, t: x_0, x, RectifiedFlow(), [0.8, 0.3], after_step=[lambda x, t, i: seen.append(x) or x]
-    )
-    eps = (x - 0.2 * x_0) / 0.8
-    torch.testing.assert_close(seen[0], 0.7 * x_0 + 0.3 * eps)
-    torch.testing.assert_close(seen[1], x_0)
-
-
 def network(x: torch.Tensor, t: int) -> torch.Tensor:
     """Any smooth function will do where nothing is claimed about the result's quality."""
     return 0.6 * torch.tanh(x + 0.01 * t) + 0.1 * x.roll(1, -1)
@@ -146,9 +153,8 @@ def network(x: torch.Tensor, t: int) -> torch.Tensor:
 
 def run(name, x, generator, spatial_denoiser=network, **options):
     """Any sampler of the table, called alike: ten steps."""
-    flow = name == "euler_flow"
-    process = RectifiedFlow() if flow else schedules.cosine(100)
-    visited = flow_times(10) if flow else timesteps(process, 10)
+    process = schedules.cosine(100)
+    visited = timesteps(process, 10)
     return SAMPLERS[name](
         denoisers.from_x0(spatial_denoiser), x, process, visited, generator=generator, **options
     )
@@ -198,7 +204,7 @@ def test_hooks_see_every_new_x_at_its_own_level_in_order(name):
 
     x = torch.randn(1, 1, 4, 4, generator=seeded())
     out = run(name, x, seeded(1), after_step=[shift, lambda x, *_: shifted.append(x) or x])
-    visited = flow_times(10) if name == "euler_flow" else timesteps(schedules.cosine(100), 10)
+    visited = timesteps(schedules.cosine(100), 10)
     assert seen == list(zip([*visited.tolist()[1:], None], range(10), strict=True))
     assert torch.equal(out, shifted[-1])
 
@@ -230,24 +236,6 @@ def test_the_last_step_lands_on_the_estimate_of_x_0(name):
     torch.testing.assert_close(out, torch.full((1, 1, 4), 0.1), rtol=0, atol=1e-6)
 
 
-def test_repaint_keeps_the_law_and_spends_an_evaluation_per_way_down_only():
-    schedule, generator, asked = schedules.linear(100, 1e-4, 0.1), seeded(2), []
-    exact = gaussian_denoiser(schedule)
-
-    def denoise(x, t):
-        asked.append(t)
-        return exact(x, t)
-
-    path = schedules.repaint_timesteps(torch.arange(99, -1, -1), resamples=3, jump=5)
-    x = draw_noise((20_000, 1, 1), generator, "cpu", torch.float32)
-    out = ddpm(denoise, x, schedule, path, generator=generator)
-    ups = int((path.diff() > 0).sum())
-    assert ups == 2 * 19
-    assert len(asked) == len(path) - ups
-    assert float(out.mean()) == pytest.approx(MEAN, abs=0.02)
-    assert float(out.std()) == pytest.approx(STD, rel=0.1)
-
-
 def test_draw_noise_is_standard_normal_in_the_asked_dtype():
     noise = draw_noise((3, 2, 50, 60), seeded(), "cpu", torch.float64)
     assert (noise.dtype, noise.shape) == (torch.float64, (3, 2, 50, 60))
@@ -269,18 +257,17 @@ def test_a_wrong_number_of_generators_is_refused():
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_an_empty_list_of_timesteps_is_refused(name):
-    process = RectifiedFlow() if name == "euler_flow" else schedules.cosine(10)
+    process = schedules.cosine(10)
     with pytest.raises(ValueError, match="at least one timestep"):
         SAMPLERS[name](network, torch.zeros(1, 1, 4), process, [], generator=seeded())
 
 
 @pytest.mark.parametrize(
-    ("name", "times"), [("ddim", [5, 5]), ("dpm_solver_pp_2m", [3, 5]), ("euler_flow", [0.2, 0.5])]
+    ("name", "times"), [("ddpm", [4, 7]), ("ddim", [5, 5]), ("dpm_solver_pp_2m", [3, 5])]
 )
-def test_rising_timesteps_are_refused_where_nothing_can_be_noised_again(name, times):
-    process = RectifiedFlow() if name == "euler_flow" else schedules.cosine(10)
+def test_rising_timesteps_are_refused(name, times):
     with pytest.raises(ValueError, match=f"got {times[0]} then {times[1]}"):
-        SAMPLERS[name](network, torch.zeros(1, 1, 4), process, times)
+        SAMPLERS[name](network, torch.zeros(1, 1, 4), schedules.cosine(10), times, generator=seeded())
 
 
 @pytest.mark.parametrize("name", ["ddpm", "ddim", "dpm_solver_pp_2m"])

@@ -7,7 +7,13 @@ import math
 import pytest
 import torch
 from lesionbrush.diffusion import denoisers, schedules
-from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, RectifiedFlow, flow_times, timesteps
+from lesionbrush.diffusion.schedules import (
+    SCHEDULES,
+    NoiseSchedule,
+    posterior_weights,
+    step_variances,
+    timesteps,
+)
 from monai.networks.schedulers import DDPMScheduler
 
 SPACINGS = ("log_snr", "uniform", "trailing")
@@ -80,7 +86,6 @@ def test_add_noise_equals_monai_for_one_timestep_per_item(spatial, generator):
 def test_add_noise_at_the_clean_level_changes_nothing(generator):
     x_0, noise = torch.randn(2, 1, 1, 8, generator=generator)
     assert torch.equal(schedules.cosine().add_noise(x_0, noise, None), x_0)
-    assert torch.equal(RectifiedFlow().add_noise(x_0, noise, None), x_0)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -130,49 +135,22 @@ def test_impossible_timesteps_are_refused(arguments, message):
         timesteps(schedules.cosine(100), **arguments)
 
 
-def test_repaint_timesteps_go_over_every_stretch_again():
-    visited = torch.tensor([9, 7, 5, 3, 1])
-    assert schedules.repaint_timesteps(visited, 1).tolist() == [9, 7, 5, 3, 1]
-    assert schedules.repaint_timesteps(visited, 2).tolist() == [9, 7, 9, 7, 5, 7, 5, 3, 5, 3, 1, 3, 1]
-    assert schedules.repaint_timesteps(visited, 3, jump=3).tolist() == [9, 7, 5, 3, 9, 7, 5, 3, 9, 7, 5, 3, 1]
-
-
-@pytest.mark.parametrize(("resamples", "jump"), [(0, 1), (1, 0)])
-def test_repaint_without_a_pass_is_refused(resamples, jump):
-    with pytest.raises(ValueError, match=f"got {resamples} and {jump}"):
-        schedules.repaint_timesteps(torch.tensor([3, 1]), resamples, jump)
-
-
-def test_flow_times():
-    torch.testing.assert_close(flow_times(4), torch.tensor([1.0, 0.75, 0.5, 0.25], dtype=torch.float64))
-    torch.testing.assert_close(flow_times(2, start=0.6), torch.tensor([0.6, 0.3], dtype=torch.float64))
-    shifted = flow_times(2, shift=3.0)
-    torch.testing.assert_close(shifted, torch.tensor([1.0, 1.5 / 2], dtype=torch.float64))
-    assert float(flow_times(5, start=0.8, shift=3.0)[0]) == pytest.approx(0.8)
-
-
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 3, "start": 0.0}, {"steps": 3, "start": 1.1}])
-def test_impossible_flow_times_are_refused(bad):
-    with pytest.raises(ValueError, match="need steps >= 1"):
-        flow_times(**bad)
-
-
-def test_a_flow_shift_that_is_not_positive_is_refused():
-    with pytest.raises(ValueError, match=r"-1\.0"):
-        flow_times(3, shift=-1.0)
-
-
-def test_flow_adds_noise_on_a_straight_line(generator):
-    x_0, noise = torch.randn(2, 2, 1, 5, generator=generator)
-    each = RectifiedFlow().add_noise(x_0, noise, torch.tensor([0.25, 1.0]))
-    torch.testing.assert_close(each[0], 0.75 * x_0[0] + 0.25 * noise[0])
-    torch.testing.assert_close(each[1], noise[1])
-    torch.testing.assert_close(RectifiedFlow().add_noise(x_0, noise, 0.25)[0], each[0])
-
-
-def test_a_flow_time_outside_the_line_is_refused():
-    with pytest.raises(ValueError, match=r"flow time 1\.5"):
-        RectifiedFlow().sigma(1.5)
+@pytest.mark.parametrize(("t", "s"), [(60, 59), (60, 12), (1, 0), (0, None)])
+def test_the_posterior_is_bayes_rule(t, s):
+    """By precisions: N(a_s x_0, 1 - a_s^2) before, x_t given x_s ~ N(r x_s, beta) seen."""
+    schedule = schedules.cosine(100)
+    r = schedule.alpha(t) / schedule.alpha(s)
+    variances = step_variances(schedule, t, s)
+    assert variances["fixed_large"] == pytest.approx(1 - r**2)
+    if s is None:
+        assert posterior_weights(schedule, t, s) == pytest.approx((1.0, 0.0), abs=1e-12)
+        assert variances["fixed_small"] == 0
+        return
+    before, seen = 1 / schedule.sigma(s) ** 2, r**2 / (1 - r**2)
+    spread = 1 / (before + seen)
+    assert variances["fixed_small"] == pytest.approx(spread)
+    wanted = (spread * before * schedule.alpha(s), spread * seen / r)
+    assert posterior_weights(schedule, t, s) == pytest.approx(wanted)
 
 
 def test_every_prediction_type_gives_back_x_0(generator):
@@ -185,20 +163,16 @@ def test_every_prediction_type_gives_back_x_0(generator):
         denoisers.from_v(lambda x, t: v, schedule)(x, t),
         denoisers.from_x0(lambda x, t: x_0)(x, t),
     ]
-    flow = RectifiedFlow()
-    on_the_line = flow.add_noise(x_0, eps, 0.3)
-    found.append(denoisers.from_velocity(lambda x, t: eps - x_0, flow)(on_the_line, 0.3))
     for estimate in found:
         torch.testing.assert_close(estimate, x_0)
 
 
 def test_clip_clamps_the_estimate_of_every_denoiser():
-    schedule, flow, x = schedules.cosine(100), RectifiedFlow(), torch.tensor([[-9.0, 0.1, 9.0]])
+    schedule, x = schedules.cosine(100), torch.tensor([[-9.0, 0.1, 9.0]])
     for denoise, t in (
         (denoisers.from_eps(lambda x, t: 0 * x, schedule, clip=(-1, 1)), 3),
         (denoisers.from_v(lambda x, t: 0 * x, schedule, clip=(-1, 1)), 3),
         (denoisers.from_x0(lambda x, t: x, clip=(-1, 1)), 3),
-        (denoisers.from_velocity(lambda x, t: 0 * x, flow, clip=(-1, 1)), 0.3),
     ):
         torch.testing.assert_close(denoise(x, t), torch.tensor([[-1.0, 0.1, 1.0]]), atol=1e-2, rtol=0)
 

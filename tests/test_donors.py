@@ -28,7 +28,7 @@ from lesionbrush.systems.lesion_inpainting.donors import (
     Surroundings,
     donors,
     find_donors,
-    levelled,
+    level_lung,
     misfits,
 )
 from lesionbrush.systems.lesion_inpainting.hooks import HOOKS
@@ -140,11 +140,11 @@ def test_a_donor_becomes_as_dense_as_its_new_place() -> None:
     here = rng.normal(-800, 10, (SIDE,) * 3).astype(np.float32)
     around = Surroundings.of(toy_rois(here), 0)
     assert around is not None
-    piece = levelled(here - 50, around, 1.0)
+    piece = level_lung(here - 50, around, 1.0)
     assert piece[around.editable].mean() == pytest.approx(here[around.editable].mean(), abs=5)
     vessel = here.copy()
     vessel[6, 6] = 0  # is no reason to make the lung denser
-    np.testing.assert_allclose(levelled(vessel, around, 1.0), vessel, atol=10)
+    np.testing.assert_allclose(level_lung(vessel, around, 1.0), vessel, atol=10)
 
 
 def vessels_ct(seed: int = 0) -> tuple[Volume, Volume]:

@@ -15,10 +15,9 @@ from jobs_kit import until
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
-from lesionbrush.server.synthesis import models
+from lesionbrush.server.synthesis import models, stored
 from lesionbrush.server.synthesis.devices import chosen_devices
 from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.server.synthesis.kept import Kept
 from server_kit import MODEL, STORED, Files
 
 pytest_plugins = ("server_fixtures", "jobs_fixtures")
@@ -84,7 +83,7 @@ def test_a_full_disk_fails_the_job_and_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Kept, "_store", full)
+    monkeypatch.setattr(stored, "_store", full)
     answer = submit({})
     record = service.jobs.get(answer.json()["id"])
     assert service.jobs.wait(record, WAIT_S)

@@ -258,7 +258,7 @@ LIB = "slicer_module/LesionBrush/LesionBrushLib"
         ("app/lesionbrush/server/doors/gate.py", "from lesionbrush.server.storage import vault"),
         ("app/lesionbrush/server/jobs/board.py", "from fastapi import Request"),
         ("app/lesionbrush/server/storage/vault.py", "from lesionbrush.server.jobs.board import Jobs"),
-        ("app/lesionbrush/server/synthesis/kept.py", "from ..http import wire"),
+        ("app/lesionbrush/server/synthesis/stored.py", "from ..http import wire"),
         ("app/main.py", "import lesionbrush.training"),
         ("app/main.py", "from LesionBrushLib import client"),
         (f"{LIB}/logic/logic.py", "from lesionbrush.core.volume import Volume"),

@@ -12,9 +12,9 @@ from lesionbrush.systems.lesion_inpainting.laws.calcium import (
     LARGE_MM,
     SHARES,
     Calcification,
-    before_calcium,
     is_calcified,
-    most_before_calcium,
+    leave_calcium_out,
+    leave_room,
 )
 from lesionbrush.systems.lesion_inpainting.laws.cores import Draws
 from lesionbrush.systems.lesion_inpainting.laws.density import Densities, Density, Grid
@@ -47,14 +47,14 @@ def calcification(wish: dict, masks: np.ndarray, seed: int = 0, variety: float =
     painted = Painted(masks, masks, masks, masks, np.zeros(count), lung, lung)
     draws = Draws([(seed, k) for k in range(count)], variety)
     asked = Attributes.model_validate(wish)
-    lesions = Densities(before_calcium(asked), Density(None, None), masks, painted, Grid(1.0), draws)
+    lesions = Densities(leave_calcium_out(asked), Density(None, None), masks, painted, Grid(1.0), draws)
     return Calcification(asked, CALCIUM, lesions)
 
 
 def made(kind: str, radius_mm: float = 9.0, seed: int = 0, variety: float = 1.0, **wish: float) -> np.ndarray:
     """(Z, Y, X) HU of one ball."""
     asked = {"calcification": kind, **wish}
-    return calcification(asked, ball(radius_mm)[None], seed, variety).into(soft(radius_mm))[0]
+    return calcification(asked, ball(radius_mm)[None], seed, variety).draw_into(soft(radius_mm))[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,7 +105,7 @@ def test_popcorn_is_of_many_grains() -> None:
 
 def test_a_solid_one_has_the_mean_of_real_ones() -> None:
     masks = np.stack([ball(4.0)] * 30)
-    hu = calcification({"calcification": "solid"}, masks).into(soft(4.0, 30))
+    hu = calcification({"calcification": "solid"}, masks).draw_into(soft(4.0, 30))
     means = hu[:, ball(4.0) > 0].mean(axis=1)
     assert means.mean() == pytest.approx(500 - 2400 / 8, abs=80)
     assert means.std() == pytest.approx(0.75 * CALCIUM.spread_hu, rel=0.35)
@@ -123,7 +123,7 @@ def test_calcium_lies_in_the_ct() -> None:
     job = calcification({"calcification": "central"}, ball()[None])
     beyond = np.indices(SHAPE)[0] < 26
     painted = job.lesions.painted._replace(known=np.where(beyond, 0, ball())[None])
-    hu = replace(job, lesions=replace(job.lesions, painted=painted)).into(soft())
+    hu = replace(job, lesions=replace(job.lesions, painted=painted)).draw_into(soft())
     assert np.array_equal(hu[0][beyond], soft()[0][beyond])
     assert (hu > DENSE_HU).sum() > 10
 
@@ -151,23 +151,23 @@ def test_the_mean_counts_as_on_the_ct() -> None:
     lesions = Densities(
         job.lesions.wish, job.lesions.density, ball()[None], painted, Grid(1.0), job.lesions.draws
     )
-    hu = Calcification(job.wish, CALCIUM, lesions).into(soft())
+    hu = Calcification(job.wish, CALCIUM, lesions).draw_into(soft())
     assert (counted * hu).sum() / counted.sum() + 12 == pytest.approx(300, abs=0.1)
 
 
 def test_tiny_and_empty_lesions() -> None:
     dot = np.zeros((1, *SHAPE), np.float32)
-    assert np.array_equal(calcification({"calcification": "popcorn"}, dot).into(soft()), soft())
+    assert np.array_equal(calcification({"calcification": "popcorn"}, dot).draw_into(soft()), soft())
     dot[0, 20, 20, 20] = 1
     for kind in KINDS:
-        hu = calcification({"calcification": kind}, dot).into(soft())
+        hu = calcification({"calcification": kind}, dot).draw_into(soft())
         assert np.isfinite(hu).all()
         assert (hu != soft()).sum() <= 1
 
 
 def test_a_lesion_thinner_than_a_voxel_is_calcified_as_well() -> None:
     thin = 0.3 * ball(3.0)[None]
-    hu = calcification({"calcification": "solid", "mean_hu": 100}, thin).into(soft(3.0))
+    hu = calcification({"calcification": "solid", "mean_hu": 100}, thin).draw_into(soft(3.0))
     assert (thin * hu).sum() / thin.sum() == pytest.approx(100, abs=0.1)
 
 
@@ -187,7 +187,7 @@ def test_what_is_calcified(wish: dict, calcified: bool) -> None:
 
 def test_what_a_lesion_is_before() -> None:
     asked = Attributes(calcification="central", mean_hu=200, margin=0.4)
-    before = before_calcium(asked)
+    before = leave_calcium_out(asked)
     assert (before.calcification, before.mean_hu, before.margin) == ("none", None, 0.4)
-    assert most_before_calcium(200, CALCIUM) < 200
-    assert most_before_calcium(1600, CALCIUM) == 1600
+    assert leave_room(200, CALCIUM) < 200
+    assert leave_room(1600, CALCIUM) == 1600

@@ -7,7 +7,13 @@ import pytest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.attributes import SHARE_RANGE, typical_solid_share
-from lesionbrush.systems.lesion_inpainting.laws.cores import SHARE_STRAYS, Draws, core_shares, drawn_core
+from lesionbrush.systems.lesion_inpainting.laws.cores import (
+    SHARE_STRAYS,
+    Draws,
+    Purpose,
+    draw_core,
+    draw_core_shares,
+)
 from lesionbrush.systems.lesion_inpainting.request import Attributes
 
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
@@ -19,33 +25,50 @@ def ball() -> np.ndarray:
 
 
 def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
-    first, again, other = (drawn_core(ball(), 1.0, 0.4, np.random.default_rng(s)) for s in (1, 1, 2))
+    first, again, other = (draw_core(ball(), 1.0, 0.4, np.random.default_rng(s)) for s in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    assert not drawn_core(np.zeros((8, 8, 8), np.float32), 1.0, 0.4, np.random.default_rng(0)).any()
+    assert not draw_core(np.zeros((8, 8, 8), np.float32), 1.0, 0.4, np.random.default_rng(0)).any()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(Purpose.GLASS_HU, Purpose.CORE_HU), (Purpose.CALCIUM_MIDDLE_HU, Purpose.CALCIFIED_MEAN_HU)],
+)
+def test_densities_of_one_lesion_are_drawn_apart_and_repeat(one: Purpose, other: Purpose) -> None:
+    draws = Draws([(7, digest) for digest in range(500)])
+    hu = [draws.hu((0.0, 100.0), purpose) for purpose in (one, other)]
+    assert abs(np.corrcoef(*hu)[0, 1]) < 0.15
+    assert np.array_equal(hu[0], draws.hu((0.0, 100.0), one))
+    assert np.array_equal(hu[1], draws.hu((0.0, 100.0), other))
+
+
+def test_no_two_purposes_share_their_draws() -> None:
+    draws = Draws([(0, 0)])
+    assert len({float(draws.generator(0, purpose).normal()) for purpose in Purpose}) == len(Purpose)
 
 
 def test_shares_left_open_are_drawn_around_what_is_typical_and_alike_without_variety() -> None:
     wish, diameters_mm = Attributes(texture="part_solid"), np.full(len(ITEMS), 12.0)
     typical = typical_solid_share(diameters_mm)
-    strays = core_shares(wish, diameters_mm, Draws(ITEMS)) - typical
+    strays = draw_core_shares(wish, diameters_mm, Draws(ITEMS)) - typical
     assert -SHARE_STRAYS < strays.min() < 0.05 - SHARE_STRAYS
     assert SHARE_STRAYS - 0.05 < strays.max() < SHARE_STRAYS
-    assert core_shares(wish, diameters_mm, Draws(ITEMS, 0.0)) == pytest.approx(typical)
+    assert draw_core_shares(wish, diameters_mm, Draws(ITEMS, 0.0)) == pytest.approx(typical)
 
 
 def test_small_lesions_have_smaller_cores_unless_a_share_was_asked_for() -> None:
     diameters_mm, draws = np.array([5.0, 10.0, 30.0]), Draws(ITEMS[:3], 0.0)
-    shares = core_shares(Attributes(texture="part_solid"), diameters_mm, draws)
+    shares = draw_core_shares(Attributes(texture="part_solid"), diameters_mm, draws)
     assert shares == pytest.approx([0.21, 0.375, 0.485])
-    asked = core_shares(Attributes(texture="part_solid", solid_share=0.3), diameters_mm, draws)
+    asked = draw_core_shares(Attributes(texture="part_solid", solid_share=0.3), diameters_mm, draws)
     assert asked == pytest.approx([0.3] * 3)
 
 
 def test_a_drawn_share_is_one_that_could_be_asked_for() -> None:
     tiny, huge = (np.full(len(ITEMS), mm) for mm in (0.0, 100.0))
     for diameters_mm in (tiny, huge):
-        shares = core_shares(Attributes(texture="part_solid"), diameters_mm, Draws(ITEMS, 2.0))
+        shares = draw_core_shares(Attributes(texture="part_solid"), diameters_mm, Draws(ITEMS, 2.0))
         assert shares.min() >= np.float32(SHARE_RANGE[0])
         assert shares.max() <= np.float32(SHARE_RANGE[1])
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from lesionbrush.diffusion import schedules
 from lesionbrush.diffusion.guidance import Moments
-from lesionbrush.systems.lesion_inpainting.laws.density import CORE_DEPTH_MM, capped, hold, raised
+from lesionbrush.systems.lesion_inpainting.laws.density import CORE_DEPTH_MM
+from lesionbrush.systems.lesion_inpainting.laws.limits import cap, hold, lift
 from scipy import ndimage
 
 
@@ -40,7 +41,7 @@ def test_a_mean_to_keep_below_is_only_lowered() -> None:
 def test_nothing_in_a_core_exceeds_the_most_until_only_grain_is_left() -> None:
     region = torch.from_numpy(masks())[:, None]
     estimate, most = torch.full_like(region, 0.5), torch.tensor([0.1, 0.7])
-    found = capped(lambda x, t: estimate, region, most, schedules.cosine(1000))
+    found = cap(lambda x, t: estimate, region, most, schedules.cosine(1000))
     assert float(found(estimate, 500)[0][region[0] > 0].max()) == pytest.approx(0.1)
     assert torch.equal(found(estimate, 500)[1], estimate[1])
     assert torch.equal(found(estimate, 500)[0][region[0] == 0], estimate[0][region[0] == 0])
@@ -50,7 +51,7 @@ def test_nothing_in_a_core_exceeds_the_most_until_only_grain_is_left() -> None:
 def test_nothing_is_below_the_least_until_only_grain_is_left() -> None:
     region = torch.from_numpy(masks())[:, None]
     estimate, least = torch.full_like(region, -0.5), torch.tensor([-0.1, -0.7])
-    found = raised(lambda x, t: estimate, region, least, schedules.cosine(1000))
+    found = lift(lambda x, t: estimate, region, least, schedules.cosine(1000))
     assert float(found(estimate, 500)[0][region[0] > 0].min()) == pytest.approx(-0.1)
     assert torch.equal(found(estimate, 500)[1], estimate[1])
     assert torch.equal(found(estimate, 3), estimate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lesionbrush.core.roi import ramp
+from lesionbrush.systems.lesion_inpainting.laws.rim import Rim
 from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 from lesionbrush.systems.lesion_inpainting.shape import (
     CLEAR_MM,
@@ -13,14 +14,13 @@ from lesionbrush.systems.lesion_inpainting.shape import (
     TIP_RADIUS_MM,
     Body,
     Drawn,
-    Rim,
     Shape,
     _cone,
     ball_radius_mm,
-    deepest,
-    drawn,
-    drawn_shape,
-    moved,
+    choose_shape,
+    draw_shape,
+    find_deepest,
+    move_outline,
 )
 from scipy import ndimage
 from scipy.spatial import ConvexHull
@@ -40,7 +40,7 @@ def editable(coverage: np.ndarray, margin_mm: float = MARGIN_MM) -> np.ndarray:
 
 def of(shape: Shape, seed: int = 0, margin_mm: float = MARGIN_MM) -> Drawn:
     coverage = ball()
-    return drawn(coverage, editable(coverage, margin_mm), 1.0, shape, np.random.default_rng(seed))
+    return draw_shape(coverage, editable(coverage, margin_mm), 1.0, shape, np.random.default_rng(seed))
 
 
 def hollow(coverage: np.ndarray) -> float:
@@ -55,14 +55,14 @@ def hollow(coverage: np.ndarray) -> float:
 
 def test_nothing_asked_is_the_very_same_mask() -> None:
     coverage = ball()
-    found = drawn(coverage, editable(coverage), 1.0, Shape(), np.random.default_rng(0))
+    found = draw_shape(coverage, editable(coverage), 1.0, Shape(), np.random.default_rng(0))
     assert found.mask is coverage
     assert not found.dense.any()
 
 
 def test_an_empty_mask_stays_empty() -> None:
     empty = np.zeros((8, 8, 8), np.float32)
-    assert not drawn(empty, empty > 0, 1.0, Shape(1, 1), np.random.default_rng(0)).mask.any()
+    assert not draw_shape(empty, empty > 0, 1.0, Shape(1, 1), np.random.default_rng(0)).mask.any()
 
 
 @pytest.mark.parametrize("shape", [Shape(1, 0), Shape(0, 1), Shape(0.6, 0.6)])
@@ -70,7 +70,7 @@ def test_nothing_grows_out_of_the_edit_region(shape: Shape) -> None:
     coverage = ball()
     for margin_mm in (0.0, 1.0, 4.0):
         room = editable(coverage, margin_mm)
-        found = drawn(coverage, room, 1.0, shape, np.random.default_rng(1))
+        found = draw_shape(coverage, room, 1.0, shape, np.random.default_rng(1))
         new = found.mask > coverage
         assert room[new].all()
         depth_mm = ndimage.distance_transform_edt(room)
@@ -162,7 +162,7 @@ def test_a_soft_border_is_blurred_as_much_as_was_asked_and_uneven() -> None:
 
 def test_where_lesions_are_deepest_is_told_lesion_by_lesion() -> None:
     coverage = np.array([0.2, 0.95, 1.0, 0.5, 0.46, 0.1]).reshape(2, 1, 1, 3)
-    assert deepest(coverage).ravel() == pytest.approx([0, 0.95, 1, 0.5, 0.46, 0])
+    assert find_deepest(coverage).ravel() == pytest.approx([0, 0.95, 1, 0.5, 0.46, 0])
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_where_lesions_are_deepest_is_told_lesion_by_lesion() -> None:
     ],
 )
 def test_what_is_drawn_is_what_was_asked(asked: dict, shape: Shape) -> None:
-    assert drawn_shape(SynthesisRequest(attributes=Attributes(**asked))) == shape
-    assert drawn_shape(SynthesisRequest(attributes=Attributes(**asked), draw_shape=False)) == Shape()
+    assert choose_shape(SynthesisRequest(attributes=Attributes(**asked))) == shape
+    assert choose_shape(SynthesisRequest(attributes=Attributes(**asked), draw_shape=False)) == Shape()
 
 
 @pytest.mark.parametrize(
@@ -195,14 +195,14 @@ def test_shapes_reach_beyond_the_margin(asked: dict, reach_mm: float) -> None:
 
 @pytest.mark.parametrize("outwards_mm", [-1.0, -0.25, 0.25, 1.0])
 def test_a_moved_ball_is_a_ball_of_that_much_more_radius(outwards_mm: float) -> None:
-    volume = moved(ball(), 1.0, outwards_mm).sum()
+    volume = move_outline(ball(), 1.0, outwards_mm).sum()
     assert volume == pytest.approx(4 / 3 * np.pi * (RADIUS_MM + outwards_mm) ** 3, rel=0.05)
     assert (volume > ball().sum()) == (outwards_mm > 0)
 
 
 def test_not_moved_is_the_very_same_mask() -> None:
     coverage = ball()
-    assert moved(coverage, 1.0, 0.0) is coverage
+    assert move_outline(coverage, 1.0, 0.0) is coverage
 
 
 @pytest.mark.parametrize(

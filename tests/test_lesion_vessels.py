@@ -7,7 +7,7 @@ import pytest
 import torch
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.diffusion import schedules
-from lesionbrush.systems.lesion_inpainting.laws.vessels import VESSEL_HU, Seen, see_through, seen_through
+from lesionbrush.systems.lesion_inpainting.laws.vessels import VESSEL_HU, Seen, look_through, see_through
 
 LUNG_HU, GLASS_HU = -860.0, -620.0
 SHAPE = (40, 40, 40)
@@ -24,7 +24,7 @@ def tube(radius_mm: float, at: tuple[int, int] = (20, 20)) -> np.ndarray:
 
 
 def seen(hu: np.ndarray, glass: np.ndarray = WHOLE) -> Seen:
-    return seen_through(hu, glass, 1.0, LUNG_HU, GLASS_HU)
+    return look_through(hu, glass, 1.0, LUNG_HU, GLASS_HU)
 
 
 def test_a_vessel_is_found_in_noise_and_lung_alone_has_none() -> None:
@@ -74,7 +74,7 @@ def test_beyond_what_may_change_nothing_is_seen() -> None:
 def test_estimates_keep_what_is_seen_until_only_grain_is_left() -> None:
     vessel, airway = tube(1.5), tube(2.5, (8, 8))
     level = np.where(vessel, 0.0, -980.0).astype(np.float32)
-    held = Seen.stacked([Seen(level, vessel, airway)])
+    held = Seen.stack([Seen(level, vessel, airway)])
     window, schedule, cloud = HUWindow(-1000, 1000), schedules.cosine(1000), torch.full((1, 1, *SHAPE), -0.6)
     denoise = see_through(lambda x, t: cloud, held, window, schedule)
     found = denoise(cloud, 500)[0, 0].numpy()

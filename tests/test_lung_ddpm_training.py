@@ -11,42 +11,47 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import Command
-from lesionbrush.cli import train_lung_ddpm as cli
-from lesionbrush.errors import InvalidRequest
+from lesionbrush.diffusion.guidance import keep_known
+from lesionbrush.diffusion.samplers import ddpm
+from lesionbrush.diffusion.schedules import FixedVariance
+from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.lung_ddpm import cubes as lung_ddpm_data
 from lesionbrush.systems.lung_ddpm import sheets as lung_ddpm_sheets
-from lesionbrush.systems.lung_ddpm import volumes as lung_ddpm_volumes
 from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
+from lesionbrush.systems.lung_ddpm.model import Item
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.pack import write_lungs
-from lesionbrush.systems.lung_ddpm.training import LayoutBatch, LayoutConfig, LayoutTrainer
+from lesionbrush.systems.lung_ddpm.recipes import CUBE_RECIPES, WHOLE_RECIPES
+from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch, LayoutTrainer
+from lesionbrush.systems.lung_ddpm.training import CubeTraining, WholeTraining
 from lesionbrush.systems.lung_ddpm.volumes import OUTSIDE_WEIGHT, LungBatches, Lungs, read_lungs
+from lesionbrush.systems.lung_ddpm.whole import LungDDPM
+from lesionbrush.systems.running import visited_timesteps
+from lesionbrush.training.recipes import Patches, Recipe
 from training_kit import SEEN, WINDOW
 
 pytest_plugins = ("training_fixtures", "cli_fixtures")
 TINY = LungDDPMConfig(2, (8, 16), (False, True), norm_groups=4)
+BLOCKS = Patches(sides=(24,), shares=(1.0,), counts=(1,))
+RECIPES = {"lung_ddpm": WHOLE_RECIPES, "lung_ddpm_plus": CUBE_RECIPES}
 CPU = torch.device("cpu")
 
 
-def small_config(**changes) -> LayoutConfig:
-    return LayoutConfig(**{"network": TINY, "steps": 4, "warmup": 2, **changes})
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One block a step, of 24 voxels."""
-    for module in (lung_ddpm_data, lung_ddpm_volumes):
-        monkeypatch.setattr(module, "SIDES", (24,))
-        monkeypatch.setattr(module, "SIDE_SHARES", (1.0,))
-        monkeypatch.setattr(module, "BATCH_SIZES", {24: 1})
-    monkeypatch.setattr(lung_ddpm_sheets, "STEPS", 2)
+def small(model: str = "lung_ddpm_plus", **changes) -> Recipe:
+    """Ours, with a tiny network and one block a step, of 24 voxels."""
+    ours = RECIPES[model]["ours"]
+    network = replace(TINY, in_channels=ours.network.in_channels)
+    optimiser = replace(ours.optimiser, warmup_steps=2, **changes.pop("optimiser", {}))
+    facts = {"network": network, "steps": 4, "patches": BLOCKS}
+    return replace(ours, optimiser=optimiser, **facts | changes)
 
 
 class TestNodules:
     def drawn(self, seen: Pack, seed: int = 0) -> LayoutBatch:
-        return NoduleBatches(seen, WINDOW, np.random.default_rng(seed)).draw()
+        return NoduleBatches(seen, WINDOW, np.random.default_rng(seed), BLOCKS).draw()
 
     def test_the_layout_is_plus_and_minus_one_and_what_is_unknown_is_not_scored(self, seen: Pack) -> None:
         for seed in range(6):
@@ -146,10 +151,10 @@ class TestTrainer:
             def forward(self, inputs: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
                 return torch.zeros_like(inputs[:, :1])
 
-        trainer = LayoutTrainer(small_config(data_spread=0.3), CPU)
+        trainer = LayoutTrainer(small(data_spread=0.3), CPU)
         batch, rng = constant_batch(), torch.Generator().manual_seed(4)
         loss = float(trainer.loss(Silent(), batch, torch.Generator().manual_seed(4)))
-        t = trainer.config.levels.draw(trainer.schedule, 2, rng)
+        t = trainer.recipe.levels.draw(trainer.schedule, 2, rng)
         noise = torch.randn(batch.image.shape, generator=rng)
         wanted = []
         for k in range(2):
@@ -166,7 +171,7 @@ class TestTrainer:
         layout = -torch.ones(2, 1, 16, 16, 16)
         layout[:, :, 4:12, 4:12, 4:12] = 1
         batch = LayoutBatch(0.4 * layout, layout, torch.ones_like(layout), torch.ones(2))
-        trainer = LayoutTrainer(small_config(steps=40, learning_rate=3e-3), CPU)
+        trainer = LayoutTrainer(small(steps=40, optimiser={"learning_rate": 3e-3}), CPU)
 
         def loss() -> float:
             seeds = (torch.Generator().manual_seed(seed) for seed in range(4))
@@ -174,31 +179,69 @@ class TestTrainer:
 
         before = loss()
         for _ in range(40):
-            trainer.step(batch)
+            trainer.step([batch])
         assert loss() < 0.85 * before
 
     def test_what_fits_of_another_network_is_taken_over(self) -> None:
         """The first layer's channel for lung starts at zero, those for x and the nodule are kept."""
-        plus = LayoutTrainer(small_config(seed=1), CPU)
-        whole = LayoutTrainer(small_config(network=replace(TINY, in_channels=3)), CPU)
+        plus = LayoutTrainer(small(), CPU, seed=1)
+        whole = LayoutTrainer(small("lung_ddpm"), CPU)
         weights = plus.network.state_dict()
         assert whole.start_from_similar(weights) == 1
         first = whole.network.state_dict()["conv_in.conv.weight"]
         assert torch.equal(first[:, [0, 2]], weights["conv_in.conv.weight"])
         assert not first[:, 1].any()
-        wider = LayoutTrainer(small_config(network=replace(TINY, channels=(8, 24))), CPU)
+        wider = LayoutTrainer(small(network=replace(TINY, channels=(8, 24))), CPU)
         assert 0 < wider.start_from_similar(weights) < 1
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+def test_a_card_may_ask_for_the_variance_that_the_paper_writes(variance: FixedVariance) -> None:
+    """Jiang et al. 2025, Eq. 4: sigma² = beta."""
+    model = with_variance(variance)
+    image, box = torch.zeros(1, 1, 16, 16, 16), torch.ones(1, 1, 16, 16, 16)
+    noise, rng = torch.randn(image.shape, generator=generator(1)), generator(2)
+    item = Item(image, -torch.ones(1, 2, 16, 16, 16), box, box, box, noise, [rng], lambda x_0: None)
+    request = parse_request({"steps": 3, "sampler": "ddpm"}, "lung_ddpm")
+
+    def denoise(x: torch.Tensor, t: int) -> torch.Tensor:
+        level = (model.schedule.alpha(t), model.schedule.sigma(t), t)
+        return model.estimate(item, x, level).clamp(-1, 1)
+
+    with torch.no_grad():
+        made, times = model.draw(item, request), visited_timesteps(model.schedule, 3)
+        # the noise of what is kept is drawn as well, and all of it thrown away
+        keep = keep_known(image, box, model.schedule, rng_of_both := generator(2))
+        wanted = ddpm(
+            denoise, noise, model.schedule, times, generator=rng_of_both, after_step=[keep], variance=variance
+        )
+    torch.testing.assert_close(made, wanted)
+
+
+def test_a_card_with_a_learned_variance_is_of_another_system() -> None:
+    with pytest.raises(WeightsError, match="another system"):
+        with_variance("learned_range")
+
+
+def with_variance(variance: str) -> LungDDPM:
+    draft = lung_ddpm_sheets.draft_model(LayoutTrainer(small("lung_ddpm"), CPU))
+    network = {**draft.card.section["network"], "variance": variance}
+    section = {**draft.card.section, "network": network}
+    return LungDDPM(draft.card.model_copy(update={"section": section}), draft.network, CPU)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
 @pytest.mark.parametrize("model", ["lung_ddpm_plus", "lung_ddpm"])
 def test_the_command_trains_and_goes_on(
     command: Command, training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
 ) -> None:
-    channels = cli.CONFIGS[model].network.in_channels
-    fast = {"validate_every": 2, "validation_batches": 1, "validations_per_sheet": 2}
-    tiny = small_config(network=replace(TINY, in_channels=channels), **fast)
-    monkeypatch.setitem(cli.CONFIGS, model, tiny)
+    monkeypatch.setattr(lung_ddpm_sheets, "STEPS", 2)
+    tiny = small(model, validate_every=2, validation_batches=1, validations_per_sheet=2)
+    training = {"lung_ddpm": WholeTraining, "lung_ddpm_plus": CubeTraining}[model]
+    monkeypatch.setattr(training, "recipes", {"ours": tiny})
     options = (model, "--data", with_lung_masks(training_folder), "--out", tmp_path, "--device", "cpu")
     first = command("train", *options)
     assert first.code == 0, first.err
@@ -206,7 +249,28 @@ def test_the_command_trains_and_goes_on(
     assert (tmp_path / "samples-000004.png").is_file()
     second = command("train", *options, "--steps", 5)
     assert "going on from step 4 of 5" in second.out
+    assert "overridden: steps 5 instead of 4" in second.out
     assert (tmp_path / "checkpoint.pt").is_file()
-    refused = command("train", *options, "--steps", 0)
+
+
+@pytest.mark.parametrize("model", ["lung_ddpm_plus", "lung_ddpm"])
+def test_the_papers_recipe_trains(
+    command: Command, training_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """By its own numbers, but for the sizes that are given."""
+    monkeypatch.setattr(lung_ddpm_sheets, "STEPS", 2)
+    options = (model, "--data", with_lung_masks(training_folder), "--out", tmp_path, "--device", "cpu")
+    paper = ("--recipe", "paper", "--sides", 32, "--channels", 32, 32, 32, 32, "--steps", 2)
+    outcome = command("train", *options, *paper)
+    assert outcome.code == 0, outcome.err
+    assert "overridden: steps 2 instead of 100000" in outcome.out
+    assert "overridden: patches.sides (32,) instead of" in outcome.out
+    assert "unlike its source: CTs are resampled" in outcome.out
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    group = state["optimizer"]["param_groups"][0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-5, (0.9, 0.999), 0)
+    assert state["recipe"] == "paper"
+    assert (tmp_path / "samples-000002.png").is_file()
+    refused = command("train", *options, *paper[2:])
     assert refused.code == 2
-    assert "--steps 0" in refused.one_line
+    assert "go on with  --recipe paper" in refused.one_line

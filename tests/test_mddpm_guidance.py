@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from lesionbrush.diffusion import learned_variance, samplers, schedules
+from lesionbrush.diffusion import samplers, schedules
 from lesionbrush.diffusion.guidance import LowPassGuide, low_pass, match_low_pass
 from lesionbrush.diffusion.learned_variance import (
     ddpm_learned,
@@ -163,7 +163,7 @@ class TestLearnedVariance:
         clean, estimate = torch.full((1, 1, 1), 0.3), torch.full((1, 1, 1), 0.5)
         fraction, t = torch.full((1, 1, 1), 0.4), 20
         lower, _ = log_variance_bounds(SCHEDULE, t, t - 1)
-        weight, _ = learned_variance.posterior_weights(SCHEDULE, t, t - 1)
+        weight, _ = schedules.posterior_weights(SCHEDULE, t, t - 1)
         ours = float(log_variance(fraction, SCHEDULE, t, t - 1))
         true = torch.distributions.Normal(weight * 0.3, math.exp(lower / 2))
         made = torch.distributions.Normal(weight * 0.5, math.exp(ours / 2))

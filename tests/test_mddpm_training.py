@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 import torch
 from lesionbrush.cli.__main__ import main
+from lesionbrush.diffusion.samplers import ddpm
+from lesionbrush.diffusion.schedules import FixedVariance
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.mddpm import sheets as mddpm_sheets
-from lesionbrush.systems.mddpm.data import AIR_HU, SliceBatch, SliceBatches, framed, mirrored
+from lesionbrush.systems.mddpm.data import AIR_HU, PATCHES, SliceBatch, SliceBatches, framed, mirrored
+from lesionbrush.systems.mddpm.guided import Start
 from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
-from lesionbrush.systems.mddpm.training import SliceTrainer, SliceTrainingConfig
+from lesionbrush.systems.mddpm.recipes import RECIPES
+from lesionbrush.systems.mddpm.sheets import slice_sheet
+from lesionbrush.systems.mddpm.trainer import SliceTrainer
+from lesionbrush.systems.mddpm.unconditional import Unconditional
+from lesionbrush.training.recipes import Patches, Recipe
 from PIL import Image
 from training_kit import WINDOW
 
@@ -22,28 +29,40 @@ pytest_plugins = "training_fixtures"
 NETWORK = DDPMUNetConfig(channels=(8, 16), attention=(False, False), norm_groups=4)
 
 
-def config(**changes) -> SliceTrainingConfig:
+def recipe(**changes) -> Recipe:
+    """Ours, small and quick."""
     network = replace(NETWORK, **changes.pop("network", {}))
-    facts = {"steps": 4, "warmup": 2, "validate_every": 2, "validation_batches": 1, "sides": (16,), **changes}
-    return SliceTrainingConfig(network=network, **facts)
+    optimiser = replace(RECIPES["ours"].optimiser, warmup_steps=2, **changes.pop("optimiser", {}))
+    facts = {
+        "network": network,
+        "steps": 4,
+        "validate_every": 2,
+        "validation_batches": 1,
+        "patches": squares(),
+    }
+    return replace(RECIPES["ours"], optimiser=optimiser, **facts | changes)
+
+
+def squares(*sides: int) -> Patches:
+    return PATCHES.resized(sides or (16,))
 
 
 def trainer(**changes) -> SliceTrainer:
-    return SliceTrainer(config(**changes), torch.device("cpu"))
+    return SliceTrainer(recipe(**changes), torch.device("cpu"))
 
 
 def batches(pack: Pack, sides: tuple[int, ...] = (16,), seed: int = 0) -> SliceBatches:
-    return SliceBatches(pack, WINDOW, np.random.default_rng(seed), sides)
+    patches = replace(squares(*sides), voxels_per_batch=1024)
+    return SliceBatches(pack, WINDOW, np.random.default_rng(seed), patches)
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lesionbrush.systems.mddpm.data.VOXELS_PER_BATCH", 1024)
     monkeypatch.setattr(mddpm_sheets, "STEPS", 2)
 
 
 class TestNetwork:
-    @pytest.mark.parametrize("variance", ["learned_range", "fixed_small"])
+    @pytest.mark.parametrize("variance", ["learned_range", "fixed_small", "fixed_large"])
     @pytest.mark.parametrize("shape", [(16, 16), (32, 24)])
     def test_shapes_in_2d(self, variance: str, shape: tuple[int, int]) -> None:
         made = DDPMUNet(replace(NETWORK, variance=variance))(
@@ -115,7 +134,7 @@ class TestLoss:
 
     @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
     def test_the_right_answer_costs_nothing(self, prediction: str) -> None:
-        run, batch = trainer(network={"prediction": prediction, "variance": "fixed_small"}), self.batch()
+        run, batch = trainer(prediction=prediction, network={"variance": "fixed_small"}), self.batch()
 
         class Right(torch.nn.Module):
             def forward(self, noisy, t):
@@ -141,6 +160,29 @@ class TestLoss:
         assert losses[0] == pytest.approx(2 * losses[1], rel=1e-4)
 
 
+class TestVariance:
+    """A network is sampled with the variance it was trained for."""
+
+    @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+    def test_one_that_is_fixed_is_that_of_ddpm(self, variance: FixedVariance) -> None:
+        run = trainer(network={"variance": variance})
+        model, times = Unconditional(run.average, run.schedule), torch.tensor([900, 500, 100])
+        noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+        start = Start(noise, times, torch.Generator().manual_seed(2), lambda x_0: None)
+        with torch.no_grad():
+            made = model.sample(start, model.denoise)
+            rng = torch.Generator().manual_seed(2)
+            wanted = ddpm(model.denoise, noise, run.schedule, times, generator=rng, variance=variance)
+        assert torch.equal(made, wanted)
+
+    def test_the_two_differ(self, tmp_path: Path) -> None:
+        with torch.no_grad():
+            for run in (trainer(network={"variance": name}) for name in ("fixed_small", "fixed_large")):
+                slice_sheet(run, tmp_path / f"{run.recipe.network.variance}.png")
+        small, large = (Image.open(file).tobytes() for file in sorted(tmp_path.iterdir()))
+        assert small != large
+
+
 class TestRuns:
     def test_a_run_writes_checkpoints_history_and_goes_on_bit_for_bit(
         self, seen: Pack, tmp_path: Path
@@ -149,7 +191,7 @@ class TestRuns:
             source = batches(seen)
             source.rng = from_.numpy_rng
             for _ in range(steps):
-                from_.step(source.draw())
+                from_.step([source.draw()])
             return from_
 
         whole = run(trainer(), 4)
@@ -162,8 +204,8 @@ class TestRuns:
         assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.pt", "history.json"]
 
     def test_it_learns(self, seen: Pack) -> None:
-        run, source = trainer(steps=40, learning_rate=2e-3, warmup=1), batches(seen)
-        losses = [run.step(source.draw()) for _ in range(40)]
+        run, source = trainer(steps=40, optimiser={"learning_rate": 2e-3}), batches(seen)
+        losses = [run.step([source.draw()]) for _ in range(40)]
         assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:5])
         assert all(map(math.isfinite, losses))
 
@@ -177,6 +219,20 @@ def test_the_command_trains_goes_on_and_draws(training_folder: Path, tmp_path: P
     assert "going on from step 2 of 3" in capsys.readouterr().out
     with Image.open(tmp_path / "samples-000003.png") as picture:
         assert picture.width > 100
+
+
+def test_the_papers_recipe_trains_with_its_batch_of_128(
+    training_folder: Path, tmp_path: Path, capsys
+) -> None:
+    command = ["train", "mddpm", "--data", str(training_folder), "--out", str(tmp_path), "--device", "cpu"]
+    command += ["--recipe", "paper", "--sides", "16", "--channels", "32", "32", "--steps", "2"]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "overridden: steps 2 instead of 500000" in said
+    assert "accumulate" not in said
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["optimizer"]["param_groups"][0]["lr"] == 1e-4
+    assert state["network"]["out.2.conv.weight"].shape[0] == 1  # the variance is beta, not learned
 
 
 @pytest.mark.parametrize(

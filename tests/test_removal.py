@@ -17,10 +17,10 @@ from lesionbrush.systems.lesion_inpainting.removal import (
     SHELL_MM,
     SLACK_HU,
     Steps,
-    bounded,
+    bound,
+    join_donors,
     join_timesteps,
-    joined,
-    shelled,
+    open_shell,
 )
 
 SIDE = 13
@@ -55,7 +55,7 @@ def two_rois() -> RoiBatch:
 
 def test_lesions_with_and_without_donors_are_kept_apart() -> None:
     rois, filler, seen = two_rois(), Filler(), []
-    made_ = joined(filler, rois, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
+    made_ = join_donors(filler, rois, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
     assert made_.remarks == ("hot",)
     assert (made_.hu[1, 1][rois.editable[1]] == -700).all()
     for variant, lesion in ((0, 0), (0, 1), (1, 0)):
@@ -74,7 +74,7 @@ def test_lesions_with_and_without_donors_are_kept_apart() -> None:
 def test_without_any_donor_nothing_is_joined() -> None:
     rois, filler, seen = two_rois(), Filler(), []
     bare = replace(rois, own=np.full_like(rois.own, np.nan))
-    made_ = joined(filler, bare, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
+    made_ = join_donors(filler, bare, [5, 6], Steps(4, 2), lambda done, total: seen.append((done, total)))
     assert len(filler.asked) == 1
     assert not made_.drawn.any()
     assert seen[-1] == (16, 16)
@@ -82,7 +82,7 @@ def test_without_any_donor_nothing_is_joined() -> None:
 
 def test_the_network_is_shown_the_donors_middle() -> None:
     filler = Filler()
-    joined(filler, two_rois(), [5, 6], Steps(4, 2), lambda done, total: None)
+    join_donors(filler, two_rois(), [5, 6], Steps(4, 2), lambda done, total: None)
     _, first, second = filler.asked
     depth_mm = np.arange(1, 6)
     np.testing.assert_array_equal(first.editable[0, 6, 6, 2:7], depth_mm <= SHELL_MM)
@@ -94,12 +94,12 @@ def test_the_network_is_shown_the_donors_middle() -> None:
 def test_what_joins_is_no_denser_than_what_it_joins() -> None:
     rois = two_rois()
     donors_hu = rois.own[0]
-    known = shelled(rois, donors_hu)
+    known = open_shell(rois, donors_hu)
     made_hu = np.where(known.editable, np.float32(300), known.reference_hu)
-    hu = bounded(made_hu, known, donors_hu)
+    hu = bound(made_hu, known, donors_hu)
     np.testing.assert_array_equal(hu[known.editable], -500 + SLACK_HU)
     np.testing.assert_array_equal(hu[~known.editable], known.reference_hu[~known.editable])
-    low = bounded(np.where(known.editable, np.float32(-1000), known.reference_hu), known, donors_hu)
+    low = bound(np.where(known.editable, np.float32(-1000), known.reference_hu), known, donors_hu)
     assert low[0, 6, 6, 2] == -850 - SLACK_HU
     assert low[0, 6, 6, 4] == -500 - SLACK_HU
 
@@ -107,8 +107,8 @@ def test_what_joins_is_no_denser_than_what_it_joins() -> None:
 def test_chest_wall_is_left_to_the_donor() -> None:
     rois = two_rois()
     wall = np.full_like(rois.reference_hu, 40)
-    known = shelled(replace(rois, reference_hu=wall), wall)
-    np.testing.assert_array_equal(bounded(wall + 15, known, wall)[known.editable], 40)
+    known = open_shell(replace(rois, reference_hu=wall), wall)
+    np.testing.assert_array_equal(bound(wall + 15, known, wall)[known.editable], 40)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 12, 900])

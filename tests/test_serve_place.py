@@ -15,7 +15,7 @@ from lesionbrush.cli.__main__ import main
 from lesionbrush.files.io import write_volume
 from lesionbrush.server.operation.check import findings
 from lesionbrush.server.operation.serve import APP
-from server_kit import free_port, make_ct, make_model
+from server_kit import free_port, make_ct, make_model, make_noise_model
 
 Tried = Callable[..., str]
 
@@ -124,6 +124,26 @@ def test_the_check_says_what_will_be_offered(tmp_path: Path) -> None:
     told = {name: disk_of(tmp_path / name) for name in ("cts", "ctss")}
     assert told["cts"].endswith(f"{cts} has 1 volumes, and 1 sub-folders that are not looked into")
     assert told["ctss"].endswith("ctss is not there yet and will be made, without a CT")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"system": "nobody"}, "'nobody' is not known"),
+        ({"timesteps": "many"}, "the card of 'tiny' does not fit"),
+    ],
+)
+def test_the_check_finds_a_model_that_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
+) -> None:
+    make_model(tmp_path / "models", **change)
+    make_noise_model(tmp_path / "models")
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path / "models"))
+    told = findings(tmp_path, "127.0.0.1", free_port(), encrypted=False)
+    sound, wrong = sorted((one for one in told if one.topic == "models"), key=lambda one: one.wrong)
+    assert (sound.wrong, wrong.wrong) == (False, True)
+    assert sound.text.startswith("noise: weights")
+    assert words in wrong.text
 
 
 def disk_of(folder: Path) -> str:

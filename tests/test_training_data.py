@@ -13,8 +13,7 @@ from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, healthy
 from lesionbrush.systems.lesion_inpainting.data import (
-    BATCH_SIZES,
-    PATCH_SIDES,
+    PATCHES,
     USUAL_NOISE,
     Batch,
     Batches,
@@ -119,10 +118,10 @@ def drawn(seen: Pack) -> list[Batch]:
 
 def test_batches_come_in_all_sizes(drawn: list[Batch]) -> None:
     sides = {batch.image.shape[-1] for batch in drawn}
-    assert sides == set(BATCH_SIZES)
+    assert sides == set(PATCHES.sides)
     for batch in drawn:
         side = batch.image.shape[-1]
-        shape = (BATCH_SIZES[side], 1, side, side, side)
+        shape = (PATCHES.counts[PATCHES.sides.index(side)], 1, side, side, side)
         assert all(t.shape == shape for t in (batch.image, batch.visible, batch.mask, batch.scored))
         assert batch.attributes.shape == (len(batch.image), 2 * len(ATTRIBUTES))
         assert batch.weight.shape == (len(batch.image),)
@@ -131,7 +130,7 @@ def test_batches_come_in_all_sizes(drawn: list[Batch]) -> None:
 
 def test_no_patch_is_so_small_that_gradients_are_random() -> None:
     """Below 3 voxels a side at the lowest level, oneDNN's bfloat16 gradients read memory nobody wrote."""
-    assert min(PATCH_SIDES) / LesionUNetConfig(len(ATTRIBUTES)).multiple >= 3
+    assert min(PATCHES.sides) / LesionUNetConfig(len(ATTRIBUTES)).multiple >= 3
 
 
 def test_what_is_visible_is_never_scored_and_the_lesion_is_never_visible(drawn: list[Batch]) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from lesionbrush.systems.lesion_inpainting import data as training_data
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
-from lesionbrush.systems.lesion_inpainting.data import Batches, Pack
+from lesionbrush.systems.lesion_inpainting.data import PATCHES, Batches, Pack
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
-from lesionbrush.systems.lesion_inpainting.training import Trainer, TrainingConfig
+from lesionbrush.systems.lesion_inpainting.recipes import RECIPES
+from lesionbrush.systems.lesion_inpainting.trainer import Trainer
 from lesionbrush.systems.mddpm.data import SliceBatches
-from lesionbrush.training.loop import noise_like
+from lesionbrush.training.noising import noise_like
+from lesionbrush.training.recipes import Patches
 from lesionbrush.training.workers import Workers
 from training_kit import WINDOW
 
@@ -63,16 +64,19 @@ def test_an_error_in_a_worker_reaches_the_training() -> None:
         Workers(Broken(), np.random.default_rng(0), 1).draw()
 
 
-def test_workers_bring_whole_batches(seen: Pack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_data, "BATCH_SIZES", {24: 2, 32: 2, 48: 2})
-    workers = Workers(Batches(seen, WINDOW, np.random.default_rng(0), scale=2), np.random.default_rng(0), 1)
+def test_workers_bring_whole_batches(seen: Pack) -> None:
+    patches = replace(PATCHES, counts=(2, 2, 2), scale=2)
+    workers = Workers(Batches(seen, WINDOW, np.random.default_rng(0), patches), np.random.default_rng(0), 1)
     batch = workers.draw()
     assert len(batch.image) == len(batch.attributes) == 4
     assert float(batch.scored.sum()) > 0
 
 
 def test_scale_makes_batches_larger(seen: Pack) -> None:
-    batches = (SliceBatches(seen, WINDOW, np.random.default_rng(0), (32,), scale) for scale in (1, 3))
+    slices = Patches(sides=(32,), shares=(1.0,), voxels_per_batch=4096)
+    batches = (
+        SliceBatches(seen, WINDOW, np.random.default_rng(0), replace(slices, scale=scale)) for scale in (1, 3)
+    )
     one, three = (len(source.draw().image) for source in batches)
     assert three == 3 * one
 
@@ -84,8 +88,8 @@ def test_noise_on_a_cpu_is_the_generators_own() -> None:
 
 
 def trainer(blocks: int) -> Trainer:
-    config = TrainingConfig(network=replace(NARROW, blocks=blocks), steps=4, warmup=1)
-    return Trainer(config, torch.device("cpu"))
+    recipe = replace(RECIPES["ours"], network=replace(NARROW, blocks=blocks), steps=4)
+    return Trainer(recipe, torch.device("cpu"))
 
 
 def shaken(network: LesionUNet) -> LesionUNet:

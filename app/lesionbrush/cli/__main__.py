@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from lesionbrush.errors import LesionBrushError
@@ -46,13 +47,21 @@ def main(arguments: Sequence[str]) -> int:
     parser = OneLineParser(prog=f"run.py {name}", description=command.__doc__)
     command.add_arguments(parser)
     try:
-        return int(command.run(parser.parse_args(rest)))
+        return int(command.run(_options(command, parser, rest)))
     except (LesionBrushError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _options(command: ModuleType, parser: ArgumentParser, arguments: Sequence[str]) -> Namespace:
+    """By the command's own `parse`, where what may be asked depends on what is."""
+    if hasattr(command, "parse"):
+        parsed: Namespace = command.parse(parser, arguments)
+        return parsed
+    return parser.parse_args(arguments)
 
 
 def exit_when_terminated() -> None:

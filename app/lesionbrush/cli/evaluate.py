@@ -2,6 +2,7 @@
 
 `evaluate lesions` measures everything and writes report.html and report.json; `evaluate MODEL` measures HU
 and the seam alone and writes figures.json and a sheet, or what the model's own system measures.
+`evaluate ablation` says what each law of lesion inpainting earns, and writes ablation.json.
 """
 
 from __future__ import annotations
@@ -15,22 +16,31 @@ from lesionbrush.cli.outputs import check_folder, check_outputs, reports
 from lesionbrush.core.registry import METADATA, find_model
 from lesionbrush.errors import InvalidRequest
 
-LESIONS = "lesions"
+LESIONS, ABLATION = "lesions", "ablation"
 DEFAULT_MODEL = "lung_lesion"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", metavar="lesions | MODEL", help="the full report, or a model's card figures")
+    parser.add_argument(
+        "what",
+        metavar="lesions | ablation | MODEL",
+        help="the full report, what each law earns, or a model's card figures",
+    )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--cases", type=int, default=0, metavar="N", help="use only N nodules")
+    parser.add_argument(
+        "--cases", type=int, default=0, metavar="N", help="use only N nodules; for `ablation`: of each law"
+    )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="for `MODEL`: seeds 0 to N - 1")
     parser.add_argument(
         "--regression", action="store_true", help="for `MODEL`: what a regression would miss by"
     )
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="for `lesions` (default: %(default)s)")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="for `lesions` and `ablation` (default: %(default)s)"
+    )
     parser.add_argument("--quick", action="store_true", help="for `lesions`: 16 nodules, less of everything")
     parser.add_argument("--parts", metavar="A,B", help="for `lesions`: only these parts")
+    parser.add_argument("--laws", metavar="A,B", help="for `ablation`: only these laws")
     parser.add_argument("--update-card", action="store_true", help="write the figures into the model's card")
 
 
@@ -41,8 +51,11 @@ def run(options: Namespace) -> int:
         raise InvalidRequest(f"--seeds {options.seeds}: give a number of seeds, 1 or more")
     if not options.data.is_dir():
         raise InvalidRequest(f"--data {options.data.name}: there is no such folder")
+    if options.laws is not None and options.what != ABLATION:
+        raise InvalidRequest(f"--laws {options.laws} belongs to `evaluate {ABLATION}`")
     check_folder(options.out)
-    return lesions(options) if options.what == LESIONS else card_figures(options)
+    parts = {LESIONS: lesions, ABLATION: ablation}
+    return parts.get(options.what, card_figures)(options)
 
 
 def lesions(options: Namespace) -> int:
@@ -71,6 +84,21 @@ def lesions(options: Namespace) -> int:
             floor = f", real {text(figure.floor)}" if figure.floor else ""
             print(f"{figure.name}: {text(figure.value)}{floor}{goal}")
     print(f"{options.out / 'report.html'}, {options.out / 'report.json'} ({report.seconds:.0f} s)")
+    return 0
+
+
+def ablation(options: Namespace) -> int:
+    """What each law earns. A law that is not known is refused before anything is measured."""
+    from lesionbrush.evaluation.ablation import FILE, ablate
+    from lesionbrush.systems.lesion_inpainting.laws import LAWS
+
+    for name in ("update_card", "quick", "regression", "parts"):
+        if getattr(options, name):
+            raise InvalidRequest(f"--{name.replace('_', '-')} does not belong to `evaluate {ABLATION}`")
+    laws = tuple(LAWS) if options.laws is None else tuple(options.laws.split(","))
+    found = ablate(options.model, options.data, options.out, laws, options.cases, say=print)
+    print("\n".join(found.lines()))
+    print(options.out / FILE)
     return 0
 
 

@@ -18,11 +18,12 @@ from lesionbrush.cli.options import (
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
-from lesionbrush.core.inputs import check_inputs, require_accepted
+from lesionbrush.core.inputs import require_accepted
+from lesionbrush.core.model import EditHooks
 from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import EditRequest
-from lesionbrush.core.synthesize import Synthesis, synthesize
-from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
+from lesionbrush.core.synthesize import Synthesis, find_scope, synthesize
+from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.files.inputs import Sent, names_sent, read_inputs
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.records import record_of, write_sidecar
@@ -74,25 +75,26 @@ def run(options: Namespace) -> int:
 def carry_out(order: Order) -> None:
     """Check, read, synthesize, write. Raises LesionBrushError or OSError; what is wrong is told early."""
     request, card = order.request, order.model.card
-    accepted = find_system(card.system).inputs
+    hooks = find_system(card.system).hooks
+    assert isinstance(hooks, EditHooks)
     paths, drawings = outputs(order)
-    require_accepted(card.name, names_sent(order.inputs, accepted), accepted)
+    require_accepted(card.name, names_sent(order.inputs, hooks.inputs), hooks.inputs)
     pick_device(order.device)
     reference = require_ct(read_volume(order.ct))
     if request.output == "volume":
         require_room(paths, reference.array.nbytes)
-    mask, inputs = read_volume(order.mask), read_inputs(order.inputs, accepted)
-    lesion = mask_on_grid(mask, reference, request.label)
-    check_inputs(inputs, accepted, reference)
+    made_from = record_of(order.ct)
+    mask, inputs = read_volume(order.mask), read_inputs(order.inputs, hooks.inputs)
+    scope = find_scope(reference, mask, request, card, hooks, inputs)
     model = load_model(order.model, order.device)
     with StepBar() as bar:
-        made = synthesize(reference, mask, request, model, inputs, made_from=record_of(order.ct), on_step=bar)
+        made = synthesize(reference, scope, request, model, inputs, made_from=made_from, on_step=bar)
     for path in (*paths, *drawings):
         path.parent.mkdir(parents=True, exist_ok=True)
     for synthesis, path in zip(made, paths, strict=True):
         save(synthesis, path, request)
     for synthesis, path in zip(made if drawings else [], drawings, strict=True):
-        draw(synthesis, lesion, path)
+        draw(synthesis, scope.mask, path)
 
 
 def outputs(order: Order) -> tuple[list[Path], list[Path]]:

@@ -20,13 +20,14 @@ class Scope:
 
     mask: not 0 in the lesion. also: bool, what may change as well, fading in below its surface; None for
     nothing. holds: each lesion with its surroundings, in a cube; all of `field` (bool) and the lesions, in
-    one cube; or whole slices, as wide as `field` or the CT.
+    one cube; or whole slices, as wide as `field` or the CT. remarks: what the user is told of the files.
     """
 
     mask: Volume
     also: np.ndarray | None = None
     holds: Holds = "lesion"
     field: np.ndarray | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from lesionbrush.core.boxes import Box, hull, relative
 from lesionbrush.core.inputs import NO_INPUTS, Inputs, check_inputs, require_accepted
 from lesionbrush.core.lesions import Lesions
-from lesionbrush.core.model import Model, OnEstimate, OnStep, Prepared
+from lesionbrush.core.model import EditHooks, Model, OnEstimate, OnStep, Prepared
 from lesionbrush.core.provenance import (
     EDITED,
     GENERATED,
@@ -25,6 +25,7 @@ from lesionbrush.core.provenance import (
     now,
     versions,
 )
+from lesionbrush.core.region import Scope
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.rois import Sampled
@@ -61,7 +62,7 @@ class Synthesis:
 
 def synthesize(  # noqa: PLR0913, three of them only accompany
     reference: Volume,
-    mask: Volume | None,
+    mask: Volume | Scope | None,
     request: EditRequest,
     model: Model,
     inputs: Inputs = NO_INPUTS,
@@ -75,22 +76,20 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
     The edit region is mask + margin, and what the model's `region` says may change as well.
 
     reference: CT in HU, any orientation and spacing; mask: on its grid (see `mask_on_grid`), None for a
-    system that makes it from its inputs; request: of the model's system; inputs: what else the model takes;
-    made_from: the record of the reference, where that is synthetic itself.
+    system that makes it from its inputs, or what `find_scope` made of it before; request: of the model's
+    system; inputs: what else the model takes; made_from: the record of the reference, where that is
+    synthetic itself.
     on_step is called as (steps done, steps in all) and may raise to cancel: nothing is left behind.
     on_estimate sees what becomes of the first lesion of the first variant; see `OnEstimate`.
     Raises NotACT, DamagedFile, GeometryMismatch, EmptyMask, AmbiguousMask, InvalidRequest, WeightsError, and
     what the model's hooks raise.
     """
     clock, hooks, card, seeds = Clock(), model.hooks, model.card, request.seeds
-    noted = remarks_of_files(reference, mask, inputs)
-    noted += () if made_from else _synthetic_remark(reference)
     with clock.phase("prepare"):
         reference = require_ct(reference)
-        require_accepted(card.name, inputs.names(), hooks.inputs)
-        check_inputs(inputs, hooks.inputs, reference)
-        scope = hooks.region(reference, mask, inputs, request)
+        scope = mask if isinstance(mask, Scope) else find_scope(reference, mask, request, card, hooks, inputs)
         lesions = Lesions.find(reference, scope, request.margin_mm, request.reach_mm)
+        noted = (*scope.remarks, *(() if made_from else _synthetic_remark(reference)))
         noted += misfit_remarks(lesions, card)
         grids = lesions.grids(card)
         hu = lesions.reference_hu(grids, card)
@@ -106,6 +105,25 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
         boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]
     record = Recorder(reference, inputs, lesions, card, request, sampled, clock, prepared, noted, made_from)
     return [record.synthesis(k, seed, box) for k, (seed, box) in enumerate(zip(seeds, boxes, strict=True))]
+
+
+def find_scope(
+    reference: Volume,
+    mask: Volume | None,
+    request: EditRequest,
+    card: ModelCard,
+    hooks: EditHooks,
+    inputs: Inputs = NO_INPUTS,
+) -> Scope:
+    """What a request may change, once all that was sent is looked at; needs no model that is ready to run.
+
+    card, hooks: of the model and its system. Raises as `synthesize`, but for WeightsError.
+    """
+    reference = require_ct(reference)
+    require_accepted(card.name, inputs.names(), hooks.inputs)
+    check_inputs(inputs, hooks.inputs, reference)
+    scope = hooks.region(reference, mask, inputs, request)
+    return replace(scope, remarks=remarks_of_files(reference, mask, inputs))
 
 
 def remarks_of_files(reference: Volume | None, mask: Volume | None, inputs: Inputs) -> tuple[str, ...]:

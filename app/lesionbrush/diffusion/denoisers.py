@@ -10,11 +10,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from .schedules import ForwardProcess, NoiseSchedule
+from .schedules import NoiseSchedule
 
 Predict = Callable[[Tensor, int], Tensor]
 Denoiser = Callable[[Tensor, int], Tensor]
-FlowDenoiser = Callable[[Tensor, float], Tensor]
 Clip = tuple[float, float]
 
 
@@ -41,18 +40,6 @@ def from_x0(predict: Predict, *, clip: Clip | None = None) -> Denoiser:
     return _clipped(predict, clip)
 
 
-def from_velocity(predict: FlowDenoiser, flow: ForwardProcess, *, clip: Clip | None = None) -> FlowDenoiser:
-    """`predict` returns dx/dt = eps - x_0 of a rectified flow, t in (0, 1]: x_0 = x - t dx/dt.
-
-    MONAI's RFlowScheduler, and so MAISI, has the opposite sign: negate its network's output.
-    """
-
-    def x_0(x: Tensor, t: float) -> Tensor:
-        return x - flow.sigma(t) * predict(x, t)
-
-    return _clipped(x_0, clip)
-
-
 def classifier_free(conditional: Denoiser, unconditional: Denoiser, strength: float) -> Denoiser:
     """x_0 = uncond + strength (cond - uncond) (Ho & Salimans 2022, 2207.12598, with strength = 1 + w).
 
@@ -70,7 +57,7 @@ def classifier_free(conditional: Denoiser, unconditional: Denoiser, strength: fl
     return x_0
 
 
-def _clipped(denoise: Callable[..., Tensor], clip: Clip | None) -> Callable[..., Tensor]:
+def _clipped(denoise: Denoiser, clip: Clip | None) -> Denoiser:
     if clip is None:
         return denoise
     low, high = clip

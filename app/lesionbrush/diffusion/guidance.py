@@ -13,11 +13,11 @@ from torch import Tensor
 
 from .denoisers import Denoiser
 from .samplers import Generators, Hook, draw_noise
-from .schedules import ForwardProcess, NoiseSchedule
+from .schedules import NoiseSchedule
 
 
-def keep_known(reference: Tensor, editable: Tensor, schedule: ForwardProcess, generator: Generators) -> Hook:
-    """Anatomically aware sampling of Lung-DDPM (Jiang et al. 2025, arXiv:2502.15204, Eqs. 4-6).
+def keep_known(reference: Tensor, editable: Tensor, schedule: NoiseSchedule, generator: Generators) -> Hook:
+    """Anatomically aware sampling of Lung-DDPM (Jiang et al. 2025, arXiv:2502.15204, Eqs. 5, 6).
 
     x <- editable x + (1 - editable) q(reference), with the reference noised to the level of the *new* x.
     At the clean level it is the reference itself: where editable is 0 the result equals it exactly.
@@ -28,7 +28,7 @@ def keep_known(reference: Tensor, editable: Tensor, schedule: ForwardProcess, ge
         low, high = editable.aminmax()
         raise ValueError(f"editable must lie in [0, 1], got {float(low)} to {float(high)}")
 
-    def hook(x: Tensor, t_next: float | None, step: int) -> Tensor:
+    def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
         known = _noised(reference, x, schedule, generator, t_next)
         return torch.lerp(known, x, editable.to(x).expand_as(x))
 
@@ -169,7 +169,7 @@ def _softened(where: Tensor) -> Tensor:
 
 def match_low_pass(
     guides: Sequence[LowPassGuide],
-    schedule: ForwardProcess,
+    schedule: NoiseSchedule,
     generator: Generators,
     shared: Literal["sum", "mean"] = "sum",
 ) -> Hook:
@@ -185,7 +185,7 @@ def match_low_pass(
         message = f"{len(guides)} guidance images pull at once; more than {MOST_GUIDES} rarely agree"
         warnings.warn(message, stacklevel=2)
 
-    def hook(x: Tensor, t_next: float | None, step: int) -> Tensor:
+    def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
         level = -1 if t_next is None else t_next
         acting = [guide for guide in guides if level >= guide.stop]
         residuals = [_noised(guide.image, x, schedule, generator, t_next) - x for guide in acting]
@@ -227,7 +227,7 @@ def low_pass(image: Tensor, factor: int) -> Tensor:
 
 
 def _noised(
-    image: Tensor, x: Tensor, schedule: ForwardProcess, generator: Generators, t: float | None
+    image: Tensor, x: Tensor, schedule: NoiseSchedule, generator: Generators, t: int | None
 ) -> Tensor:
     """`image` in x's shape, device and dtype, noised to level t."""
     clean = image.to(x).expand_as(x)

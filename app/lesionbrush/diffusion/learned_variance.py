@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from .denoisers import Denoiser, Predict
-from .samplers import Generators, Hook, Times, draw_noise
-from .schedules import NoiseSchedule
+from .samplers import Generators, Hook, Times, descending, draw_noise
+from .schedules import NoiseSchedule, posterior_weights, step_variances
 
 LAMBDA = 0.001
 """Weight of the variational bound in the hybrid loss."""
@@ -27,27 +26,17 @@ def log_variance_bounds(schedule: NoiseSchedule, t: int, s: int | None) -> tuple
     Into the clean level the posterior has no variance: the lower bound is then that of the first step that
     has one, from timestep 1 to 0, as in the paper's code. It is never above the upper bound.
     """
-    a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
-    upper = math.log(1 - a_t / a_s)
-    if s is None:
-        a_t, a_s = schedule.alpha_bar(min(1, schedule.T - 1)), schedule.alpha_bar(0)
-    if a_t == a_s:  # a schedule of one timestep
-        return upper, upper
-    lower = math.log((1 - a_s) / (1 - a_t) * (1 - a_t / a_s))
-    return min(lower, upper), upper
+    upper = math.log(step_variances(schedule, t, s)["fixed_large"])
+    first = (t, s) if s is not None else (min(1, schedule.T - 1), 0)
+    small = step_variances(schedule, *first)["fixed_small"]
+    # a schedule of one timestep has no step with a posterior variance
+    return (min(math.log(small), upper) if small > 0 else upper), upper
 
 
 def log_variance(fraction: Tensor, schedule: NoiseSchedule, t: int, s: int | None) -> Tensor:
     """Eq. 15: log Sigma = v log beta + (1 - v) log beta~, v = (fraction + 1) / 2."""
     lower, upper = log_variance_bounds(schedule, t, s)
     return torch.lerp(torch.full_like(fraction, lower), torch.full_like(fraction, upper), (fraction + 1) / 2)
-
-
-def posterior_weights(schedule: NoiseSchedule, t: int, s: int | None) -> tuple[float, float]:
-    """The weights of x_0 and x_t in the mean of q(x_s | x_t, x_0) (Ho et al. 2020, Eq. 7)."""
-    a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
-    alpha = a_t / a_s
-    return math.sqrt(a_s) * (1 - alpha) / (1 - a_t), math.sqrt(alpha) * (1 - a_s) / (1 - a_t)
 
 
 def variational_bound(
@@ -81,15 +70,12 @@ def ddpm_learned(  # noqa: PLR0913, as `samplers.ddpm`
     after_step: Sequence[Hook] = (),
     temperature: float = 1.0,
 ) -> Tensor:
-    """Ancestral sampling with the network's own variance. Otherwise as `samplers.ddpm`, downwards only.
+    """Ancestral sampling with the network's own variance. Otherwise as `samplers.ddpm`.
 
     `fraction` is called right after `denoise` with the same x and t, so both may come from one evaluation.
     ValueError unless the timesteps decrease.
     """
-    times = [int(t) for t in timesteps]
-    if any(s >= t for t, s in pairwise(times)):
-        raise ValueError(f"timesteps must decrease strictly, got {times}")
-    for step, (t, s) in enumerate(zip(times, [*times[1:], None], strict=True)):
+    for step, t, s in descending(timesteps):
         w_0, w_t = posterior_weights(schedule, t, s)
         mean = w_0 * denoise(x, t) + w_t * x
         if s is not None:

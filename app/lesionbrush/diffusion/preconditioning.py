@@ -18,3 +18,9 @@ def image_from_v(x: Tensor, v: Tensor, alpha: Number, sigma: Number, spread: flo
     """
     variance = alpha**2 * spread**2 + sigma**2
     return alpha * spread**2 / variance * x - sigma * spread / variance**0.5 * v
+
+
+def v_from_image(x: Tensor, x_0: Tensor, alpha: Number, sigma: Number, spread: float = 1.0) -> Tensor:
+    """The v that `image_from_v` makes this image of."""
+    variance = alpha**2 * spread**2 + sigma**2
+    return (alpha * spread**2 / variance * x - x_0) * variance**0.5 / (sigma * spread)

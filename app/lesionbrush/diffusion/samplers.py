@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .denoisers import Denoiser, FlowDenoiser
-from .schedules import NoiseSchedule, RectifiedFlow
+from .denoisers import Denoiser
+from .schedules import FixedVariance, NoiseSchedule, posterior_weights, step_variances
 
-# (new x, its time or None when clean, index of the step that made it) -> x
-Hook = Callable[[Tensor, Any, int], Tensor]
+# (new x, its timestep or None when clean, index of the step that made it) -> x
+Hook = Callable[[Tensor, "int | None", int], Tensor]
 
 
 class NoiseSource(Protocol):
@@ -28,7 +29,7 @@ class NoiseSource(Protocol):
 
 # one for the whole batch, one per batch item, or something that draws by itself
 Generators = torch.Generator | Sequence[torch.Generator] | NoiseSource
-Times = Tensor | Sequence[float]
+Times = Tensor | Sequence[int]
 Temperature = float | Callable[[float], float]
 
 
@@ -53,7 +54,7 @@ def _randn(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype)
     return torch.randn(tuple(shape), generator=generator, device=generator.device, dtype=dtype)
 
 
-def ddpm(  # noqa: PLR0913, one more than the others
+def ddpm(  # noqa: PLR0913, two more than the others
     denoise: Denoiser,
     x: Tensor,
     schedule: NoiseSchedule,
@@ -62,31 +63,27 @@ def ddpm(  # noqa: PLR0913, one more than the others
     generator: Generators,
     after_step: Sequence[Hook] = (),
     temperature: Temperature = 1.0,
+    variance: FixedVariance = "fixed_small",
 ) -> Tensor:
-    """Ancestral sampling, posterior variance "fixed small" (Ho et al. 2020, arXiv:2006.11239, Eqs. 6, 7).
+    """Ancestral sampling (Ho et al. 2020, arXiv:2006.11239, Eqs. 6, 7; Sec. 3.2 for the variance).
 
     The posterior q(x_s | x_t, x_0) is taken between neighbours of the list, whatever their distance.
-    A list that also goes up (`repaint_timesteps`) noises x there (Lugmayr et al. 2022, arXiv:2201.09865).
+    variance: of the noise of a step, the posterior's or, "fixed_large", beta; into the clean level there is
+    none. Lung-DDPM (Eq. 4) and mDDPM (Eq. 6) are written with beta.
     temperature: on the standard deviation of the noise drawn; below 1, samples are calmer and less diverse.
     A function of sigma/alpha of the level that a step lands on, where it is not the same for all.
     ValueError when it is negative.
     """
     hotness = temperature if callable(temperature) else (lambda ratio: temperature)
-    for step, t, s in _transitions(timesteps):
-        a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
-        if a_s < a_t:
-            x, variance = math.sqrt(a_s / a_t) * x, 1 - a_s / a_t
-        else:
-            alpha = a_t / a_s
-            weight_0 = math.sqrt(a_s) * (1 - alpha) / (1 - a_t)
-            weight_t = math.sqrt(alpha) * (1 - a_s) / (1 - a_t)
-            x = weight_0 * denoise(x, t) + weight_t * x
-            variance = (1 - a_s) / (1 - a_t) * (1 - alpha)
-        if variance > 0:
+    for step, t, s in descending(timesteps):
+        w_0, w_t = posterior_weights(schedule, t, s)
+        x = w_0 * denoise(x, t) + w_t * x
+        if s is not None:
             heat = hotness(schedule.sigma(s) / schedule.alpha(s))
             if heat < 0:
                 raise ValueError(f"temperature must be 0 or more, got {heat}")
-            x = x + heat * math.sqrt(variance) * draw_noise(x.shape, generator, x.device, x.dtype)
+            spread = math.sqrt(step_variances(schedule, t, s)[variance])
+            x = x + heat * spread * draw_noise(x.shape, generator, x.device, x.dtype)
         x = _apply(after_step, x, s, step)
     return x
 
@@ -107,11 +104,11 @@ def ddim(  # noqa: PLR0913, eta is DDIM's own
     ValueError for eta outside [0, 1], or eta > 0 without a generator.
     """
     _check_eta(eta, generator)
-    for step, t, s in _descending(timesteps):
+    for step, t, s in descending(timesteps):
         a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
         x_0 = denoise(x, t)
         eps = (x - math.sqrt(a_t) * x_0) / math.sqrt(1 - a_t)
-        sigma = eta * math.sqrt((1 - a_s) / (1 - a_t) * (1 - a_t / a_s))
+        sigma = eta * math.sqrt(step_variances(schedule, t, s)["fixed_small"])
         x = math.sqrt(a_s) * x_0 + math.sqrt(max(1 - a_s - sigma**2, 0.0)) * eps
         if generator is not None and sigma > 0:
             x = x + sigma * draw_noise(x.shape, generator, x.device, x.dtype)
@@ -135,7 +132,7 @@ def dpm_solver_pp_2m(
     """
     del generator
     x_0_before, h_before = None, math.nan
-    for step, t, s in _descending(timesteps):
+    for step, t, s in descending(timesteps):
         h = _half_log_snr(schedule, s) - _half_log_snr(schedule, t)
         x_0 = d = denoise(x, t)
         if x_0_before is not None and s is not None:
@@ -147,49 +144,25 @@ def dpm_solver_pp_2m(
     return x
 
 
-def euler_flow(
-    denoise: FlowDenoiser,
-    x: Tensor,
-    schedule: RectifiedFlow,
-    timesteps: Times,
-    *,
-    generator: Generators | None = None,
-    after_step: Sequence[Hook] = (),
-) -> Tensor:
-    """Euler's method on dx/dt = eps - x_0 of a rectified flow (Liu et al. 2022, arXiv:2209.03003).
-
-    timesteps: flow times in (0, 1], see `flow_times`. Draws nothing; `generator` as in `dpm_solver_pp_2m`.
-    """
-    del generator
-    for step, t, s in _descending(timesteps):
-        velocity = (x - denoise(x, t)) / schedule.sigma(t)
-        x = x + (schedule.sigma(s) - schedule.sigma(t)) * velocity
-        x = _apply(after_step, x, s, step)
-    return x
-
-
 SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "ddpm": ddpm,
     "ddim": ddim,
     "dpm_solver_pp_2m": dpm_solver_pp_2m,
-    "euler_flow": euler_flow,
 }
 
 
-def _transitions(timesteps: Times) -> Iterator[tuple[int, Any, Any]]:
-    """(step, t, next t) for every step; the last goes to None, the clean level. ValueError if empty."""
-    times = timesteps.tolist() if isinstance(timesteps, Tensor) else list(timesteps)
+def descending(timesteps: Times) -> Iterator[tuple[int, int, int | None]]:
+    """(step, t, next t) for every step; the last goes to None, the clean level.
+
+    ValueError when there is none, or unless they decrease strictly.
+    """
+    times = [int(t) for t in timesteps]
     if not times:
         raise ValueError("a sampler needs at least one timestep, got none")
-    return zip(range(len(times)), times, [*times[1:], None], strict=True)
-
-
-def _descending(timesteps: Times) -> Iterator[tuple[int, Any, Any]]:
-    """As `_transitions`; ValueError unless the times decrease strictly."""
-    for step, t, s in _transitions(timesteps):
-        if s is not None and s >= t:
+    for t, s in pairwise(times):
+        if s >= t:
             raise ValueError(f"timesteps must decrease strictly, got {t} then {s}")
-        yield step, t, s
+    yield from zip(range(len(times)), times, [*times[1:], None], strict=True)
 
 
 def _half_log_snr(schedule: NoiseSchedule, t: int | None) -> float:
@@ -204,7 +177,7 @@ def _check_eta(eta: float, generator: Generators | None) -> None:
         raise ValueError(f"eta {eta} draws noise: pass a generator")
 
 
-def _apply(hooks: Sequence[Hook], x: Tensor, t_next: Any, step: int) -> Tensor:
+def _apply(hooks: Sequence[Hook], x: Tensor, t_next: int | None, step: int) -> Tensor:
     for hook in hooks:
         x = hook(x, t_next, step)
     return x

@@ -9,20 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Spacing = Literal["log_snr", "uniform", "trailing"]
-
-
-class ForwardProcess(Protocol):
-    """x_t = alpha(t) x_0 + sigma(t) eps, for whatever a time `t` is."""
-
-    def alpha(self, t: Any) -> float: ...
-    def sigma(self, t: Any) -> float: ...
-    def add_noise(self, x_0: Tensor, noise: Tensor, t: Any) -> Tensor: ...
+FixedVariance = Literal["fixed_small", "fixed_large"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,32 +74,23 @@ class NoiseSchedule:
         return self.alpha(t) * x_0 + self.sigma(t) * noise
 
 
-@dataclass(frozen=True)
-class RectifiedFlow:
-    """Straight line in time t in [0, 1]: x_t = (1 - t) x_0 + t eps (Liu et al. 2022, arXiv:2209.03003)."""
-
-    def alpha(self, t: float | None) -> float:
-        """Signal amplitude 1 - t. ValueError outside [0, 1]."""
-        return 1.0 - self.sigma(t)
-
-    def sigma(self, t: float | None) -> float:
-        """Noise amplitude t. ValueError outside [0, 1]."""
-        if t is None:
-            return 0.0
-        if not 0 <= t <= 1:
-            raise ValueError(f"flow time {t} is outside [0, 1]")
-        return float(t)
-
-    def add_noise(self, x_0: Tensor, noise: Tensor, t: float | Tensor | None) -> Tensor:
-        """x_t on the line from x_0 to noise. t: one time, None (clean), or a (B,) tensor of times."""
-        if isinstance(t, Tensor):
-            return torch.lerp(x_0, noise, _per_item(t, x_0))
-        return self.alpha(t) * x_0 + self.sigma(t) * noise
-
-
 def _per_item(values: Tensor, like: Tensor) -> Tensor:
     """(B,) values on the device and in the dtype of `like`, shaped to broadcast over its trailing axes."""
     return values.to(like.dtype).to(like.device).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def posterior_weights(schedule: NoiseSchedule, t: int, s: int | None) -> tuple[float, float]:
+    """The weights of x_0 and x_t in the mean of q(x_s | x_t, x_0), s < t or None (Ho et al. 2020, Eq. 7)."""
+    a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
+    alpha = a_t / a_s
+    return math.sqrt(a_s) * (1 - alpha) / (1 - a_t), math.sqrt(alpha) * (1 - a_s) / (1 - a_t)
+
+
+def step_variances(schedule: NoiseSchedule, t: int, s: int | None) -> dict[FixedVariance, float]:
+    """The two that Ho et al. 2020 (Sec. 3.2) give a step from t to s: the posterior's, and beta itself."""
+    a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
+    beta = 1 - a_t / a_s
+    return {"fixed_small": (1 - a_s) / (1 - a_t) * beta, "fixed_large": beta}
 
 
 def _from_betas(betas: Tensor) -> NoiseSchedule:
@@ -186,33 +170,3 @@ def _distinct(nearest: Sequence[int]) -> list[int]:
         below = chosen[-1] - 1 if chosen else t
         chosen.append(max(min(t, below), still_to_come))
     return chosen
-
-
-def repaint_timesteps(visited: Tensor, resamples: int, jump: int = 1) -> Tensor:
-    """Every stretch of `jump` timesteps `resamples` times over: down, up, down again. For `samplers.ddpm`.
-
-    RePaint (Lugmayr et al. 2022, arXiv:2201.09865, Algorithm 1): another pass harmonises the generated voxels
-    with the known ones. resamples 1 changes nothing. ValueError for resamples or jump below 1.
-    """
-    if resamples < 1 or jump < 1:
-        raise ValueError(f"resamples and jump must be at least 1, got {resamples} and {jump}")
-    entries = visited.tolist()
-    path, at = entries[:1], 0
-    while at + jump < len(entries):
-        down = entries[at + 1 : at + jump + 1]
-        path += down + [entries[at], *down] * (resamples - 1)
-        at += jump
-    return torch.tensor(path + entries[at + 1 :])
-
-
-def flow_times(steps: int, *, start: float = 1.0, shift: float = 1.0) -> Tensor:
-    """(steps,) float64, strictly decreasing from `start` towards 0, which is left to the sampler's last step.
-
-    Even strides at shift 1; a larger one puts more steps on the noisy end: t -> shift t / (1 + (shift - 1) t)
-    (Esser et al. 2024, arXiv:2403.03206, Eq. 23). ValueError unless steps >= 1, 0 < start <= 1 and shift > 0.
-    """
-    if steps < 1 or not 0 < start <= 1 or shift <= 0:
-        raise ValueError(f"need steps >= 1, 0 < start <= 1, shift > 0; got {steps}, {start}, {shift}")
-    unshifted = start / (shift - (shift - 1) * start)
-    t = torch.arange(steps, 0, -1, dtype=torch.float64) * unshifted / steps
-    return shift * t / (1 + (shift - 1) * t)

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-import lesionbrush
 from lesionbrush.core.model import Model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.cases import Nodule
-from lesionbrush.systems import DEFAULT_SYSTEM, find_system
+from lesionbrush.systems import DEFAULT_SYSTEM, find_system, system_folder
 from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 
 
@@ -83,7 +82,8 @@ class Maker:
     def _key(self, ct: Volume, mask: Volume, request: EditRequest) -> str:
         digest = hashlib.sha256()
         for part in (
-            code_digest(),
+            _code_of(self.model.card.system),
+            ",".join(sorted(getattr(self.model, "laws", ()))),
             self.model.card.model_dump_json(exclude=SAID_ONLY),
             request.model_dump_json(),
             ct.voxel_sha256,
@@ -97,17 +97,30 @@ class Maker:
 SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split", "figures", "limits"}
 """What a card says without any voxel depending on it."""
 
-MAKING = ("core", "diffusion", "systems")
-"""The folders of the code that turns these weights into voxels."""
+PACKAGE = Path(__file__).resolve().parents[1]
+MAKING = ("core", "diffusion", "anatomy", "systems/running.py", "systems/contract.py")
+"""What turns weights into voxels beside a system's own folder, below the package."""
+
+
+def code_digest(system: Path, package: Path = PACKAGE) -> str:
+    """SHA-256 of all code in a system's folder and of `MAKING`: other code, other syntheses.
+
+    FileNotFoundError when there is none: it would be the same whatever is changed.
+    """
+    digest = hashlib.sha256()
+    for root in (system, *(package / part for part in MAKING)):
+        files = [root] if root.is_file() else sorted(root.rglob("*.py"))
+        if not files:
+            raise FileNotFoundError(f"{root} holds no Python files: syntheses depend on its code")
+        for file in files:
+            digest.update(f"{file.relative_to(root.parent).as_posix()} {file.stat().st_size}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 @cache
-def code_digest() -> str:
-    """SHA-256 of `MAKING`: other code, other syntheses."""
-    root, digest = Path(lesionbrush.__file__).parent, hashlib.sha256()
-    for file in sorted(file for name in MAKING for file in (root / name).rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+def _code_of(system: str) -> str:
+    return code_digest(system_folder(system))
 
 
 def _put(array: np.ndarray, box: np.ndarray, offset: np.ndarray) -> np.ndarray:

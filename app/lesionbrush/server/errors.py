@@ -124,6 +124,7 @@ STATUS: dict[type[LesionBrushError], int] = {
     job_errors.UnknownJob: 404,
     job_errors.UnknownVariant: 404,
     job_errors.NoPreview: 404,
+    job_errors.NoLabels: 404,
     job_errors.NotDone: 409,
     job_errors.IdempotencyConflict: 409,
     job_errors.Gone: 410,

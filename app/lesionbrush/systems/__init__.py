@@ -48,6 +48,13 @@ def find_system(name: str) -> System:
     return systems[name]
 
 
+def system_folder(name: str) -> Path:
+    """Where the code of one system stands. WeightsError for one that this version does not know."""
+    find_system(name)
+    modules = _modules(os.environ.get(VARIABLE, ""))
+    return next(Path(str(m.__file__)).parent for m in modules if name in {s.name for s in m.SYSTEMS})
+
+
 def list_inputs() -> dict[str, Input]:
     """Everything that any system takes beside CT and mask, by name."""
     found: dict[str, Input] = {}
@@ -79,14 +86,18 @@ def load_model(installed: InstalledModel, device: str | None = None) -> Any:
 
 @cache
 def _found(elsewhere: str) -> dict[str, System]:
-    modules = [import_module(f"{__name__}.{folder}") for folder in FOLDERS]
-    modules += _imported(Path(elsewhere)) if elsewhere else []
     found: dict[str, System] = {}
-    for system in (system for module in modules for system in module.SYSTEMS):
+    for system in (system for module in _modules(elsewhere) for system in module.SYSTEMS):
         if system.name in found:
             raise WeightsError(f"{VARIABLE}: there is a system {system.name!r} already: name it otherwise")
         found[system.name] = system
     return found
+
+
+@cache
+def _modules(elsewhere: str) -> tuple[ModuleType, ...]:
+    own = (import_module(f"{__name__}.{folder}") for folder in FOLDERS)
+    return (*own, *(_imported(Path(elsewhere)) if elsewhere else ()))
 
 
 def _imported(root: Path) -> Iterator[ModuleType]:

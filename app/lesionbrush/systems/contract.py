@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -93,6 +95,15 @@ class PublishedWeights:
 
 Load = Callable[[InstalledModel, "str | None"], Any]
 Evaluate = Callable[[Any, Path, int], Mapping[str, float]]
+
+
+def late(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported, with the torch it needs, when it is first called."""
+
+    def call(*given: Any, **named: Any) -> Any:
+        return attrgetter(name)(import_module(module))(*given, **named)
+
+    return call
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from lesionbrush.bundles.configs import CARD, write_configs
-from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, load_card
+from lesionbrush.bundles.configs import write_configs
+from lesionbrush.core.registry import WEIGHTS, ModelCard, file_sha256, load_card
 
 
 def export(checkpoint: Path, folder: Path) -> ModelCard:
@@ -27,15 +25,23 @@ def export(checkpoint: Path, folder: Path) -> ModelCard:
     path = folder / WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    save_file(weights, temporary)
-    os.replace(temporary, path)
     training = {"steps": state["progress"]["step"], "hours": round(state["progress"]["seconds"] / 3600, 2)}
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    update_card(folder, weights_sha256=digest, trained=training)
+    try:
+        save_file(weights, temporary)
+        update_card(folder, weights_sha256=file_sha256(temporary), trained=training)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return load_card(folder)
 
 
 def update_card(folder: Path, **facts: Any) -> None:
-    """Replace some facts of the card; what the card does not know is refused before anything is written."""
-    metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    write_configs(folder, ModelCard.model_validate({**metadata[CARD], **facts}))
+    """Replace some facts of the card, or of its system's section.
+
+    WeightsError for what neither knows, ValidationError for values that are not valid; nothing is written.
+    """
+    card = load_card(folder).model_dump()
+    common = {name: value for name, value in facts.items() if name in card}
+    section = {name: value for name, value in facts.items() if name not in card}
+    card |= {"section": {**card["section"], **section}, **common}
+    write_configs(folder, ModelCard.model_validate(card))

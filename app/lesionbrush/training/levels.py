@@ -26,3 +26,7 @@ class Levels:
         t = torch.searchsorted(table, log_ratio).clamp(max=len(table) - 1)
         even = torch.randint(len(table), (count,), generator=rng)
         return torch.where(torch.rand(count, generator=rng) < self.uniform_share, even, t)
+
+
+EVEN = Levels(0.0, 1.0, uniform_share=1.0)
+"""All t alike, as in most papers (Ho et al. 2020, Algorithm 1)."""

@@ -1,6 +1,6 @@
 """The training loop of all our models: steps, moving average, validation, checkpoints to go on from.
 
-A model's own trainer says how its network is built and what its loss is.
+A recipe says with what numbers; a model's own trainer how its network is built and what its loss is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -21,6 +21,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.training.recipes import Recipe
+
+OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 BatchT = TypeVar("BatchT")
 DrawnT_co = TypeVar("DrawnT_co", covariant=True)
 
@@ -33,21 +37,6 @@ class Draws(Protocol[DrawnT_co]):
     def draw(self) -> DrawnT_co: ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """How long and how fast. The learning rate warms up, stays, and goes down to zero at the end."""
-
-    steps: int = 10_000
-    seed: int = 0
-    learning_rate: float = 6e-4
-    warmup: int = 200
-    cooldown_share: float = 0.3
-    ema_halflife_steps: float = 300.0
-    validate_every: int = 500
-    validation_batches: int = 12
-    validations_per_sheet: int = 4
-
-
 @dataclass
 class Progress:
     """Where a run stands; written beside the checkpoint as history.json."""
@@ -57,32 +46,26 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def noise_like(image: Tensor, rng: torch.Generator) -> Tensor:
-    """Gaussian noise of the image's shape; a GPU draws it itself, from a seed out of `rng`."""
-    if image.device.type == "cpu":
-        return torch.randn(image.shape, generator=rng)
-    seed = int(torch.randint(2**62, (1,), generator=rng))
-    own = torch.Generator(image.device).manual_seed(seed)
-    return torch.randn(image.shape, generator=own, device=image.device)
-
-
 class Loop(ABC, Generic[BatchT]):
     """One training run: network, its moving average, optimiser, and the generators it draws from."""
 
-    config: LoopConfig
+    recipe: Recipe
 
-    def __init__(self, config: LoopConfig, device: torch.device) -> None:
-        self.config, self.device = config, device
+    def __init__(self, recipe: Recipe, device: torch.device, seed: int = 0) -> None:
+        self.recipe, self.device = recipe, device
         with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
-            torch.manual_seed(config.seed)
+            torch.manual_seed(seed)
             self.network = self.build().to(device)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+        self.optimizer = OPTIMISERS[recipe.optimiser.kind](
+            self.network.parameters(),
+            lr=recipe.optimiser.learning_rate,
+            betas=recipe.optimiser.betas,
+            weight_decay=recipe.optimiser.weight_decay,
         )
         torch.backends.cudnn.benchmark = True  # batches have few shapes
-        self.numpy_rng = np.random.default_rng(config.seed)
-        self.rng = torch.Generator().manual_seed(config.seed)
+        self.numpy_rng = np.random.default_rng(seed)
+        self.rng = torch.Generator().manual_seed(seed)
         self.progress = Progress()
         self.sheet: Callable[[Path], object] | None = None
         """Draws samples into a PNG, every few validations and at the end."""
@@ -102,17 +85,18 @@ class Loop(ABC, Generic[BatchT]):
         folder: Path,
         stop_after_s: float = math.inf,
     ) -> None:
-        """Train to `config.steps`, or until the time is up.
+        """Train to `recipe.steps`, or until the time is up.
 
         A checkpoint goes into `folder` at every validation and at the end, also when it is interrupted.
         """
         started, losses = time.perf_counter(), list[Tensor]()
-        bar = tqdm(total=self.config.steps, initial=self.progress.step, desc="train", unit="step")
+        recipe = self.recipe
+        bar = tqdm(total=recipe.steps, initial=self.progress.step, desc="train", unit="step")
         try:
-            while self.progress.step < self.config.steps and time.perf_counter() - started < stop_after_s:
-                losses.append(self.step(train.draw()))
+            while self.progress.step < recipe.steps and time.perf_counter() - started < stop_after_s:
+                losses.append(self.step(train.draw() for _ in range(recipe.accumulate)))
                 bar.update()
-                if self.progress.step % self.config.validate_every == 0:
+                if self.progress.step % recipe.validate_every == 0:
                     self._report(losses, validation, bar)
                     losses = []
                     self.save(folder)
@@ -120,36 +104,34 @@ class Loop(ABC, Generic[BatchT]):
             bar.close()
             self.save(folder)
 
-    def step(self, batch: BatchT) -> Tensor:
-        """One optimiser step; returns the loss, without waiting for a GPU to have it."""
-        began = time.perf_counter()
+    def step(self, batches: Iterable[BatchT]) -> Tensor:
+        """One optimiser step over the mean gradient of `recipe.accumulate` batches.
+
+        Returns the mean loss, without waiting for a GPU to have it.
+        """
+        began, optimiser = time.perf_counter(), self.recipe.optimiser
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * self._rate()
-        loss = self.loss(self.network, batch, self.rng)
+            group["lr"] = optimiser.rate(self.progress.step, self.recipe.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        losses = [self._add_gradient(batch) for batch in batches]
+        if optimiser.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), optimiser.clip_norm)
         self.optimizer.step()
         self.progress.step += 1
         self._move_average()
         self.progress.seconds += time.perf_counter() - began
+        return torch.stack(losses).sum()
+
+    def _add_gradient(self, batch: BatchT) -> Tensor:
+        loss = self.loss(self.network, batch, self.rng) / self.recipe.accumulate
+        loss.backward()
         return loss.detach()
-
-    def _rate(self) -> float:
-        """Linear warm-up, a plateau, and a linear way down to zero (Hagele et al. 2024, arXiv:2405.18392).
-
-        On the plateau the number of steps may still be changed: nothing has depended on it yet.
-        """
-        steps, done = self.config.steps, self.progress.step
-        rise = (done + 1) / self.config.warmup
-        fall = (steps - done) / (self.config.cooldown_share * steps)
-        return max(0.0, min(1.0, rise, fall))
 
     @torch.no_grad()
     def _move_average(self) -> None:
-        """Exponential moving average, younger at the start so that it does not remember the beginning."""
-        halflife = min(self.config.ema_halflife_steps, 0.05 * self.progress.step + 1)
-        keep = 0.5 ** (1 / halflife)
+        keep = self.recipe.average.keep(self.progress.step)
+        if keep == 1:
+            return
         ours, theirs = self.average.parameters(), self.network.parameters()
         torch._foreach_lerp_(list(ours), list(theirs), 1 - keep)
 
@@ -158,7 +140,7 @@ class Loop(ABC, Generic[BatchT]):
         """Loss of the moving average on held-out patients, on the same patches and noise every time."""
         batches.rng = np.random.default_rng(1)
         rng = torch.Generator().manual_seed(1)
-        draws = (batches.draw() for _ in range(self.config.validation_batches))
+        draws = (batches.draw() for _ in range(self.recipe.validation_batches))
         return float(np.mean([float(self.loss(self.average, batch, rng)) for batch in draws]))
 
     def _report(self, losses: list[Tensor], validation: Draws[BatchT], bar: tqdm) -> None:
@@ -181,13 +163,14 @@ class Loop(ABC, Generic[BatchT]):
             "rng": self.rng.get_state(),
             "numpy_rng": json.dumps(self.numpy_rng.bit_generator.state),
             "progress": asdict(self.progress),
+            "recipe": self.recipe.name,
         }
         torch.save(state, folder / "checkpoint.tmp")
         os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
         (folder / "history.tmp").write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
         os.replace(folder / "history.tmp", folder / "history.json")
         validations = len(self.progress.history)
-        if validations and validations % self.config.validations_per_sheet == 0:
+        if validations and validations % self.recipe.validations_per_sheet == 0:
             self.draw(folder)
 
     def draw(self, folder: Path) -> Path:
@@ -203,11 +186,20 @@ class Loop(ABC, Generic[BatchT]):
         self.average.load_state_dict(weights)
 
     def resume(self, folder: Path) -> bool:
-        """Go on from `folder`; False when there is nothing to go on from."""
+        """Go on from `folder`; False when there is nothing to go on from.
+
+        InvalidRequest for a run that was begun by another recipe. Runs that name none are ours.
+        """
         path = folder / "checkpoint.pt"
         if not path.is_file():
             return False
         state = torch.load(path, map_location=self.device, weights_only=True)
+        begun = state.get("recipe", "ours")
+        if begun != self.recipe.name:
+            raise InvalidRequest(
+                f"{folder} holds a run of the recipe {begun!r}, not of {self.recipe.name!r}: "
+                f"give another --out, or go on with  --recipe {begun}"
+            )
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])

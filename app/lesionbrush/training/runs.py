@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -13,6 +11,7 @@ from torch import Tensor
 
 from lesionbrush.core.registry import find_model
 from lesionbrush.training.loop import BatchT, Draws, Loop
+from lesionbrush.training.trainings import Run
 from lesionbrush.training.workers import Workers
 
 Start = Callable[[dict[str, Tensor]], object]
@@ -22,26 +21,23 @@ def run_training(
     trainer: Loop[BatchT],
     seen: Draws[BatchT],
     held_out: Draws[BatchT],
-    out: Path,
-    options: Namespace,
+    run: Run,
     start: Start | None = None,
 ) -> None:
-    """On from where `out` stands, else with the weights of `--start-from`, else from nothing.
+    """On from where `run.out` stands, else with the weights of `run.start_from`, else from nothing.
 
-    start: takes those weights, where `Loop.start_from` would not. Raises UnknownModel.
+    start: takes those weights, where `Loop.start_from` would not. Raises UnknownModel, InvalidRequest.
     """
-    steps = trainer.config.steps
-    if options.learning_rate is not None:
-        trainer.config = replace(trainer.config, learning_rate=options.learning_rate)
-    if trainer.resume(out):
+    steps = trainer.recipe.steps
+    if trainer.resume(run.out):
         print(f"going on from step {trainer.progress.step} of {steps}")
-    elif options.start_from:
-        (start or trainer.start_from)(load_file(find_model(options.start_from).weights))
-    if options.workers:
-        seen = Workers(seen, trainer.numpy_rng, options.workers)
-    limit_s = float("inf") if options.minutes is None else 60 * options.minutes
-    trainer.fit(seen, held_out, out, stop_after_s=limit_s)
-    print(f"step {trainer.progress.step} of {steps}: {out / 'checkpoint.pt'}, {trainer.draw(out)}")
+    elif run.start_from:
+        (start or trainer.start_from)(load_file(find_model(run.start_from).weights))
+    if run.workers:
+        seen = Workers(seen, trainer.numpy_rng, run.workers)
+    limit_s = float("inf") if run.minutes is None else 60 * run.minutes
+    trainer.fit(seen, held_out, run.out, stop_after_s=limit_s)
+    print(f"step {trainer.progress.step} of {steps}: {run.out / 'checkpoint.pt'}, {trainer.draw(run.out)}")
 
 
 def made_once(path: Path, write: Callable[[Path], object]) -> Path:

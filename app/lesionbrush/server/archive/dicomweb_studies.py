@@ -145,9 +145,15 @@ class DicomWebStudies(Studies):
         """Push an accepted case as series and SEG; returns the new SeriesInstanceUID, its id from now on.
 
         A case from a series of this archive joins that study; one from an upload gets a study of its own. The
-        wanted id of the case does not matter here. Raises PushFailed, and what `fetch` and the checks raise.
+        wanted id of the case does not matter here. Raises PushFailed, InvalidRequest (a whole new CT), and
+        what `fetch` and the checks raise.
         """
         original = accepted.reference_id
+        if original is None:
+            raise InvalidRequest(
+                "this CT was generated as a whole, and this archive takes edits of CTs alone: fetch it by "
+                "GET .../volume"
+            )
         if is_uid(original):
             self.fetch(original)
         with self.shelf.holding(original) as cached:

@@ -18,12 +18,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lesionbrush.errors import StorageFull
-from lesionbrush.server.aside import in_turn
 from lesionbrush.server.doors.access import Role
 from lesionbrush.server.doors.closed import why_not
 from lesionbrush.server.doors.perimeter import Perimeter
 from lesionbrush.server.errors import TooLarge, problem
 from lesionbrush.server.settings import ServerSettings
+from lesionbrush.server.threads import in_turn
 
 V1 = "/lesionbrush/v1"
 REQUEST_ID = "X-LesionBrush-Request"
@@ -82,6 +82,8 @@ DOORS = (
     Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}"),
     Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/box"),
     Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/volume"),
+    Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/labels"),
+    Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/labels/names"),
     Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/accept", Body.SMALL),
     Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/discard", Body.SMALL),
 )

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Depends, Form, Request, UploadFile
 from lesionbrush.core.volume import mask_on_grid
 from lesionbrush.errors import EmptyMask, InvalidRequest
 from lesionbrush.files.io import read_volume
-from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.http.deps import (
     Incoming,
     TheClient,
@@ -27,7 +26,8 @@ from lesionbrush.server.stock.runs import Run, Runs
 from lesionbrush.server.stock.words import understood
 from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.uploads import stored
-from lesionbrush.server.synthesis.inference import Service, stored_ct
+from lesionbrush.server.synthesis.inference import Service
+from lesionbrush.server.threads import few_at_a_time
 
 router = APIRouter()
 
@@ -96,7 +96,7 @@ async def put_label(
         return {**both, "cases": cases, "note": KEPT}
     place = studies.place_for_label(sent.image, sent.tag, sent.file.filename or "")
     await few_at_a_time(_require_fitting)(service, studies.locate(sent.image), sent.file, files)
-    await few_at_a_time(stored)(sent.file.file, place)
+    await few_at_a_time(stored)(sent.file.file, place, checked=True)
     studies.refresh()
     studies.update_label_info(sent.image, sent.tag, sent.info)
     return both
@@ -114,7 +114,7 @@ def _require_fitting(service: Service, image: Path, label: UploadFile, files: In
             f"the label holds values that are no labels (lowest {mask.value_range[0]:g}); use 0, 1, 2, ..."
         )
     with suppress(EmptyMask):
-        mask_on_grid(mask.with_array((mask.array != 0).astype(np.uint8)), stored_ct(service, image))
+        mask_on_grid(mask.with_array((mask.array != 0).astype(np.uint8)), service.stored_ct(image))
 
 
 def _json_object(text: str) -> dict[str, Any]:

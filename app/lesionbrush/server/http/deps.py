@@ -14,11 +14,14 @@ from typing import Annotated, Any, NamedTuple, cast
 from anyio import CancelScope
 from anyio.to_thread import run_sync
 from fastapi import Depends, Request, UploadFile
+from pydantic import ValidationError
 
 from lesionbrush.core.inputs import require_accepted
+from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.inputs import names_sent
+from lesionbrush.files.records import record_of
 from lesionbrush.server.doors.limits import check_volume
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.http import wire
@@ -28,6 +31,7 @@ from lesionbrush.server.stock.words import client_name
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import copied, receive_volume, suffix_of
 from lesionbrush.server.synthesis.inference import Service, Vault
+from lesionbrush.server.synthesis.order import ReferenceCT
 from lesionbrush.systems import find_system, list_inputs
 
 CLIENT_HEADER = "X-LesionBrush-Client"
@@ -109,14 +113,43 @@ class Incoming(NamedTuple):
         """Raises InvalidRequest for one the model does not take, or lacks, and as `receive_volume`."""
         accepted = find_system(card.system).inputs
         require_accepted(card.name, names_sent(self.uploads, accepted), accepted)
-        return {name: self._received(name, sent) for name, sent in self.uploads.items()}
+        volumes = {one.name for one in accepted if one.kind != "text"}
+        return {
+            name: self._volume(name, sent) if name in volumes else self._text(name, sent)
+            for name, sent in self.uploads.items()
+        }
 
-    def _received(self, name: str, sent: UploadFile | str) -> Path:
-        if not isinstance(sent, str):
-            return receive_volume(sent, self.folder, name)
+    def _volume(self, name: str, sent: UploadFile | str) -> Path:
+        if isinstance(sent, str):
+            raise InvalidRequest(f"{name}: send a file (got the text {sent[:40]!r})")
+        return receive_volume(sent, self.folder, name)
+
+    def _text(self, name: str, sent: UploadFile | str) -> Path:
+        """As it came, in a field or as a file."""
         file = self.folder / f"{name}.txt"
-        file.write_text(sent, encoding="utf-8")
-        return file
+        if isinstance(sent, str):
+            file.write_text(sent, encoding="utf-8")
+            return file
+        return copied(sent.file, file)
+
+
+def made_from_record(reference: ReferenceCT, sent: str | None) -> Provenance | None:
+    """The record of a CT that is synthetic itself: what came with it, or what lies beside a stored one.
+
+    Raises InvalidRequest, DamagedFile.
+    """
+    if reference.image is not None:
+        if sent is not None:
+            raise InvalidRequest("record: a stored image has its own; leave it out")
+        return record_of(reference.path)
+    try:
+        return None if sent is None else Provenance.model_validate_json(sent)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "JSON"
+        raise InvalidRequest(
+            f"record: this is no record of LesionBrush ({where}: {first['msg']}): send it as it was written"
+        ) from error
 
 
 async def incoming(request: Request, folder: Annotated[Path, Depends(workspace)]) -> Incoming:

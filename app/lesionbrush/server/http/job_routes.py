@@ -5,8 +5,9 @@ They are an app of their own below `PREFIX`, so that its OpenAPI document descri
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Depends, FastAPI, File, Form, Header, Query, Request, UploadFile
 from fastapi.responses import Response, StreamingResponse
@@ -14,8 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 import lesionbrush
 from lesionbrush.core.registry import find_model
-from lesionbrush.errors import InvalidRequest
-from lesionbrush.server.aside import few_at_a_time
+from lesionbrush.errors import EmptyMask, InvalidRequest
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http import wire
@@ -27,6 +27,7 @@ from lesionbrush.server.http.deps import (
     TheStudies,
     TheVault,
     documented_parts,
+    made_from_record,
 )
 from lesionbrush.server.http.stream import last_event_id, news
 from lesionbrush.server.http.variant_routes import variants
@@ -36,8 +37,10 @@ from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.vault import Format
 from lesionbrush.server.synthesis.facts import model_facts
 from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.server.synthesis.kept import Asked, Kept
-from lesionbrush.systems import parse_request
+from lesionbrush.server.synthesis.order import Order, ReferenceCT
+from lesionbrush.server.synthesis.stored import ticket_of
+from lesionbrush.server.threads import few_at_a_time
+from lesionbrush.systems import find_system, parse_request
 
 PREFIX = "/lesionbrush/v1"
 
@@ -135,26 +138,58 @@ async def stored_image(query: Annotated[SubmitQuery, Query()], studies: TheStudi
     return studies.locate(query.image) if query.image else None
 
 
+class Sent(NamedTuple):
+    """What came in the form, but for the inputs of the model, which have their own names."""
+
+    params: str
+    label: UploadFile | None
+    record: str | None
+
+
+async def sent_form(
+    params: Annotated[str, Form(description="the model's parameters as JSON, see its schema")] = "{}",
+    label: Annotated[UploadFile | None, File(description="the mask of an edit, a volume file")] = None,
+    record: Annotated[
+        str | None, Form(description="the record of an uploaded CT that is synthetic itself, JSON")
+    ] = None,
+) -> Sent:
+    return Sent(params, label, record)
+
+
 @few_at_a_time
-def asked(
+def the_order(
     query: Annotated[SubmitQuery, Query()],
-    label: Annotated[UploadFile, File(description="the mask, a volume file")],
-    service: TheService,
+    sent: Annotated[Sent, Depends(sent_form)],
     image: Annotated[Path | None, Depends(stored_image)],
     files: TheIncoming,
-    params: Annotated[str, Form(description="the model's parameters as JSON, see its schema")] = "{}",
-) -> tuple[Asked, float | None]:
-    """The request with its mask in place, and when to abandon it.
+    service: TheService,
+    vault: TheVault,
+) -> Order:
+    """What is asked for, with its files in place.
 
-    Raises InvalidRequest, UnknownModel, UnknownImage, StorageFull.
+    Raises InvalidRequest, EmptyMask, UnknownModel, UnknownImage, UnknownReference, DamagedFile, StorageFull.
     """
     card = find_model(query.model, service.models.root).card
-    request = parse_request(params, card.system)
+    request = parse_request(sent.params, card.system)
+    if find_system(card.system).makes == "volume":
+        _require_nothing_to_edit(card.name, query, sent)
+        return Order(query.model, request, inputs=files.inputs(card))
+    if sent.label is None:
+        raise EmptyMask("there is no mask: paint a lesion and send it as the file 'label'")
     if (query.reference is None) == (query.image is None):
         raise InvalidRequest("name one CT: an uploaded one as 'reference', or a stored one as 'image'")
-    stored = (query.image, image) if query.image and image else None
-    mask, inputs = files.mask(label), files.inputs(card)
-    return Asked(query.model, request, mask, query.reference, stored, inputs), query.abandon_after
+    path = image or vault.references.path(str(query.reference))
+    reference = ReferenceCT(path, query.image, query.reference)
+    made_from = made_from_record(reference, sent.record)
+    return Order(query.model, request, reference, files.mask(sent.label), files.inputs(card), made_from)
+
+
+def _require_nothing_to_edit(model: str, query: SubmitQuery, sent: Sent) -> None:
+    """InvalidRequest for what a whole new CT has no use of."""
+    came = {"mask": sent.label, "reference": query.reference, "image": query.image, "record": sent.record}
+    extra = [name for name, value in came.items() if value is not None]
+    if extra:
+        raise InvalidRequest(f"model {model!r} makes whole CTs: leave out the {' and the '.join(extra)}")
 
 
 Key = Annotated[
@@ -162,27 +197,24 @@ Key = Annotated[
 ]
 
 
-@router.post("/jobs", status_code=202, openapi_extra=documented_parts())
-def submit(
-    response: Response,
-    wanted: Annotated[tuple[Asked, float | None], Depends(asked)],
+def the_ticket(
+    query: Annotated[SubmitQuery, Query()],
+    order: Annotated[Order, Depends(the_order)],
     service: TheService,
     vault: TheVault,
     client: TheClient,
     key: Key = None,
+) -> Ticket:
+    ticket = ticket_of(service, vault, order, client)
+    content = order.digest() if key else ""
+    return replace(ticket, abandon_after_s=query.abandon_after, key=key, content=content)
+
+
+@router.post("/jobs", status_code=202, openapi_extra=documented_parts())
+def submit(
+    response: Response, ticket: Annotated[Ticket, Depends(the_ticket)], service: TheService
 ) -> JobStatus:
     """A job in the queue. With an Idempotency-Key that came before, the job that came with it."""
-    asked_for, abandon_after_s = wanted
-    steps = asked_for.request.steps * asked_for.request.variants
-    ticket = Ticket(
-        model=asked_for.model,
-        client=client,
-        work=lambda ident: Kept(service, vault, asked_for, ident),
-        steps=steps,
-        abandon_after_s=abandon_after_s,
-        key=key,
-        content=asked_for.digest() if key else "",
-    )
     record = service.jobs.submit(ticket)
     response.headers["Location"] = f"{PREFIX}/jobs/{record.id}"
     return service.jobs.status(record)
@@ -216,7 +248,7 @@ async def events(
 
 @router.get("/jobs/{job}/preview", response_class=Png)
 def preview(record: TheJob) -> Response:
-    """The newest picture of what is becoming of the lesion: middle axial slice, lung window."""
+    """The newest picture of what is becoming of it: middle axial slice, lung window."""
     newest = record.preview
     if newest is None:
         raise NoPreview("there is no preview: none was made yet, or the job ended without a result")

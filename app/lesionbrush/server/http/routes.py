@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -21,9 +21,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from lesionbrush.core.registry import find_model
-from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http.datastore_routes import router as datastore
 from lesionbrush.server.http.deps import (
@@ -34,13 +32,14 @@ from lesionbrush.server.http.deps import (
     TheService,
     TheStudies,
     asker,
+    made_from_record,
     the_vault,
 )
 from lesionbrush.server.http.downloads import router as downloads
 from lesionbrush.server.http.job_routes import PREFIX, job_app
 from lesionbrush.server.http.replies import Kind, reply
 from lesionbrush.server.jobs.board import Jobs
-from lesionbrush.server.jobs.job import JobRecord, Ticket
+from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.stock.label_map import drawn_lesion, label_map_of
 from lesionbrush.server.stock.routes import router as stock
 from lesionbrush.server.stock.runs import Run, Runs
@@ -51,17 +50,11 @@ from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.sessions import keep_upload
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import receive_reference, suffix_of
-from lesionbrush.server.synthesis.inference import (
-    Job,
-    Output,
-    Service,
-    Vault,
-    output_of,
-    require_done,
-    submitted,
-)
-from lesionbrush.server.synthesis.kept import Asked, Kept
-from lesionbrush.systems import parse_request
+from lesionbrush.server.synthesis.inference import Output, Service, output_of, require_done, submit
+from lesionbrush.server.synthesis.order import Order, ReferenceCT
+from lesionbrush.server.synthesis.stored import ticket_of
+from lesionbrush.server.threads import few_at_a_time
+from lesionbrush.systems import find_system, parse_request
 
 HANG_UP_S = 1.0
 """How often it is looked whether the client is still there."""
@@ -102,25 +95,22 @@ class Uploads(NamedTuple):
     params: str
     file: UploadFile | None
     label: UploadFile | None
+    record: str | None
 
 
 async def uploads(
     params: Annotated[str, Form()] = "{}",
     file: Annotated[UploadFile | None, File()] = None,
     label: Annotated[UploadFile | None, File()] = None,
+    record: Annotated[str | None, Form()] = None,
 ) -> Uploads:
-    return Uploads(params, file, label)
+    return Uploads(params, file, label, record)
 
 
-class Reference(NamedTuple):
-    """The CT of a request. image: its id, of a stored one; sha256: of an uploaded one that is kept.
+class Named(NamedTuple):
+    """The CT that a query names. label: the mask that is stored with it, looked for where none was sent."""
 
-    label: the mask that is stored with it, looked for where none was sent.
-    """
-
-    path: Path
-    image: str | None = None
-    sha256: str | None = None
+    reference: ReferenceCT
     label: Path | None = None
 
 
@@ -129,7 +119,7 @@ async def named_reference(
     sent: Annotated[Uploads, Depends(uploads)],
     studies: TheStudies,
     service: TheService,
-) -> AsyncIterator[Reference | None]:
+) -> AsyncIterator[Named | None]:
     """The CT that the query names; it stays until the answer is out.
 
     Raises UnknownSession, UnknownReference, UnknownImage, and for studies in an archive what that raises.
@@ -139,7 +129,7 @@ async def named_reference(
         session = await run_in_threadpool(vault.sessions.use, query.session_id)
         path = await run_in_threadpool(vault.references.hold, session.reference)
         try:
-            yield Reference(path, sha256=session.reference)
+            yield Named(ReferenceCT(path, sha256=session.reference))
         finally:
             with CancelScope(shield=True):
                 await run_in_threadpool(vault.references.release, session.reference)
@@ -152,52 +142,25 @@ async def named_reference(
     if sent.label is None:
         await run_in_threadpool(studies.fetch_label, query.image, TAG)
         label = studies.get_label_uri(query.image, TAG)
-    yield Reference(path, query.image, label=Path(label) if label else None)
+    yield Named(ReferenceCT(path, query.image), Path(label) if label else None)
 
 
 @dataclass(frozen=True)
 class Received:
-    """A request with its files in place. suffix: of the answer's file, None for no file at all."""
+    """An order at MONAI Label's own address. suffix: of the answer's file, None for no file at all."""
 
-    model: str
-    request: BaseRequest
+    order: Order
     words: Words
-    reference: Reference
-    mask: Path
-    inputs: Mapping[str, Path]
     folder: Path
     suffix: str | None
 
-    @property
-    def job(self) -> Job:
-        """For a client that waits for the CT."""
-        return Job(
-            model=self.model,
-            reference=self.reference.path,
-            stored=self.reference.image is not None or self.reference.sha256 is not None,
-            mask=self.mask,
-            request=self.request,
-            folder=self.folder,
-            suffix=self.suffix,
-            inputs=self.inputs,
-        )
-
-    def ticket(self, service: Service, vault: Vault, client: str) -> Ticket:
-        """For a job whose CT is kept, because its client is shown the lesion's label map alone."""
-        image = self.reference.image
-        stored = (image, self.reference.path) if image is not None else None
-        asked = Asked(self.model, self.request, self.mask, self.reference.sha256, stored, self.inputs)
-        steps = self.request.steps * self.request.variants
-        what = f"infer {self.model}"
-        return Ticket(self.model, client, lambda ident: Kept(service, vault, asked, ident), steps, what)
-
 
 @few_at_a_time
-def received_job(
+def received_order(
     model: str,
     query: Annotated[InferQuery, Query()],
     sent: Annotated[Uploads, Depends(uploads)],
-    named: Annotated[Reference | None, Depends(named_reference)],
+    named: Annotated[Named | None, Depends(named_reference)],
     files: TheIncoming,
     service: TheService,
 ) -> Received:
@@ -206,6 +169,10 @@ def received_job(
     Raises UnknownModel, InvalidRequest, DamagedFile, TooLarge, StorageFull.
     """
     card = find_model(model, service.models.root).card
+    if find_system(card.system).makes == "volume":
+        raise InvalidRequest(
+            f"model {model!r} makes whole CTs, and this route edits one: ask POST {PREFIX}/jobs for them"
+        )
     words, rest = split(sent.params)
     request = parse_request(rest, card.system)
     require_device(words, service.jobs.devices)
@@ -220,25 +187,27 @@ def received_job(
         sent.label is not None and getattr(request, "label", None) is None
     ):  # else it was said which value is the lesion
         mask = drawn_lesion(mask, words)
-    return Received(model, request, words, reference, mask, files.inputs(card), files.folder, suffix)
+    made_from = made_from_record(reference, sent.record)
+    order = Order(model, request, reference, mask, files.inputs(card), made_from)
+    return Received(order, words, files.folder, suffix)
 
 
 def _reference(
-    service: Service, named: Reference | None, file: UploadFile | None, words: Words, folder: Path
-) -> Reference:
+    service: Service, named: Named | None, file: UploadFile | None, words: Words, folder: Path
+) -> ReferenceCT:
     if file is None and named is not None:
-        return named
+        return named.reference
     if file is None or named is not None:
         raise InvalidRequest(
             "send one reference CT: the id of a stored one as 'image', the file 'file', or a session"
         )
     if words.wants_label_map and service.vault is not None:  # its synthetic CT may be asked for later
         kept = keep_upload(service.vault.references, file)
-        return Reference(service.vault.references.path(kept.reference), sha256=kept.reference)
-    return Reference(receive_reference(file, folder))
+        return ReferenceCT(service.vault.references.path(kept.reference), sha256=kept.reference)
+    return ReferenceCT(receive_reference(file, folder))
 
 
-def _mask(label: UploadFile | None, named: Reference | None, files: Incoming) -> Path:
+def _mask(label: UploadFile | None, named: Named | None, files: Incoming) -> Path:
     if label is not None:
         return files.mask(label)
     assert named is not None
@@ -255,7 +224,7 @@ def _result_suffix(query: InferQuery, words: Words, reference: Path) -> str:
 @router.post("/infer/{model}")
 async def infer(
     request: Request,
-    received: Annotated[Received, Depends(received_job)],
+    received: Annotated[Received, Depends(received_order)],
     query: Annotated[InferQuery, Query()],
     service: TheService,
     client: TheClient,
@@ -263,11 +232,14 @@ async def infer(
 ) -> Response:
     """The reference CT with the lesion in it, or the lesion's label map. Waits for its turn among jobs."""
     client = asker(request, client, received.words.client_id)
+    order = received.order
     if not received.words.wants_label_map:
-        record, work = submitted(service, received.job, client, f"infer {received.model}")
+        record, work = submit(service, order, client)
         await _over(request, service.jobs, record)
-        return reply(await run_in_threadpool(output_of, service, record, work), query.output)
-    ticket = received.ticket(service, await the_vault(service), client)
+        output = await run_in_threadpool(output_of, record, work, received.folder, received.suffix)
+        return reply(output, query.output)
+    ticket = ticket_of(service, await the_vault(service), order, client)
+    ticket = replace(ticket, what=f"infer {order.model}")
     record = await run_in_threadpool(service.jobs.submit, ticket)
     await _over(request, service.jobs, record)
     output = await run_in_threadpool(_shown, service, record, received)

@@ -1,10 +1,11 @@
-"""The routes of a job's results: the changed box, the whole CT, accept and discard. See docs/wire.md."""
+"""The routes of a job's results: box, CT and labels, accept and discard. See docs/wire.md."""
 
 from __future__ import annotations
 
 import gzip
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Body, Depends, Header
@@ -12,6 +13,7 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from lesionbrush.core.provenance import Provenance
+from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import write_volume
 from lesionbrush.server.http import wire
 from lesionbrush.server.http.deps import TheClient, TheJob, TheService, TheStudies, Workspace
@@ -21,8 +23,10 @@ from lesionbrush.server.jobs.job import JobRecord, JobStatus, State
 from lesionbrush.server.storage.accept import AcceptedCase, accept_case
 from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.synthesis.inference import STEM
-from lesionbrush.server.synthesis.kept import Kept
+from lesionbrush.server.synthesis.stored import StoredResult
 
+LABELS_STEM = "labels"
+VolumeFormat = Literal["nii", "nii.gz", "nrrd", "mha"]
 GZIP_LEVEL = 1  # of 1 to 9: what more would save costs more time than sending it
 
 variants = APIRouter(prefix="/jobs/{job}/variants/{number}")
@@ -32,14 +36,14 @@ class Variant(NamedTuple):
     """One result of a job that is done. number: from 1."""
 
     record: JobRecord
-    kept: Kept
+    stored: StoredResult
     number: int
 
 
 def the_variant(record: TheJob, number: Annotated[int, InPath(ge=1, le=9999)]) -> Variant:
     """Raises NotDone, Gone, UnknownVariant, Discarded."""
-    kept = record.work
-    if not isinstance(kept, Kept):
+    stored = record.work
+    if not isinstance(stored, StoredResult):
         raise UnknownJob("the result of this job went to the one who waited for it")
     if record.state is State.EXPIRED:
         raise Gone("the result was kept for its time and is gone: submit the job again")
@@ -49,7 +53,7 @@ def the_variant(record: TheJob, number: Annotated[int, InPath(ge=1, le=9999)]) -
         raise UnknownVariant(f"the job has {record.variants} variants, no number {number}")
     if number in record.discarded:
         raise Discarded(f"variant {number} was discarded")
-    return Variant(record, kept, number)
+    return Variant(record, stored, number)
 
 
 TheVariant = Annotated[Variant, Depends(the_variant)]
@@ -62,7 +66,7 @@ class Octets(Response):
 @variants.get("")
 def provenance(variant: TheVariant) -> Provenance:
     """Where it comes from, and where its box belongs."""
-    return variant.kept.provenance(variant.number)
+    return variant.stored.provenance(variant.number)
 
 
 @variants.get("/box", response_class=Octets)
@@ -70,7 +74,7 @@ def box(
     variant: TheVariant, accept_encoding: Annotated[str, Header(include_in_schema=False)] = ""
 ) -> Response:
     """The changed box: int16 HU, little-endian, first axis fastest; shape and offset are in the headers."""
-    record, content = variant.kept.box(variant.number)
+    record, content = variant.stored.box(variant.number)
     digest = sha256(content).hexdigest()
     zipped = _takes_gzip(accept_encoding)
     return wire.box_response(
@@ -79,13 +83,28 @@ def box(
 
 
 @variants.get("/volume", response_class=Octets)
-def volume(
-    variant: TheVariant, folder: Workspace, format: Literal["nii", "nii.gz", "nrrd", "mha"] = "nii.gz"
-) -> FileReply:
+def volume(variant: TheVariant, folder: Workspace, format: VolumeFormat = "nii.gz") -> FileReply:
     """The whole synthetic CT as a file."""
-    synthesis = variant.kept.synthesis(variant.number)
-    path = folder / f"{STEM}-{variant.number}.{format}"
-    write_volume(synthesis.volume(), path, synthesis.provenance.note)
+    made = variant.stored.result(variant.number)
+    return _file(made.volume(), folder / f"{STEM}-{variant.number}.{format}", made.provenance)
+
+
+@variants.get("/labels", response_class=Octets)
+def labels(variant: TheVariant, folder: Workspace, format: VolumeFormat = "nii.gz") -> FileReply:
+    """What is where in a whole new CT, as a label volume on its grid."""
+    layout = variant.stored.labels(variant.number)
+    record = variant.stored.provenance(variant.number)
+    return _file(layout.labels, folder / f"{LABELS_STEM}-{variant.number}.{format}", record)
+
+
+@variants.get("/labels/names")
+def label_names(variant: TheVariant) -> dict[int, str]:
+    """What the values of the label volume mean."""
+    return variant.stored.label_names(variant.number)
+
+
+def _file(volume: Volume, path: Path, record: Provenance) -> FileReply:
+    write_volume(volume, path, record.note)
     return FileReply(path, media_type=Octets.media_type, filename=path.name)
 
 
@@ -105,22 +124,24 @@ def accept(
 
 
 def case_of(variant: Variant, user: str) -> AcceptedCase:
-    """A variant as a case to accept. Raises Gone, Discarded, UnknownReference."""
-    synthesis = variant.kept.synthesis(variant.number)
+    """A variant as a case to accept. Raises Gone, Discarded, UnknownReference, InvalidRequest."""
+    made, reference = variant.stored.result(variant.number), variant.stored.order.reference
+    mask, names = variant.stored.final_label(made)
     return AcceptedCase(
-        synthetic=synthesis.volume(),
-        mask=variant.kept.lesion(synthesis),
-        provenance=synthesis.provenance,
-        reference_id=variant.kept.asked.reference_id,
+        synthetic=made.volume(),
+        mask=mask,
+        provenance=made.provenance,
+        reference_id=None if reference is None else reference.image or str(reference.sha256),
         user=user,
         key=f"{variant.record.id}-{variant.number}",
+        label_names=names,
     )
 
 
 @variants.post("/discard")
 def discard(variant: TheVariant, service: TheService) -> JobStatus:
     """Its bytes go; asked for again, the answer is 410. What was accepted stays in the datastore."""
-    variant.kept.discard(variant.number)
+    variant.stored.discard(variant.number)
     service.jobs.discard(variant.record, variant.number)
     return service.jobs.status(variant.record)
 

@@ -49,6 +49,12 @@ class NoPreview(LesionBrushError):
     code = "no_preview"
 
 
+class NoLabels(LesionBrushError):
+    """Nobody knows what is where in this result."""
+
+    code = "no_labels"
+
+
 class Gone(LesionBrushError):
     """The result was kept for its time."""
 

@@ -1,4 +1,4 @@
-"""A small picture of what is becoming of a lesion."""
+"""A small picture of what is becoming of a result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EVERY_STEPS = 3
 def middle_slice_png(hu: np.ndarray) -> bytes:
     """PNG of the middle axial slice in the lung window, patient's right on the left, front up.
 
-    hu: (Z, Y, X) to superior, anterior, right: the ROI, whose middle is the middle of the lesion.
+    hu: (Z, Y, X) to superior, anterior, right: a ROI, whose middle is the middle of the lesion, or a CT.
     """
     slice_hu = hu[hu.shape[0] // 2, ::-1, ::-1]
     stream = io.BytesIO()

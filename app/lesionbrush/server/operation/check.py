@@ -16,6 +16,7 @@ from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.settings import ServerSettings
 from lesionbrush.server.storage.uploads import SUFFIXES
 from lesionbrush.server.synthesis.devices import chosen_devices
+from lesionbrush.systems import find_system
 
 LABELS = "labels"
 
@@ -66,6 +67,7 @@ def _models() -> Iterator[Finding]:
     for model in models:
         name, digest = model.card.name, model.card.weights_sha256
         try:
+            find_system(model.card.system).card.of(model.card)
             verify_weights(model)
         except LesionBrushError as error:
             yield Finding("models", str(error), wrong=True)

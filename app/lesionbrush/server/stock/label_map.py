@@ -23,7 +23,7 @@ from lesionbrush.server.stock.runs import Run
 from lesionbrush.server.stock.words import SCRIBBLES, Words
 from lesionbrush.server.storage.accept import AcceptedCase, accept_case
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.synthesis.inference import Answer, Output, Service, stored_ct
+from lesionbrush.server.synthesis.inference import Answer, Output, Service
 
 NOTE = (
     "This is the label map of the lesion. LesionBrush's own Slicer module shows the synthetic CT. It is "
@@ -62,9 +62,9 @@ def drawn_lesion(mask: Path, words: Words) -> Path:
 def label_map_of(service: Service, record: JobRecord, words: Words, path: Path) -> Output:
     """The lesion of a job that is done, at `path`. Raises as `the_variant` does, StorageFull."""
     variants = [the_variant(record, number) for number in range(1, record.variants + 1)]
-    provenances = [variant.kept.provenance(variant.number) for variant in variants]
+    provenances = [variant.stored.provenance(variant.number) for variant in variants]
     first = variants[0]
-    lesion = first.kept.lesion(first.kept.synthesis(1))
+    lesion, _ = first.stored.final_label(first.stored.result(1))
     wanted = np.dtype(words.result_dtype)
     source = replace(lesion.source, dtype=wanted) if lesion.source else None
     write_volume(Volume(lesion.array.astype(wanted), lesion.affine, source), path)
@@ -104,12 +104,10 @@ def submit(service: Service, studies: Studies, run: Run, sent: Submission) -> li
 
 
 def _require_same_lesion(variant: Variant, run: Run, sent: Submission) -> None:
-    synthesis = variant.kept.synthesis(variant.number)
+    lesion, _ = variant.stored.final_label(variant.stored.result(variant.number))
     volume = read_volume(sent.mask)
-    lesion = volume.with_array(_lesion(volume.array, sent.words.values_of(run.name)))
-    if not np.array_equal(
-        mask_on_grid(lesion, synthesis.reference).array, variant.kept.lesion(synthesis).array
-    ):
+    submitted = volume.with_array(_lesion(volume.array, sent.words.values_of(run.name)))
+    if not np.array_equal(mask_on_grid(submitted, lesion).array, lesion.array):
         raise InvalidRequest(
             f"the label of image {sent.image!r} is not the lesion that was run last: run it again, then "
             "submit; under a tag other than 'final' it is stored as it is"
@@ -128,9 +126,10 @@ def _accepted(service: Service, studies: Studies, variant: Variant, sent: Submis
     return image
 
 
-def _reference_id(service: Service, case: AcceptedCase, variant: Variant, sent: Submission) -> str:
+def _reference_id(service: Service, case: AcceptedCase, variant: Variant, sent: Submission) -> str | None:
     """The stored image, also where a session or a file was run and the same CT was stored since."""
-    if variant.kept.asked.image is None and sent.stored is not None:
-        same = stored_ct(service, sent.stored).voxel_sha256 == case.provenance.reference_sha256
+    reference = variant.stored.order.reference
+    if reference is not None and reference.image is None and sent.stored is not None:
+        same = service.stored_ct(sent.stored).voxel_sha256 == case.provenance.reference_sha256
         return sent.image if same else case.reference_id
     return case.reference_id

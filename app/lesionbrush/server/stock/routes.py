@@ -12,12 +12,12 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.doors.access import Access, Role
 from lesionbrush.server.errors import UnknownStrategy
 from lesionbrush.server.http.deps import TheStudies, TheVault
 from lesionbrush.server.http.replies import FileReply
 from lesionbrush.server.storage.sessions import Session, keep_upload
+from lesionbrush.server.threads import few_at_a_time
 
 router = APIRouter()
 

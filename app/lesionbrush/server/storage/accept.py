@@ -5,15 +5,16 @@ Imports neither torch nor MONAI Label.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from pydantic import Field
 
 from lesionbrush.core.provenance import Provenance, now
 from lesionbrush.core.volume import Volume
@@ -32,30 +33,35 @@ _ID_DIGITS = 20
 class AcceptedCase:
     """synthetic: (I, J, K) HU; mask: not 0 in the lesion, same grid; reference_id: what it was made from.
 
-    user: who accepted; key: the same key is the same case, however often it comes; image: the wanted id.
+    reference_id: None for a CT that was made from none; user: who accepted; key: the same key is the same
+    case, however often it comes; image: the wanted id. label_names: what the values of `mask` mean, where it
+    has several.
     """
 
     synthetic: Volume
     mask: Volume
     provenance: Provenance
-    reference_id: str
+    reference_id: str | None
     user: str
     key: str
     image: str | None = None
+    label_names: Mapping[int, str] = field(default_factory=dict)
 
 
 class AcceptedRecord(Provenance):
     """What lies beside an accepted image: the provenance, and who accepted it when.
 
-    key_sha256: of the idempotency key; files_sha256: of `image` and `label` as they were written.
+    key_sha256: of the idempotency key; files_sha256: of `image` and `label` as they were written;
+    label_names: what the values of `label` mean, empty where they are 0 and 1, the lesion.
     """
 
     image: str
-    reference_id: str
+    reference_id: str | None
     user: str
     accepted: str
     key_sha256: str
     files_sha256: dict[str, str]
+    label_names: dict[int, str] = Field(default_factory=dict)
 
 
 @runtime_checkable
@@ -100,7 +106,8 @@ def accept_case(studies: HasCases | TakesCases, accepted: AcceptedCase) -> str:
 def _check(accepted: AcceptedCase) -> None:
     if accepted.image is not None:
         require_name("image", accepted.image)
-    for what, text in (("user", accepted.user), ("key", accepted.key), ("reference", accepted.reference_id)):
+    reference = "none" if accepted.reference_id is None else accepted.reference_id
+    for what, text in (("user", accepted.user), ("key", accepted.key), ("reference", reference)):
         if not 0 < len(text) <= 256 or not text.isprintable():
             raise InvalidRequest(f"{what} {text[:64]!r}: use 1 to 256 printable characters")
     accepted.synthetic.require_same_grid(accepted.mask)
@@ -110,9 +117,10 @@ def _check(accepted: AcceptedCase) -> None:
 
 def _write(accepted: AcceptedCase, draft: Path, image: str, key: str) -> None:
     """The three files, each of them on the disk when this returns."""
-    mask = (accepted.mask.array != 0).astype(np.uint8)
+    alone = (accepted.mask.array != 0).astype(np.uint8)
+    mask = accepted.mask if accepted.label_names else replace(accepted.mask, array=alone)
     write_volume(accepted.synthetic, draft / IMAGE, accepted.provenance.note)
-    write_volume(replace(accepted.mask, array=mask), draft / LABEL, accepted.provenance.note)
+    write_volume(mask, draft / LABEL, accepted.provenance.note)
     record = AcceptedRecord(
         **dict(accepted.provenance),
         image=image,
@@ -121,6 +129,7 @@ def _write(accepted: AcceptedCase, draft: Path, image: str, key: str) -> None:
         accepted=now(),
         key_sha256=key,
         files_sha256={"image": _sha256(draft / IMAGE), "label": _sha256(draft / LABEL)},
+        label_names=dict(accepted.label_names),
     )
     write_json(draft / RECORD, record.model_dump(mode="json"))
 

@@ -43,10 +43,10 @@ class Cases:
             for pending in private.accepts.iterdir():
                 self._recover(pending)
             self._images: dict[str, str] = {}
-            self._references: dict[str, str] = {}
+            self._references: dict[str, Any] = {}
             for record in self._recorded():
                 self._images[record["key_sha256"]] = record["image"]
-                self._references[record["image"]] = str(record.get("reference_id"))
+                self._references[record["image"]] = record.get("reference_id")
 
     def files(self, image: str) -> dict[str, Path]:
         """Where each part of a case goes, in the order in which they get there."""
@@ -73,7 +73,8 @@ class Cases:
         """Ids of what cases were made from, as long as these are there."""
         with PUBLISHING:
             made_from = self._references.items()
-            return {reference for image, reference in made_from if self.files(image)[IMAGE].is_file()}
+            there = (reference for image, reference in made_from if self.files(image)[IMAGE].is_file())
+            return {reference for reference in there if isinstance(reference, str)}
 
     def require_free(self, image: str) -> None:
         """AlreadyStored when an image or a final label of this id exists, in whatever format."""
@@ -97,7 +98,7 @@ class Cases:
                 self._undo(pending, image)
                 raise
             self._images[key_sha256] = image
-            self._references[image] = str((self.record(image) or {}).get("reference_id"))
+            self._references[image] = (self.record(image) or {}).get("reference_id")
 
     def _finish(self, pending: Path, image: str) -> None:
         for name, target in self.files(image).items():

@@ -29,6 +29,11 @@ def read_ct(path: Path) -> Volume:
     Raises as `check_volume`, `read_volume` and `require_ct` do.
     """
     check_volume(path)
+    return read_checked_ct(path)
+
+
+def read_checked_ct(path: Path) -> Volume:
+    """The same of what `check_volume` has looked at: a packed file is unpacked by each of the two."""
     volume = with_remarks(require_ct(read_volume(path)), _noted(path.parent / ABOUT))
     volume.array.setflags(write=False)
     return volume

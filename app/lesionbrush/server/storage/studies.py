@@ -135,7 +135,7 @@ class Studies(LocalDatastore):
     def _notes(self, image: str) -> Mapping[str, Any]:
         """For an accepted case: that it is synthetic, and of what; the whole record lies beside the image."""
         record = self.cases.record(image) or {}
-        kept = ("synthetic", "model", "seed", "reference_id", "reference_sha256", "accepted")
+        kept = ("synthetic", "generated", "model", "seed", "reference_id", "reference_sha256", "accepted")
         return {key: record[key] for key in kept if key in record}
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:

@@ -76,9 +76,10 @@ def copied(stream: IO[bytes], path: Path) -> Path:
     return path
 
 
-def stored(stream: IO[bytes], path: Path) -> None:
+def stored(stream: IO[bytes], path: Path, *, checked: bool = False) -> None:
     """As `copied`, but for keeps: `path` holds all of it or is not there.
 
+    checked: `check_volume` has looked at these bytes already.
     Raises StorageFull, AlreadyStored, and what `check_volume` raises.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,8 @@ def stored(stream: IO[bytes], path: Path) -> None:
     try:
         with naming_full_disk():
             sync_file(copied(stream, draft))
-        check_volume(draft, name=path.name)
+        if not checked:
+            check_volume(draft, name=path.name)
         with PUBLISHING:  # under this lock, what was free is free
             require_unused(path)
             os.replace(draft, path)

@@ -18,7 +18,6 @@ from anyio.to_thread import run_sync
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.durable import sync_file, sync_folder
-from lesionbrush.server.aside import few_at_a_time
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import TooLarge, UnknownReference, naming_full_disk
 from lesionbrush.server.storage.durable import discard, write_json
@@ -27,6 +26,7 @@ from lesionbrush.server.storage.private import PrivateRoot
 from lesionbrush.server.storage.references import ABOUT, read_ct, with_remarks
 from lesionbrush.server.storage.retention import Bounds, Clock, Shelf, size_of
 from lesionbrush.server.storage.uploads import unpacked
+from lesionbrush.server.threads import few_at_a_time
 
 Format = Literal["nii", "nii.gz", "nrrd", "mha", "zip"]
 FORMATS: tuple[str, ...] = get_args(Format)

@@ -1,40 +1,35 @@
-"""The one way from files to a synthetic CT; every route and task of the server goes through it."""
+"""What outlives a request, and a result that is handed over to whoever waits for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import ZIP_STORED, ZipFile
 
-import numpy as np
 from pydantic import BaseModel
 
-from lesionbrush.core.inputs import check_inputs
 from lesionbrush.core.provenance import Provenance
-from lesionbrush.core.registry import InstalledModel, find_model
-from lesionbrush.core.request import BaseRequest, EditRequest
-from lesionbrush.core.synthesize import Clock, Synthesis, synthesize
-from lesionbrush.core.volume import Volume, mask_on_grid
-from lesionbrush.errors import Cancelled, WeightsError
-from lesionbrush.files.inputs import read_inputs
-from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.synthesize import Clock, Synthesis
+from lesionbrush.core.volume import Volume
+from lesionbrush.errors import Cancelled
+from lesionbrush.files.io import write_volume
 from lesionbrush.files.records import write_sidecar
 from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.errors import JobCrashed
 from lesionbrush.server.jobs.job import JobLimits, JobRecord, Outcome, Ticket, Watch
-from lesionbrush.server.jobs.previews import middle_slice_png, wanted
 from lesionbrush.server.operation.meter import Meter
 from lesionbrush.server.settings import ServerSettings
 from lesionbrush.server.storage.private import private_root
-from lesionbrush.server.storage.references import ReferenceCache, read_ct
+from lesionbrush.server.storage.references import ReferenceCache
 from lesionbrush.server.storage.sessions import Sessions
 from lesionbrush.server.storage.vault import RESULT_BOUNDS, References, Results
 from lesionbrush.server.synthesis.devices import chosen_devices
 from lesionbrush.server.synthesis.facts import WeightsCheck
+from lesionbrush.server.synthesis.making import Finished, Variant, carry_out
 from lesionbrush.server.synthesis.models import ModelPool
-from lesionbrush.systems import find_system
+from lesionbrush.server.synthesis.order import Order
 
 STEM = "synthetic_ct"
 
@@ -54,6 +49,13 @@ class Service:
         self.vault = None if studies is None else Vault.open(studies, limits.result_seconds)
         if self.vault is not None:
             self.vault.references.on_stored = self.references.keep  # it was decoded to be checked
+
+    def stored_ct(self, path: Path) -> Volume:
+        """Raises UnknownReference when it went since it was named, and what `read_ct` raises."""
+        try:
+            return self.references.get(path)
+        except FileNotFoundError as error:
+            raise UnknownReference("the reference CT is not here any more: send or store it again") from error
 
 
 def limits_of(settings: ServerSettings) -> JobLimits:
@@ -91,25 +93,6 @@ class Vault:
         self.sessions.sweep()
 
 
-@dataclass(frozen=True)
-class Job:
-    """One request with its files in place.
-
-    reference: a CT (a file, or a folder with one DICOM series); stored: it will be asked for again;
-    folder: where results go; suffix: format of the result (".nii.gz"), None for no file at all;
-    inputs: files of the volumes that steer it.
-    """
-
-    model: str
-    reference: Path
-    stored: bool
-    mask: Path
-    request: BaseRequest
-    folder: Path
-    suffix: str | None
-    inputs: Mapping[str, Path] = field(default_factory=dict)
-
-
 class Answer(BaseModel):
     """What is said about a result. seconds: per phase of the whole request."""
 
@@ -125,52 +108,43 @@ class Output:
     path: Path | None
 
 
-class InMemory:
-    """A job whose result is handed over in memory, to whoever waits for it. See `jobs.job.Work`."""
+class ResultInMemory:
+    """A result that is handed over in memory, to whoever waits for it. See `jobs.job.Work`."""
 
-    def __init__(self, service: Service, job: Job) -> None:
-        self.service, self.job = service, job
-        self.made: tuple[list[Synthesis], dict[str, float]] | None = None
+    def __init__(self, service: Service, order: Order) -> None:
+        self.service, self.order = service, order
+        self.done: Finished | None = None
 
     def run(self, device: str, watch: Watch) -> Outcome:
-        syntheses, seconds = synthesized(self.service, self.job, device, watch)
-        self.made = syntheses, seconds
-        return Outcome(0, syntheses[0].provenance.remarks)
+        done = self.done = replace(carry_out(self.service, self.order, device, watch), lesion=None)
+        return Outcome(len(done.variants), done.variants[0].provenance.remarks)
 
     def forget(self) -> None:
-        self.made = None
+        self.done = None
 
 
-def submitted(service: Service, job: Job, client: str, what: str) -> tuple[JobRecord, InMemory]:
+def submit(service: Service, order: Order, client: str) -> tuple[JobRecord, ResultInMemory]:
     """The job in the queue, and what will hold its result. Raises QueueFull."""
-    work = InMemory(service, job)
-    steps = job.request.steps * job.request.variants
-    return service.jobs.submit(Ticket(job.model, client, lambda _: work, steps, what)), work
+    work = ResultInMemory(service, order)
+    ticket = Ticket(order.model, client, lambda _: work, order.steps, f"infer {order.model}")
+    return service.jobs.submit(ticket), work
 
 
-def run_inference(service: Service, job: Job, client: str = "server") -> Output:
-    """Wait for its turn, synthesize and write; not for the event loop.
+def output_of(record: JobRecord, work: ResultInMemory, folder: Path, suffix: str | None) -> Output:
+    """Write the result of a job that is over, and forget the job. Raises what ended it.
 
-    Raises any LesionBrushError, JobCrashed; `job.folder` is the caller's to empty.
+    suffix: of the file (".nii.gz"), None for no file at all.
     """
-    record, work = submitted(service, job, client, f"infer {job.model}")
-    service.jobs.wait(record)
-    return output_of(service, record, work)
-
-
-def output_of(service: Service, record: JobRecord, work: InMemory) -> Output:
-    """Write the result of a job that is over, and forget the job. Raises what ended it."""
-    made = work.made
-    service.jobs.forget(record)
+    done = work.done
+    work.service.jobs.forget(record)
     require_done(record)
-    if made is None:
+    if done is None:
         raise JobCrashed("the job has no result")
-    clock, (syntheses, seconds), job = Clock(), made, work.job
+    clock = Clock()
     with clock.phase("write"):
-        path = _write(syntheses, job) if job.suffix else None
-    return Output(
-        Answer(seconds={**seconds, **clock.seconds}, variants=[s.provenance for s in syntheses]), path
-    )
+        path = _write(done, work.order.request, folder, suffix) if suffix else None
+    records = [variant.provenance for variant in done.variants]
+    return Output(Answer(seconds={**done.seconds, **clock.seconds}, variants=records), path)
 
 
 def require_done(record: JobRecord) -> None:
@@ -182,86 +156,21 @@ def require_done(record: JobRecord) -> None:
         raise (Cancelled if problem.code == Cancelled.code else JobCrashed)(problem.message)
 
 
-def synthesized(
-    service: Service, job: Job, device: str, watch: Watch
-) -> tuple[list[Synthesis], dict[str, float]]:
-    """All variants, and seconds per phase. Raises any LesionBrushError, and what `watch` raises.
-
-    What was sent is looked at before a model is loaded: that may push another one out.
-    """
-    clock, installed, request = Clock(), find_model(job.model, service.models.root), job.request
-    assert isinstance(request, EditRequest)
-    _require_weights(service, installed, device)
-    with clock.phase("read"):
-        reference = stored_ct(service, job.reference) if job.stored else read_ct(job.reference)
-        mask = read_volume(job.mask)
-        accepted = find_system(installed.card.system).inputs
-        inputs = read_inputs(job.inputs, accepted)
-        check_inputs(inputs, accepted, reference)
-        mask_on_grid(mask, reference, request.label)
-    watch.check()
-    with clock.phase("load"):
-        warm = service.models.warm(job.model, device)
-    watch.check()
-    show = _Show(watch)
-    syntheses = synthesize(
-        reference, mask, request, warm.model, inputs, on_step=watch.on_step, on_estimate=show.estimate
-    )
-    if warm.remarks:
-        syntheses = [_with_remarks(synthesis, warm.remarks) for synthesis in syntheses]
-    seconds = {**clock.seconds, **syntheses[0].provenance.seconds}
-    service.meter.worked(seconds)
-    return syntheses, seconds
-
-
-def _require_weights(service: Service, installed: InstalledModel, device: str) -> None:
-    """Raise WeightsError for what could not be loaded; their hash is remembered."""
-    warm = installed.card.name in service.models.names(device)
-    problem = None if warm else service.weights.problem(installed)
-    if problem is not None:
-        raise WeightsError(problem)
-
-
-def stored_ct(service: Service, path: Path) -> Volume:
-    """Raises UnknownReference when it went since it was named, and what `read_ct` raises."""
-    try:
-        return service.references.get(path)
-    except FileNotFoundError as error:
-        raise UnknownReference("the reference CT is not here any more: send or store it again") from error
-
-
-class _Show:
-    """Makes a preview every few steps."""
-
-    def __init__(self, watch: Watch) -> None:
-        self.watch, self.step = watch, 0
-
-    def estimate(self, hu: np.ndarray) -> None:
-        self.step += 1
-        if wanted(self.step):
-            self.watch.on_preview(middle_slice_png(hu))
-
-
-def _with_remarks(synthesis: Synthesis, remarks: tuple[str, ...]) -> Synthesis:
-    provenance = synthesis.provenance
-    told = provenance.model_copy(update={"remarks": (*remarks, *provenance.remarks)})
-    return Synthesis(synthesis.reference, synthesis.box, synthesis.offset, told)
-
-
-def _write(syntheses: Sequence[Synthesis], job: Job) -> Path:
-    if len(syntheses) == 1:
-        return _write_one(syntheses[0], job, f"{STEM}{job.suffix}")
-    archive = job.folder / f"{STEM}s.zip"
+def _write(done: Finished, request: BaseRequest, folder: Path, suffix: str) -> Path:
+    if len(done.variants) == 1:
+        return _write_one(done.variants[0], request, folder / f"{STEM}{suffix}")
+    archive = folder / f"{STEM}s.zip"
     with ZipFile(archive, "w", ZIP_STORED) as zipped:
-        for number, synthesis in enumerate(syntheses, 1):
-            volume = _write_one(synthesis, job, f"{STEM}-{number}{job.suffix}")
-            for file in (volume, write_sidecar(synthesis.provenance, volume)):
+        for number, made in enumerate(done.variants, 1):
+            volume = _write_one(made, request, folder / f"{STEM}-{number}{suffix}")
+            for file in (volume, write_sidecar(made.provenance, volume)):
                 zipped.write(file, file.name)
                 file.unlink()
     return archive
 
 
-def _write_one(synthesis: Synthesis, job: Job, name: str) -> Path:
-    volume = synthesis.box_volume() if getattr(job.request, "output", "") == "box" else synthesis.volume()
-    write_volume(volume, job.folder / name, synthesis.provenance.note)
-    return job.folder / name
+def _write_one(made: Variant, request: BaseRequest, path: Path) -> Path:
+    boxed = getattr(request, "output", "volume") == "box"
+    volume = made.box_volume() if isinstance(made, Synthesis) and boxed else made.volume()
+    write_volume(volume, path, made.provenance.note)
+    return path

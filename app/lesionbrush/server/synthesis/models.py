@@ -5,9 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from lesionbrush.core.model import Model
 from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.server.collector import settle
 from lesionbrush.systems import load_model
@@ -19,9 +18,9 @@ ON_CPU = "The GPU's memory was too small for the model; ran on the CPU."
 
 
 class Warm(NamedTuple):
-    """A model ready to run. remarks: what the user should know about where it is."""
+    """model: see `systems.load_model`. remarks: what the user should know about where it is."""
 
-    model: Model
+    model: Any
     size_bytes: int = 0
     remarks: tuple[str, ...] = ()
 

@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from lesionbrush.core.registry import InstalledModel
-from lesionbrush.systems.contract import System
+from lesionbrush.systems.contract import System, late
 from lesionbrush.systems.lesion_inpainting.bundle import network_words
 from lesionbrush.systems.lesion_inpainting.card import LesionCard
 from lesionbrush.systems.lesion_inpainting.hooks import HOOKS
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
-
-
-def _load(installed: InstalledModel, device: str | None) -> Any:
-    from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
-
-    return LesionInpainting.load(installed, device)
-
 
 SYSTEMS = (
     System(
@@ -25,7 +15,8 @@ SYSTEMS = (
         request=SynthesisRequest,
         card=LesionCard,
         hooks=HOOKS,
-        load=_load,
+        load=late("lesionbrush.systems.lesion_inpainting.model", "LesionInpainting.load"),
+        train=late("lesionbrush.systems.lesion_inpainting.training", "LesionTraining"),
         bundle=network_words,
     ),
 )

@@ -17,12 +17,11 @@ from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.roi import ramp
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, as_input, healthy
+from lesionbrush.training.recipes import Patches
 from lesionbrush.training.split import is_validation
 
-PATCH_SIDES = (24, 32, 48)
+PATCHES = Patches(sides=(24, 32, 48), shares=(0.35, 0.3, 0.35), counts=(16, 8, 2))
 """None below 24: with 2^3 voxels at the lowest level, torch's bfloat16 gradients on a CPU are random."""
-BATCH_SIZES = {24: 16, 32: 8, 48: 2}
-SIDE_SHARES = (0.35, 0.3, 0.35)
 HEALTHY_SHARE, COMPOSED_SHARE = 0.2, 0.3
 BLIND_SHARE = 0.08
 """Of all patches: nothing is given, so that the same network is also an unconditional model of lung."""
@@ -137,17 +136,16 @@ def _rarity(attributes: np.ndarray) -> float:
 
 
 class Batches:
-    """Draws batches without end; everything random comes from the generator.
+    """Draws batches without end; everything random comes from the generator."""
 
-    scale: how many times larger than on a CPU the batches are.
-    """
-
-    def __init__(self, pack: Pack, window: HUWindow, generator: np.random.Generator, scale: int = 1) -> None:
-        self.pack, self.window, self.rng, self.scale = pack, window, generator, scale
+    def __init__(
+        self, pack: Pack, window: HUWindow, generator: np.random.Generator, patches: Patches = PATCHES
+    ) -> None:
+        self.pack, self.window, self.rng, self.patches = pack, window, generator, patches
 
     def draw(self) -> Batch:
-        side = int(self.rng.choice(PATCH_SIDES, p=SIDE_SHARES))
-        return self.collate([self.sample(side) for _ in range(self.scale * BATCH_SIZES[side])])
+        side, count = self.patches.draw(self.rng)
+        return self.collate([self.sample(side) for _ in range(count)])
 
     def sample(self, side: int) -> Sample:
         if self.rng.random() < BLIND_SHARE:
@@ -173,11 +171,16 @@ class Batches:
         return Sample(hu, _cut(mask / np.float32(255), start, side, 0.0), known, self.pack.attributes(k))
 
     def _choose(self, side: int) -> int:
-        """A nodule that suits the patch: with its surroundings it fills much of it, the largest excepted."""
+        """A nodule that suits the patch: with its surroundings it fills much of it, the largest excepted.
+
+        Any, for a side that is none of ours.
+        """
+        if side not in PATCHES.sides:
+            return int(self.rng.choice(self.pack.nodules, p=self.pack.weights / self.pack.weights.sum()))
         need = self.pack.extents + 10
-        smaller = [s for s in PATCH_SIDES if s < side]
+        smaller = [s for s in PATCHES.sides if s < side]
         low = smaller[-1] if smaller else 0
-        high = np.inf if side == PATCH_SIDES[-1] else side
+        high = np.inf if side == PATCHES.sides[-1] else side
         suits = (need > low) & (need <= high)
         weights = self.pack.weights * np.where(suits, 1.0, 0.02 * (need <= high))
         return int(self.rng.choice(self.pack.nodules, p=weights / weights.sum()))

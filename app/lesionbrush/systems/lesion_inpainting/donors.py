@@ -128,7 +128,7 @@ class Surroundings:
         hu = np.clip(rois.reference_hu[k], *COMPARED_HU)
         return cls(hu, weight * rois.inside[k], editable, rois.mask[k] > 0)
 
-    def flipped(self, mirrored: Sequence[bool]) -> Surroundings:
+    def flip(self, mirrored: Sequence[bool]) -> Surroundings:
         axes = tuple(axis for axis in range(3) if mirrored[axis])
         arrays = (self.hu, self.weight, self.editable, self.mask)
         return Surroundings(*(np.flip(array, axes) for array in arrays))
@@ -219,7 +219,7 @@ def misfits(field: Field, around: Surroundings) -> Iterator[tuple[tuple[bool, bo
         return transformed
 
     for z, y, x in product((False, True), repeat=3):
-        turned = around.flipped((z, y, x))
+        turned = around.flip((z, y, x))
         fits = fft.irfftn(spectra[2] * spectrum(turned.editable), shape)[kept] < 0.5
         if not fits.any():
             continue
@@ -271,13 +271,14 @@ def _cut(field: Field, around: Surroundings, place: Place) -> Donor:
     axes = tuple(axis for axis in range(3) if place.mirrored[axis])
     hu = np.flip(field.hu[piece], axes)
     z, y, x = ((s - field.reach) * field.spacing_mm for s in place.start)
-    return Donor(levelled(hu, around, field.spacing_mm), (z, y, x), place.mirrored, place.misfit_hu)
+    return Donor(level_lung(hu, around, field.spacing_mm), (z, y, x), place.mirrored, place.misfit_hu)
 
 
-def levelled(hu: np.ndarray, around: Surroundings, spacing_mm: float) -> np.ndarray:
+def level_lung(hu: np.ndarray, around: Surroundings, spacing_mm: float) -> np.ndarray:
     """The piece as dense as its new surroundings: lung is denser where it lies lower in the patient.
 
-    What differs in the ring, where both are lung, is spread smoothly over the piece and taken off.
+    hu: (Z, Y, X). What differs in the ring, where both are lung, is spread smoothly over the piece and taken
+    off.
     """
     lung = around.weight * ((around.hu < AIRY_HU) & (hu < AIRY_HU))
     difference = np.clip(around.hu - hu, -MOST_LEVELLING_HU, MOST_LEVELLING_HU)

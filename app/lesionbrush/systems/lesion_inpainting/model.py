@@ -5,7 +5,7 @@ the noisy image to them at every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 import numpy as np
@@ -24,19 +24,13 @@ from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.systems.lesion_inpainting.attributes import as_input
 from lesionbrush.systems.lesion_inpainting.card import LesionCard
 from lesionbrush.systems.lesion_inpainting.hooks import HOOKS
-from lesionbrush.systems.lesion_inpainting.laws.holding import Holding
+from lesionbrush.systems.lesion_inpainting.laws import LAWS, choose_laws
+from lesionbrush.systems.lesion_inpainting.laws.batch import LesionBatch
+from lesionbrush.systems.lesion_inpainting.laws.scene import Scene
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
-from lesionbrush.systems.lesion_inpainting.removal import Steps, join_timesteps, joined, started
+from lesionbrush.systems.lesion_inpainting.removal import Steps, join_donors, join_timesteps, start_from
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
-from lesionbrush.systems.lesion_inpainting.shape import (
-    AROUND_DRAWN_MM,
-    Drawn,
-    Rim,
-    ball_radius_mm,
-    drawn,
-    drawn_shape,
-    moved,
-)
+from lesionbrush.systems.lesion_inpainting.shape import AROUND_DRAWN_MM, Drawn
 from lesionbrush.systems.lesion_inpainting.steps import lesion_timesteps
 from lesionbrush.systems.running import (
     OutOfMemoryFallback,
@@ -55,12 +49,15 @@ GRAIN_BELOW_RATIO = 0.05
 
 
 class LesionInpainting:
-    """A trained network ready to fill ROIs."""
+    """A trained network ready to fill ROIs. laws: names of those of `LAWS` that act, see `with_laws`."""
 
     hooks = HOOKS
 
-    def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
+    def __init__(
+        self, card: ModelCard, network: LesionUNet, device: torch.device, laws: Collection[str] = tuple(LAWS)
+    ) -> None:
         self.card, self.section, self.device = card, LesionCard.of(card), device
+        self.laws = frozenset(choose_laws(laws))
         network = network.to(device).eval()
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.window = HUWindow(*card.window_hu)
@@ -73,6 +70,10 @@ class LesionInpainting:
         network = LesionUNet(LesionUNetConfig(len(section.attributes), **section.network.model_dump()))
         return cls(installed.card, with_weights(network, installed), pick_device(device))
 
+    def with_laws(self, laws: Collection[str]) -> LesionInpainting:
+        """The same network, where only these laws act. InvalidRequest for one that is not known."""
+        return LesionInpainting(self.card, self.network, self.device, laws)
+
     @torch.inference_mode()
     def sample(
         self,
@@ -84,15 +85,15 @@ class LesionInpainting:
     ) -> Sampled:
         """Every lesion for every seed, as one batch. See `synthesize.Model`."""
         if rois.own is None:
-            return self._filled(rois, request, seeds, on_step, on_estimate)
+            return self._fill(rois, request, seeds, on_step, on_estimate)
 
         def fill(rois: RoiBatch, seeds: Sequence[int], on_step: OnStep) -> Sampled:
-            return self._filled(rois, request, seeds, on_step, on_estimate)
+            return self._fill(rois, request, seeds, on_step, on_estimate)
 
         steps = Steps(request.steps, len(join_timesteps(self.schedule, request.steps)))
-        return joined(fill, rois, seeds, steps, on_step)
+        return join_donors(fill, rois, seeds, steps, on_step)
 
-    def _filled(
+    def _fill(
         self,
         rois: RoiBatch,
         request: SynthesisRequest,
@@ -104,7 +105,7 @@ class LesionInpainting:
         job = _Job(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.network, self.device).run(range(len(items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
-        hu = job.calcified(self.window.from_unit(run.results.cpu().numpy())).reshape(shape)
+        hu = run.results.numpy().reshape(shape)
         dense = job.drawn.dense.reshape(shape) if job.drawn.dense.any() else None
         return Sampled(hu, device_name(run.device), run.remarks, dense)
 
@@ -124,20 +125,20 @@ class _Job:
         visited = lesion_timesteps if rois.own is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
         self.watch = Watch(*watched, len(items), len(self.timesteps))
-        self.outlines = self._outlines()
-        self.drawn = Drawn.stacked([self._drawn(seed, lesion) for seed, lesion in items])
+        self.scene = Scene(
+            model.section, model.window, model.schedule, request, rois, choose_laws(model.laws)
+        )
+        self.drawn = Drawn.stack([self.scene.draw(*item) for item in items])
         self.editable = np.stack(
             [
                 self._editable(lesion, dense)
                 for (_, lesion), dense in zip(items, self.drawn.dense, strict=True)
             ]
         )
-        whole = self._holding(range(len(items)), torch.device("cpu"))
-        self.attributes = torch.from_numpy(as_input(whole.wish.vector(model.section.attributes)))
-        self.calcified = whole.calcified
+        self.attributes = torch.from_numpy(as_input(self.scene.wish.vector(model.section.attributes)))
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
-        """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""
+        """(B, Z, Y, X) HU, on the CPU, of the chosen items (seed, lesion)."""
         model, chosen = self.model, [self.items[k] for k in part]
         lesions = [lesion for _, lesion in chosen]
         image = as_batch(model.window.to_unit(self.rois.reference_hu), lesions, device)
@@ -145,20 +146,23 @@ class _Job:
         generators = lesion_generators(self.rois, chosen)
         noise = draw_noise(image.shape, generators, device, torch.float32)
         keep = keep_known(image, editable, model.schedule, generators)
-        denoise = self._denoiser(self._conditions(image, editable, part, lesions), part)
-        tell = self.watch.part(part, lambda x_0: self._shown(torch.lerp(image[0], x_0[0], editable[0])))
+        held = LesionBatch(
+            self.scene, chosen, self.drawn.of(part), self.editable[list(part)], torch.device(device)
+        )
+        denoise = held.hold(self._denoiser(self._conditions(image, editable, part, lesions)))
+        tell = self.watch.part(part, lambda x_0: self._show(torch.lerp(image[0], x_0[0], editable[0])))
 
-        def told(x: Tensor, t: int) -> Tensor:
+        def watch(x: Tensor, t: int) -> Tensor:
             x_0 = denoise(x, t)
             tell(x_0)
             return x_0
 
         x = self._start(noise, lesions)
         sampler = self._sampler()
-        x_0 = sampler(told, x, model.schedule, self.timesteps, generator=generators, after_step=[keep])
-        return x_0[:, 0]
+        x_0 = sampler(watch, x, model.schedule, self.timesteps, generator=generators, after_step=[keep])
+        return torch.from_numpy(held.finish(model.window.from_unit(x_0[:, 0].cpu().numpy())))
 
-    def _shown(self, unit: Tensor) -> np.ndarray:
+    def _show(self, unit: Tensor) -> np.ndarray:
         """(1, Z, Y, X) in [-1, 1] to (Z, Y, X) HU."""
         return self.model.window.from_unit(unit[0].cpu().numpy())
 
@@ -167,7 +171,7 @@ class _Job:
         if self.rois.own is None:
             return noise
         donors = as_batch(self.model.window.to_unit(self.rois.own[0]), lesions, noise.device)
-        return started(donors, noise, self.model.schedule, self.timesteps)
+        return start_from(donors, noise, self.model.schedule, self.timesteps)
 
     def _sampler(self) -> Callable[..., Tensor]:
         if (name := self.request.sampler_used) != "ddpm":
@@ -182,55 +186,19 @@ class _Job:
         mask = as_batch(self.drawn.mask, part, image.device)
         return torch.cat((image * visible, visible, mask), dim=1)
 
-    def _outlines(self) -> np.ndarray:
-        """(L, Z, Y, X): the masks, so much narrower or wider as the card says that lesions come out right."""
-        rois, card = self.rois, self.model.section
-        if self.request.attributes.lesion == "none" or rois.slice_mm is None:
-            return rois.mask
-        rim = Rim(rois.slice_mm, card.outline_of_blur, card.outline_if_sharp_mm)
-        radii_mm = [ball_radius_mm(known, rois.spacing_mm) for known in rois.mask * rois.inside]
-        pairs = zip(rois.mask, radii_mm, strict=True)
-        return np.stack([moved(mask, rois.spacing_mm, rim.outwards_mm(mm)) for mask, mm in pairs])
-
-    def _drawn(self, seed: int, lesion: int) -> Drawn:
-        """What the network is to fill: the painted mask, with the lobes and spicules that were asked for."""
-        rois, rng = self.rois, np.random.default_rng(self.rois.entropy(seed, lesion))
-        shape = drawn_shape(self.request)
-        return drawn(self.outlines[lesion], self._reachable(lesion), rois.spacing_mm, shape, rng)
-
-    def _reachable(self, lesion: int) -> np.ndarray:
-        rois = self.rois
-        return rois.editable[lesion] if rois.reachable is None else rois.reachable[lesion]
-
     def _editable(self, lesion: int, dense: np.ndarray) -> np.ndarray:
         """Bool: the margin, and around what was drawn beyond it."""
         near = ramp(dense > 0, self.rois.spacing_mm, AROUND_DRAWN_MM) > 0
-        return self.rois.editable[lesion] | (near & self._reachable(lesion))
+        return self.rois.editable[lesion] | (near & self.scene.reachable(lesion))
 
-    def _denoiser(self, conditions: Tensor, part: Sequence[int]) -> Denoiser:
+    def _denoiser(self, conditions: Tensor) -> Denoiser:
         device = conditions.device
         given = self._conditional(conditions, self.attributes.to(device))
         only_lesion = torch.zeros_like(self.attributes)
         half = len(only_lesion) // 2
         only_lesion[[0, half]] = self.attributes[[0, half]]
         open_ = self._conditional(conditions, only_lesion.to(device))
-        guided = classifier_free(given, open_, self.request.guidance)
-        return self._holding(part, device).on(guided)
-
-    def _holding(self, part: Sequence[int], device: torch.device) -> Holding:
-        model, chosen = self.model, list(part)
-        return Holding(
-            model.section,
-            model.window,
-            self.request,
-            self.rois,
-            [self.items[k] for k in chosen],
-            self.outlines,
-            self.drawn.of(chosen),
-            self.editable[chosen],
-            model.schedule,
-            device,
-        )
+        return classifier_free(given, open_, self.request.guidance)
 
     def _conditional(self, conditions: Tensor, attributes: Tensor) -> Denoiser:
         model, schedule = self.model, self.model.schedule

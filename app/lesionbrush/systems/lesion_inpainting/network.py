@@ -58,8 +58,8 @@ class ResBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = ChannelNorm(channels), ChannelNorm(channels)
         self.conv1 = nn.Conv3d(channels, channels, 3, padding=1)
-        self.conv2 = zeroed(nn.Conv3d(channels, channels, 3, padding=1))
-        self.modulation = zeroed(nn.Linear(embedding, 2 * channels))
+        self.conv2 = zero(nn.Conv3d(channels, channels, 3, padding=1))
+        self.modulation = zero(nn.Linear(embedding, 2 * channels))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulation(embedding)[:, :, None, None, None].chunk(2, dim=1)
@@ -86,7 +86,7 @@ class LesionUNet(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose3d(high, low, 2, stride=2) for low, high in pairs)
         self.to_head = nn.Conv3d(widths[0], 8 * config.head_channels, 1)
         self.head_in = nn.Conv3d(config.head_channels + IMAGE_CHANNELS, config.head_channels, 3, padding=1)
-        self.head_out = zeroed(nn.Conv3d(config.head_channels, 1, 3, padding=1))
+        self.head_out = zero(nn.Conv3d(config.head_channels, 1, 3, padding=1))
 
     def forward(
         self, x: Tensor, alpha: Tensor, sigma: Tensor, conditions: Tensor, attributes: Tensor
@@ -152,7 +152,7 @@ def run(blocks: nn.Module, h: Tensor, embedding: Tensor) -> Tensor:
     return h
 
 
-def zeroed(layer: nn.Conv3d | nn.Linear) -> nn.Conv3d | nn.Linear:
+def zero(layer: nn.Conv3d | nn.Linear) -> nn.Conv3d | nn.Linear:
     """The layer with all parameters zero: the residual branch behind it starts silent."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

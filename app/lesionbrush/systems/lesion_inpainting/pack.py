@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from lesionbrush.systems.lesion_inpainting.measures import (
     Surroundings,
     rank,
 )
+from lesionbrush.training.runs import made_once
+from lesionbrush.training.trainings import Run
 
 SPACING_MM = 1.0
 CENTRES_PER_HOST = 20_000
@@ -141,3 +144,8 @@ def _attribute_rows(path: Path) -> dict[str, dict[str, str]]:
 
 def _int16(hu: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
+
+
+def packed(run: Run) -> Path:
+    """Nodules and lungs, resampled, in one file."""
+    return made_once(run.out / "pack.npz", partial(write_pack, run.data))

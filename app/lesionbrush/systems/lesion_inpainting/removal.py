@@ -41,36 +41,39 @@ class Steps(NamedTuple):
     join: int
 
 
-def joined(fill: Fill, rois: RoiBatch, seeds: Sequence[int], steps: Steps, on_step: OnStep) -> Sampled:
-    """For each seed its donors, joined to their surroundings; what has no donor is filled from noise."""
+def join_donors(fill: Fill, rois: RoiBatch, seeds: Sequence[int], steps: Steps, on_step: OnStep) -> Sampled:
+    """For each seed its donors, joined to their surroundings; what has no donor is filled from noise.
+
+    rois: with donors (V, L, Z, Y, X), HU, as `own`; NaN where a ROI has none.
+    """
     assert rois.own is not None
     missing = np.isnan(rois.own).any(axis=(2, 3, 4))
     some = [variant for variant in range(len(seeds)) if not missing[variant].all()]
     total = missing.size * steps.alone * missing.any() + len(some) * missing.shape[1] * steps.join
     parts, done = [], 0
 
-    def told(count: int, _: int) -> None:
+    def tell(count: int, _: int) -> None:
         on_step(done + count, int(total))
 
     hu = np.broadcast_to(rois.reference_hu, rois.own.shape).copy()
     if missing.any():
-        parts.append(fill(replace(rois, own=None), seeds, told))
+        parts.append(fill(replace(rois, own=None), seeds, tell))
         hu, done = parts[0].hu.copy(), missing.size * steps.alone
     drawn = np.zeros_like(hu)
     for variant in some:
         has, donors = ~missing[variant], rois.own[variant]
         given = np.where(np.isnan(donors), rois.reference_hu, donors)
-        known = shelled(rois, donors)
-        made = fill(replace(known, own=given[None]), [seeds[variant]], told)
-        hu[variant, has] = bounded(made.hu[0], known, given)[has]
-        drawn[variant, has] = counted(rois, donors)[has]
+        known = open_shell(rois, donors)
+        made = fill(replace(known, own=given[None]), [seeds[variant]], tell)
+        hu[variant, has] = bound(made.hu[0], known, given)[has]
+        drawn[variant, has] = count_donors(rois, donors)[has]
         done += missing.shape[1] * steps.join
         parts.append(made)
     remarks = tuple(dict.fromkeys(remark for part in parts for remark in part.remarks))
     return Sampled(hu, parts[-1].device, remarks, drawn)
 
 
-def started(donor: Tensor, noise: Tensor, schedule: NoiseSchedule, visited: Tensor) -> Tensor:
+def start_from(donor: Tensor, noise: Tensor, schedule: NoiseSchedule, visited: Tensor) -> Tensor:
     """The donor at the noise level of the first timestep. donor, noise: (B, 1, Z, Y, X)."""
     first = int(visited[0])
     return schedule.alpha(first) * donor + schedule.sigma(first) * noise
@@ -87,7 +90,7 @@ def join_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
     return timesteps(schedule, min((steps + 1) // 2, start + 1), t_start=start)
 
 
-def shelled(rois: RoiBatch, donor_hu: np.ndarray) -> RoiBatch:
+def open_shell(rois: RoiBatch, donor_hu: np.ndarray) -> RoiBatch:
     """The ROIs with the donors' middle as known tissue.
 
     donor_hu: (L, Z, Y, X); where it is NaN, a ROI stays as it is.
@@ -97,8 +100,10 @@ def shelled(rois: RoiBatch, donor_hu: np.ndarray) -> RoiBatch:
     return replace(rois, reference_hu=hu.astype(np.float32), editable=shell, mask=rois.mask * shell)
 
 
-def bounded(hu: np.ndarray, known: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
+def bound(hu: np.ndarray, known: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
     """(L, Z, Y, X): nothing made in the shell is outside the range of donor and known tissue around it.
+
+    hu, donor_hu: (L, Z, Y, X).
 
     Where no lung is near, the donor stays as it is: a network of lung makes calcium of chest wall.
     """
@@ -109,8 +114,11 @@ def bounded(hu: np.ndarray, known: RoiBatch, donor_hu: np.ndarray) -> np.ndarray
     return np.where(known.editable, np.where(low > DENSE_HU, donor_hu, made), hu)
 
 
-def counted(rois: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
-    """(L, Z, Y, X), 0..1: how much of a joined donor counts at least, so that the lesion's rim is gone."""
+def count_donors(rois: RoiBatch, donor_hu: np.ndarray) -> np.ndarray:
+    """(L, Z, Y, X), 0..1: how much of a joined donor counts at least, so that the lesion's rim is gone.
+
+    donor_hu: (L, Z, Y, X), NaN where a ROI has no donor.
+    """
     return np.where(np.isnan(donor_hu), 0, np.clip(_depth_mm(rois) / BLEND_MM, 0, 1)).astype(np.float32)
 
 

@@ -76,8 +76,8 @@ class Attributes(BaseModel):
             "spiculation": self.spiculation,
             "lobulation": self.lobulation,
             "calcified": None if self.calcification is None else self.calcification != "none",
-            "mean_hu": _scaled(self.mean_hu, MEAN_HU_SCALE),
-            "heterogeneity_hu": _scaled(self.heterogeneity_hu, HETEROGENEITY_HU_SCALE),
+            "mean_hu": _scale(self.mean_hu, MEAN_HU_SCALE),
+            "heterogeneity_hu": _scale(self.heterogeneity_hu, HETEROGENEITY_HU_SCALE),
             "border_roughness": None if self.margin is None else 1 - self.margin,
             "concavity": self.spiculation,
         }
@@ -89,7 +89,7 @@ class Attributes(BaseModel):
         return None if self.texture is None else TEXTURES[self.texture]
 
 
-def _scaled(value: float | None, scale: float) -> float | None:
+def _scale(value: float | None, scale: float) -> float | None:
     return None if value is None else value / scale
 
 

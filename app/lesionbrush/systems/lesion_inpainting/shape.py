@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
@@ -23,8 +22,6 @@ LEAST_LOBES, MOST_LOBES = 4, 9
 ROOT_RADIUS_MM, TIP_RADIUS_MM, ROOT_MM = 1.2, 0.3, 3.0
 TILT = 0.3
 AREA_PER_SPICULE_MM2, MOST_SPICULES = 12.0, 80
-SMALL_RADIUS_MM = 5.0
-"""From twice that on, a lesion is large."""
 SOFT_MM, SHARP_MARGIN = 1.3, 0.75
 """Standard deviation of the blur of the worst margin, and the degree from which on none is blurred."""
 PATCH_MM, LEAST_SOFT = 3.0, 0.4
@@ -45,7 +42,7 @@ class Shape:
     softness: float = 0.0
 
 
-def drawn_shape(request: SynthesisRequest) -> Shape:
+def choose_shape(request: SynthesisRequest) -> Shape:
     """What is drawn into the mask for a request."""
     wish = request.attributes
     if wish.lesion == "none" or not request.draw_shape:
@@ -79,7 +76,7 @@ class Body:
     def radius_mm(self) -> float:
         return ball_radius_mm(self.coverage, self.spacing_mm)
 
-    def covered(self, distance_mm: np.ndarray) -> np.ndarray:
+    def cover(self, distance_mm: np.ndarray) -> np.ndarray:
         """Share of each voxel that lies below a signed distance of 0, were the surface flat there."""
         return np.clip(0.5 - distance_mm / self.spacing_mm, 0, 1)
 
@@ -97,7 +94,12 @@ class Drawn:
     strands: np.ndarray
 
     @classmethod
-    def stacked(cls, items: Sequence[Drawn]) -> Drawn:
+    def plain(cls, coverage: np.ndarray) -> Drawn:
+        """(Z, Y, X) coverage of an outline, and nothing more."""
+        return cls(coverage, np.zeros_like(coverage), np.zeros_like(coverage))
+
+    @classmethod
+    def stack(cls, items: Sequence[Drawn]) -> Drawn:
         return cls(
             *(np.stack([getattr(item, name) for item in items]) for name in ("mask", "dense", "strands"))
         )
@@ -107,23 +109,23 @@ class Drawn:
         return Drawn(self.mask[chosen], self.dense[chosen], self.strands[chosen])
 
 
-def drawn(
+def draw_shape(
     coverage: np.ndarray, editable: np.ndarray, spacing_mm: float, shape: Shape, rng: np.random.Generator
 ) -> Drawn:
     """The mask with lobes, spicules and a soft border; for strengths of 0 the very same array.
 
-    coverage: of the painted mask, 0..1; editable: bool, where the CT may change. Lobes and softness keep the
-    volume, unless the edit region ends too soon for them; spicules add to it.
+    coverage: (Z, Y, X) of the painted mask, 0..1; editable: bool, where the CT may change. Lobes and softness
+    keep the volume, unless the edit region ends too soon for them; spicules add to it.
     """
     if shape == Shape() or not coverage.any():
-        return Drawn(coverage, np.zeros_like(coverage), np.zeros_like(coverage))
+        return Drawn.plain(coverage)
     body = Body.of(coverage, editable, spacing_mm)
     kept = np.clip(body.room_mm / spacing_mm, 0, 1)
     mask, strands = body.coverage, np.zeros_like(body.coverage)
     if shape.lobulation:
-        mask = _lobulated(body, shape.lobulation, rng)
+        mask = _lobulate(body, shape.lobulation, rng)
     if shape.softness:
-        mask = _softened(mask, SOFT_MM * shape.softness / spacing_mm, PATCH_MM / spacing_mm, rng)
+        mask = _soften(mask, SOFT_MM * shape.softness / spacing_mm, PATCH_MM / spacing_mm, rng)
     if shape.spiculation:
         strands = np.minimum(_spicules(body, shape.spiculation, rng), kept)
     grown = np.maximum(body.coverage, np.minimum(mask, kept))
@@ -133,45 +135,26 @@ def drawn(
 
 
 def ball_radius_mm(coverage: np.ndarray, spacing_mm: float) -> float:
-    """Of the ball of this volume."""
+    """Of the ball of this volume. coverage: (Z, Y, X), 0..1."""
     return float((3 * coverage.sum() / (4 * np.pi)) ** (1 / 3) * spacing_mm)
 
 
-def deepest(coverage: np.ndarray) -> np.ndarray:
+def find_deepest(coverage: np.ndarray) -> np.ndarray:
     """(B, Z, Y, X) coverage where it is almost the highest of its lesion, 0 elsewhere."""
     highest = coverage.max(axis=(1, 2, 3), keepdims=True)
     return np.where(coverage >= 0.9 * highest, coverage, 0)
 
 
-def moved(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.ndarray:
+def move_outline(coverage: np.ndarray, spacing_mm: float, outwards_mm: float) -> np.ndarray:
     """(Z, Y, X) coverage of a mask whose surface lies `outwards_mm` further out, or in if negative."""
     if not outwards_mm or not coverage.any():
         return coverage
     body = Body.of(coverage, np.ones(coverage.shape, bool), spacing_mm)
-    change = body.covered(body.distance_mm - outwards_mm) - body.covered(body.distance_mm)
+    change = body.cover(body.distance_mm - outwards_mm) - body.cover(body.distance_mm)
     return np.clip(coverage + change, 0, 1).astype(np.float32)
 
 
-class Rim(NamedTuple):
-    """Where a lesion ends in a CT, beside its painted outline.
-
-    The outline lies in the blurred rim, which is much of a small lesion, in thick slices above all: a network
-    fills it too well. The rims of larger ones in thin slices are sharper than it makes them.
-    of_blur: per mm that slices are thicker than 0.5 mm; if_sharp_mm: in slices of 1 mm, less up to 2 mm.
-    """
-
-    slice_mm: float
-    of_blur: float
-    if_sharp_mm: float
-
-    def outwards_mm(self, radius_mm: float) -> float:
-        """How far the outline is moved, of a lesion of this size."""
-        small = np.clip(2 - radius_mm / SMALL_RADIUS_MM, 0, 1)
-        thicker_mm, thinner_mm = max(self.slice_mm - 0.5, 0), np.clip(2 - self.slice_mm, 0, 1)
-        return float(self.of_blur * thicker_mm * small + self.if_sharp_mm * thinner_mm * (1 - small))
-
-
-def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndarray:
+def _lobulate(body: Body, strength: float, rng: np.random.Generator) -> np.ndarray:
     """The surface moved out around random directions and in between them: bulges that meet in creases."""
     centre = np.array(ndimage.center_of_mass(body.coverage))
     offset = np.moveaxis(np.indices(body.coverage.shape), 0, -1) - centre
@@ -185,10 +168,10 @@ def _lobulated(body: Body, strength: float, rng: np.random.Generator) -> np.ndar
     )
     height_mm = strength * depth_mm * (nearest - high) / max(high - low, 1e-6)
     moved = body.distance_mm - height_mm
-    return _swapped(body, moved - _level(body, moved))
+    return _swap(body, moved - _level(body, moved))
 
 
-def _softened(mask: np.ndarray, sigma: float, patch: float, rng: np.random.Generator) -> np.ndarray:
+def _soften(mask: np.ndarray, sigma: float, patch: float, rng: np.random.Generator) -> np.ndarray:
     """The mask with a blurred border, more here and less there. sigma, patch: in voxels."""
     noise = ndimage.gaussian_filter(rng.normal(size=mask.shape), patch)
     share = LEAST_SOFT + (1 - LEAST_SOFT) * norm.cdf(noise / max(float(noise.std()), 1e-9))
@@ -198,16 +181,16 @@ def _softened(mask: np.ndarray, sigma: float, patch: float, rng: np.random.Gener
 
 def _level(body: Body, moved_mm: np.ndarray) -> float:
     """How far to move a surface so that the volume is as it was; by bisection."""
-    wanted, low, high = body.covered(body.distance_mm).sum(), -20.0, 20.0
+    wanted, low, high = body.cover(body.distance_mm).sum(), -20.0, 20.0
     for _ in range(24):
         middle = (low + high) / 2
-        low, high = (middle, high) if body.covered(moved_mm - middle).sum() < wanted else (low, middle)
+        low, high = (middle, high) if body.cover(moved_mm - middle).sum() < wanted else (low, middle)
     return (low + high) / 2
 
 
-def _swapped(body: Body, distance_mm: np.ndarray) -> np.ndarray:
+def _swap(body: Body, distance_mm: np.ndarray) -> np.ndarray:
     """The coverage of the new surface; where it lies where it lay, the painted coverage itself."""
-    old, new = body.covered(body.distance_mm), body.covered(distance_mm)
+    old, new = body.cover(body.distance_mm), body.cover(distance_mm)
     moved = np.clip(np.abs(distance_mm - body.distance_mm) / body.spacing_mm, 0, 1)
     return np.clip(new + (1 - moved) * (body.coverage - old), 0, 1)
 
@@ -251,7 +234,7 @@ def _cone(body: Body, places: np.ndarray, ends: tuple[np.ndarray, np.ndarray], s
     thick_mm = ROOT_RADIUS_MM * (0.6 + 0.4 * strength)
     radius_mm = thick_mm + along * (TIP_RADIUS_MM - thick_mm)
     filled = np.minimum(1, np.pi * radius_mm**2 / body.spacing_mm**2)
-    return body.covered(apart - np.maximum(radius_mm, 0.5 * body.spacing_mm)) * filled
+    return body.cover(apart - np.maximum(radius_mm, 0.5 * body.spacing_mm)) * filled
 
 
 def _spread_directions(count: int, rng: np.random.Generator) -> np.ndarray:

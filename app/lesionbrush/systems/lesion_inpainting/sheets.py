@@ -17,7 +17,7 @@ from lesionbrush.systems.lesion_inpainting.card import LesionCard, NetworkShape
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
-from lesionbrush.systems.lesion_inpainting.training import Trainer
+from lesionbrush.systems.lesion_inpainting.trainer import Trainer
 from lesionbrush.training.drafts import draft_card
 
 SIDE = 48
@@ -39,10 +39,15 @@ def sample_sheet(trainer: Trainer, pack: Pack, path: Path, count: int = 12) -> N
 
 def card_of(trainer: Trainer) -> ModelCard:
     """What the system must know to sample from a network that has no card yet."""
-    config = trainer.config
-    shape = {name: getattr(config.network, name) for name in NetworkShape.model_fields}
-    section = LesionCard(schedule="cosine", network=NetworkShape(**shape), attributes=ATTRIBUTES)
-    return draft_card("lesion_inpainting", section, config.window, (32, 48, 64), config.network.multiple)
+    recipe = trainer.recipe
+    shape = {name: getattr(recipe.network, name) for name in NetworkShape.model_fields}
+    section = LesionCard(
+        schedule=recipe.schedule,
+        timesteps=recipe.timesteps,
+        network=NetworkShape(**shape),
+        attributes=ATTRIBUTES,
+    )
+    return draft_card("lesion_inpainting", section, recipe.window, (32, 48, 64), recipe.network.multiple)
 
 
 def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lesionbrush.core.model import PLAIN
-from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.core.registry import ModelCard
 from lesionbrush.systems.bundling import component, unet_words
-from lesionbrush.systems.contract import NetworkWords, PublishedWeights, System
+from lesionbrush.systems.contract import NetworkWords, System, late
 from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.hooks import WHOLE
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
@@ -18,30 +16,6 @@ _LAYOUT = {
     "lung_ddpm_plus": ("nodule mask, 1 or -1",),
 }
 """The channels beside the noisy image."""
-
-
-def _load_whole(installed: InstalledModel, device: str | None) -> Any:
-    from lesionbrush.systems.lung_ddpm.whole import LungDDPM
-
-    return LungDDPM.load(installed, device)
-
-
-def _load_cube(installed: InstalledModel, device: str | None) -> Any:
-    from lesionbrush.systems.lung_ddpm.cube import LungDDPMPlus
-
-    return LungDDPMPlus.load(installed, device)
-
-
-def _published_whole() -> PublishedWeights:
-    from lesionbrush.systems.lung_ddpm.published import whole
-
-    return whole()
-
-
-def _published_cube() -> PublishedWeights:
-    from lesionbrush.systems.lung_ddpm.published import cube
-
-    return cube()
 
 
 def _network_words(card: ModelCard) -> NetworkWords:
@@ -59,9 +33,10 @@ SYSTEMS = (
         request=LungDDPMRequest,
         card=LungDDPMCard,
         hooks=WHOLE,
-        load=_load_whole,
+        load=late("lesionbrush.systems.lung_ddpm.whole", "LungDDPM.load"),
+        train=late("lesionbrush.systems.lung_ddpm.training", "WholeTraining"),
         bundle=_network_words,
-        published=_published_whole,
+        published=late("lesionbrush.systems.lung_ddpm.published", "whole"),
     ),
     System(
         name="lung_ddpm_plus",
@@ -69,8 +44,9 @@ SYSTEMS = (
         request=LungDDPMPlusRequest,
         card=LungDDPMCard,
         hooks=PLAIN,
-        load=_load_cube,
+        load=late("lesionbrush.systems.lung_ddpm.cube", "LungDDPMPlus.load"),
+        train=late("lesionbrush.systems.lung_ddpm.training", "CubeTraining"),
         bundle=_network_words,
-        published=_published_cube,
+        published=late("lesionbrush.systems.lung_ddpm.published", "cube"),
     ),
 )

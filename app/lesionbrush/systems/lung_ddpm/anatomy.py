@@ -13,39 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lesionbrush.diffusion.guidance import keep_known
-from lesionbrush.diffusion.samplers import Generators, Hook, draw_noise
+from lesionbrush.diffusion.samplers import Generators, draw_noise
 from lesionbrush.diffusion.schedules import NoiseSchedule
 
 MOST_ORDER = 3
 
 
-def paper_step(x: Tensor, eps: Tensor, noise: Tensor, schedule: NoiseSchedule, t: int) -> Tensor:
-    """x_{t-1} from x_t and the predicted noise, Eq. 4 with sigma_t = sqrt(beta_t); no noise from t = 0.
-
-    Its mean is that of `samplers.ddpm` over neighbouring timesteps; that one, like the released code, draws
-    with the smaller posterior variance.
-    """
-    a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(t - 1 if t else None)
-    alpha = a_t / a_s
-    mean = (x - (1 - alpha) / math.sqrt(1 - a_t) * eps) / math.sqrt(alpha)
-    return mean + math.sqrt(1 - alpha) * noise if t else mean
-
-
-def anatomically_aware(
-    reference: Tensor, inside: Tensor, schedule: NoiseSchedule, generator: Generators
-) -> Hook:
-    """Eqs. 5, 6: after each step the outside of the layout is the reference, noised to the new x's level.
-
-    reference, inside (1 in the layout, 0 outside): broadcast to x (B, C, *spatial). At the clean level the
-    outside is the reference, bit by bit. ValueError for an `inside` outside [0, 1].
-    """
-    return keep_known(reference, inside, schedule, generator)
-
-
 @dataclass(frozen=True, eq=False)
 class ReleasedBlend:
-    """`anatomically_aware` as released: the outside is noised to the level *before* the step, one too noisy.
+    """`keep_known` as released: the outside is noised to the level *before* the step, one too noisy.
 
     So some noise stays outside even in the end: of the first level's amplitude. timesteps: those the sampler
     visits. blend_from: steps from noisier timesteps are left alone.

@@ -19,6 +19,6 @@ class LungDDPMCard(DiffusionCard):
 
     @model_validator(mode="after")
     def _in_three_dimensions(self) -> LungDDPMCard:
-        if self.network.dims != 3 or self.network.variance != "fixed_small":
+        if self.network.dims != 3 or self.network.variance == "learned_range":
             raise ValueError("describes a network of another system")
         return self

@@ -9,12 +9,11 @@ from lesionbrush.core.roi import ramp
 from lesionbrush.systems.lesion_inpainting.attributes import healthy
 from lesionbrush.systems.lesion_inpainting.data import USUAL_NOISE, WEIGHTS, Batches, Sample, noise_level
 from lesionbrush.systems.lung_ddpm.layout import nodule_layout
-from lesionbrush.systems.lung_ddpm.training import LayoutBatch
+from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch
+from lesionbrush.training.recipes import Patches
 
-SIDES = (32, 48)
+PATCHES = Patches(sides=(32, 48), shares=(0.7, 0.3), counts=(2, 1))
 """None below 32: with 2^3 voxels at the lowest level, torch's bfloat16 gradients on a CPU are random."""
-SIDE_SHARES = (0.7, 0.3)
-BATCH_SIZES = {32: 2, 48: 1}
 EMPTY_SHARE, COMPOSED_SHARE = 0.1, 0.6
 NEAR_MM, NEAR_WEIGHT = 5.0, 4.0
 """What lies in the nodule or this near to it counts so many times what lies farther off."""
@@ -24,8 +23,8 @@ class NoduleBatches(Batches):
     """Cubes around nodules on the model's grid, and some of lung without a nodule."""
 
     def draw(self) -> LayoutBatch:  # type: ignore[override]
-        side = int(self.rng.choice(SIDES, p=SIDE_SHARES))
-        samples = [self.sample(side) for _ in range(self.scale * BATCH_SIZES[side])]
+        side, count = self.patches.draw(self.rng)
+        samples = [self.sample(side) for _ in range(count)]
         columns = zip(*(self._scored(sample) for sample in samples), strict=True)
         return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
 

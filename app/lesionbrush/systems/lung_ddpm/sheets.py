@@ -17,7 +17,7 @@ from lesionbrush.systems.contract import DiffusionUNetShape
 from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.cube import LungDDPMPlus
 from lesionbrush.systems.lung_ddpm.model import LayoutDiffusion
-from lesionbrush.systems.lung_ddpm.training import LayoutBatch, LayoutTrainer
+from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.whole import LungDDPM
 from lesionbrush.training.drafts import draft_card
 from lesionbrush.training.loop import Draws
@@ -40,7 +40,7 @@ def layout_sheet(trainer: LayoutTrainer, held_out: Draws[LayoutBatch], path: Pat
 
 def draft_model(trainer: LayoutTrainer) -> LayoutDiffusion:
     """The system around a network that has no card yet."""
-    config, window = trainer.config.network, trainer.config.window
+    recipe, config = trainer.recipe, trainer.recipe.network
     system: type[LayoutDiffusion] = LungDDPMPlus if config.in_channels == 2 else LungDDPM
     shape = DiffusionUNetShape(
         dims=3,
@@ -49,12 +49,12 @@ def draft_model(trainer: LayoutTrainer) -> LayoutDiffusion:
         attention=config.attention,
         blocks=config.blocks,
         norm_groups=config.norm_groups,
-        prediction="v",
-        data_spread=trainer.config.data_spread,
+        prediction=recipe.prediction,
+        data_spread=recipe.data_spread,
     )
-    section = LungDDPMCard(schedule="cosine", timesteps=trainer.schedule.T, network=shape)
+    section = LungDDPMCard(schedule=recipe.schedule, timesteps=recipe.timesteps, network=shape)
     name = "lung_ddpm_plus" if system is LungDDPMPlus else "lung_ddpm"
-    card = draft_card(name, section, window, (128,), config.multiple)
+    card = draft_card(name, section, recipe.window, (128,), config.multiple)
     return system(card, trainer.average, trainer.device)
 
 

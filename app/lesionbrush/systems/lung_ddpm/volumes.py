@@ -23,12 +23,11 @@ from lesionbrush.systems.lesion_inpainting.data import (
 )
 from lesionbrush.systems.lung_ddpm.cubes import NEAR_MM, NEAR_WEIGHT
 from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded
-from lesionbrush.systems.lung_ddpm.training import LayoutBatch
+from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch
+from lesionbrush.training.recipes import Patches
 from lesionbrush.training.split import is_validation
 
-SIDES = (32, 48, 64)
-SIDE_SHARES = (0.45, 0.4, 0.15)
-BATCH_SIZES = {32: 2, 48: 1, 64: 1}
+PATCHES = Patches(sides=(32, 48, 64), shares=(0.45, 0.4, 0.15), counts=(2, 1, 1))
 SPACING_MM = (2.0, 3.0)
 """Lungs of adults fill 128 voxels of about this size."""
 NODULE_SIDE = 48
@@ -84,14 +83,14 @@ class LungBatches(Batches):
         chests: Sequence[Lungs],
         window: HUWindow,
         generator: np.random.Generator,
-        scale: int = 1,
+        patches: Patches = PATCHES,
     ) -> None:
-        super().__init__(pack, window, generator, scale)
+        super().__init__(pack, window, generator, patches)
         self.chests = chests
 
     def draw(self) -> LayoutBatch:  # type: ignore[override]
-        side = int(self.rng.choice(SIDES, p=SIDE_SHARES))
-        columns = zip(*(self.block(side) for _ in range(self.scale * BATCH_SIZES[side])), strict=True)
+        side, count = self.patches.draw(self.rng)
+        columns = zip(*(self.block(side) for _ in range(count)), strict=True)
         return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
 
     def block(self, side: int) -> tuple[np.ndarray, ...]:

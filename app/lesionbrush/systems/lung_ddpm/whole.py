@@ -16,7 +16,7 @@ from lesionbrush.core.model import EditHooks
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS, ddpm
-from lesionbrush.diffusion.schedules import timesteps
+from lesionbrush.diffusion.schedules import FixedVariance, timesteps
 from lesionbrush.errors import InvalidRequest, NoLungs
 from lesionbrush.systems.lung_ddpm.anatomy import ReleasedBlend
 from lesionbrush.systems.lung_ddpm.hooks import WHOLE
@@ -42,6 +42,11 @@ class LungDDPM(LayoutDiffusion):
         lungs = rois.own[lesion] >= 0.5
         return lung_layout(lungs, nodule), lungs | nodule
 
+    @property
+    def variance(self) -> FixedVariance:
+        """As the card says; the paper writes beta (Eq. 4), the released code draws with the posterior's."""
+        return "fixed_large" if self.section.network.variance == "fixed_large" else "fixed_small"
+
     def evaluations(self, request: object) -> int:
         assert isinstance(request, LungDDPMRequest)
         return len(self._timesteps(request))
@@ -63,7 +68,7 @@ class LungDDPM(LayoutDiffusion):
         keep = keep_known(item.image, item.editable, self.schedule, generators)
         sampler = SAMPLERS[request.sampler]
         if request.sampler == "ddpm":
-            sampler = partial(ddpm, temperature=self.section.temperature)
+            sampler = partial(ddpm, temperature=self.section.temperature, variance=self.variance)
         return sampler(denoise, item.noise, self.schedule, times, generator=generators, after_step=[keep])
 
     def _timesteps(self, request: LungDDPMRequest) -> Tensor:

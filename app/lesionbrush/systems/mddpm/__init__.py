@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.core.registry import ModelCard
 from lesionbrush.systems.bundling import component, unet_words
-from lesionbrush.systems.contract import DiffusionUNetShape, NetworkWords, System
+from lesionbrush.systems.contract import DiffusionUNetShape, NetworkWords, System, late
 from lesionbrush.systems.lesion_inpainting.bundle import network_words as network_words_of_boxes
 from lesionbrush.systems.mddpm.card import BoxCard, SliceCard
 from lesionbrush.systems.mddpm.hooks import HOOKS
@@ -16,36 +12,6 @@ from lesionbrush.systems.mddpm.request import MDDPMRequest, WholeRequest
 from lesionbrush.systems.mddpm.whole_hooks import HOOKS as WHOLE
 
 _MODULE = "lesionbrush.systems.mddpm.network"
-
-
-def _load_slices(installed: InstalledModel, device: str | None) -> Any:
-    from lesionbrush.systems.mddpm.slices import MDDPM
-
-    return MDDPM.load(installed, device)
-
-
-def _load_boxes(installed: InstalledModel, device: str | None) -> Any:
-    from lesionbrush.systems.mddpm.boxes import MDDPM3D
-
-    return MDDPM3D.load(installed, device)
-
-
-def _load_whole(installed: InstalledModel, device: str | None) -> Any:
-    from lesionbrush.systems.mddpm.whole import MDDPMWhole
-
-    return MDDPMWhole.load(installed, device)
-
-
-def _evaluate_slices(model: Any, data: Path, cases: int) -> Mapping[str, float]:
-    from lesionbrush.systems.mddpm.evaluation import evaluate_slices
-
-    return evaluate_slices(model, data, cases)
-
-
-def _evaluate_whole(model: Any, data: Path, cases: int) -> Mapping[str, float]:
-    from lesionbrush.systems.mddpm.evaluation import evaluate_whole
-
-    return evaluate_whole(model, data, cases)
 
 
 def _network_words(card: ModelCard) -> NetworkWords:
@@ -63,9 +29,10 @@ SYSTEMS = (
         request=MDDPMRequest,
         card=SliceCard,
         hooks=HOOKS,
-        load=_load_slices,
+        load=late("lesionbrush.systems.mddpm.slices", "MDDPM.load"),
+        train=late("lesionbrush.systems.mddpm.training", "SliceTraining"),
         bundle=_network_words,
-        evaluate=_evaluate_slices,
+        evaluate=late("lesionbrush.systems.mddpm.evaluation", "evaluate_slices"),
     ),
     System(
         name="mddpm_3d",
@@ -73,7 +40,7 @@ SYSTEMS = (
         request=MDDPMRequest,
         card=BoxCard,
         hooks=HOOKS,
-        load=_load_boxes,
+        load=late("lesionbrush.systems.mddpm.boxes", "MDDPM3D.load"),
         bundle=network_words_of_boxes,
     ),
     System(
@@ -82,8 +49,8 @@ SYSTEMS = (
         request=WholeRequest,
         card=SliceCard,
         hooks=WHOLE,
-        load=_load_whole,
+        load=late("lesionbrush.systems.mddpm.whole", "MDDPMWhole.load"),
         bundle=_network_words,
-        evaluate=_evaluate_whole,
+        evaluate=late("lesionbrush.systems.mddpm.evaluation", "evaluate_whole"),
     ),
 )

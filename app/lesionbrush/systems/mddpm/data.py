@@ -23,10 +23,9 @@ from lesionbrush.systems.lesion_inpainting.data import (
     noise_level,
     stands_free,
 )
+from lesionbrush.training.recipes import Patches
 
-SIDES = (64, 96, 128)
-SIDE_SHARES = (0.7, 0.15, 0.15)
-VOXELS_PER_BATCH = 32_768
+PATCHES = Patches(sides=(64, 96, 128), shares=(0.7, 0.15, 0.15), voxels_per_batch=32_768)
 CHEST_SHARE, COMPOSED_SHARE = 0.6, 0.25
 """The rest are nodules in their own small crop: what is missing of the patch is mirrored, and not scored."""
 AIR_HU = -1000
@@ -50,28 +49,15 @@ class Slice:
 
 
 class SliceBatches:
-    """Draws batches without end; everything random comes from the generator.
-
-    sides: how large the patches are, in voxels, each for a share of the batches.
-    scale: how many times larger than on a CPU the batches are.
-    """
+    """Draws batches without end; everything random comes from the generator."""
 
     def __init__(
-        self,
-        pack: Pack,
-        window: HUWindow,
-        generator: np.random.Generator,
-        sides: tuple[int, ...] = SIDES,
-        scale: int = 1,
+        self, pack: Pack, window: HUWindow, generator: np.random.Generator, patches: Patches = PATCHES
     ) -> None:
-        self.pack, self.window, self.rng, self.sides = pack, window, generator, sides
-        self.scale = scale
-        shares = SIDE_SHARES if sides == SIDES else (1 / len(sides),) * len(sides)
-        self.shares = np.array(shares)
+        self.pack, self.window, self.rng, self.patches = pack, window, generator, patches
 
     def draw(self) -> SliceBatch:
-        side = int(self.rng.choice(self.sides, p=self.shares))
-        count = max(1, self.scale * VOXELS_PER_BATCH // side**2)
+        side, count = self.patches.draw(self.rng)
         return self.collate([self.sample(side) for _ in range(count)])
 
     def sample(self, side: int) -> Slice:

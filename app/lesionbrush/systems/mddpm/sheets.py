@@ -10,7 +10,7 @@ import torch
 from lesionbrush.diffusion.schedules import timesteps
 from lesionbrush.montage import LUNG, SOFT, Panel, sheet
 from lesionbrush.systems.mddpm.guided import Start
-from lesionbrush.systems.mddpm.training import SliceTrainer
+from lesionbrush.systems.mddpm.trainer import SliceTrainer
 from lesionbrush.systems.mddpm.unconditional import Unconditional
 from lesionbrush.systems.running import first_timestep
 
@@ -25,11 +25,11 @@ def slice_sheet(trainer: SliceTrainer, path: Path) -> None:
     model = Unconditional(trainer.average, trainer.schedule)
     times = timesteps(trainer.schedule, STEPS, t_start=first_timestep(trainer.schedule))
     panels = []
-    for side in sorted({min(trainer.config.sides), min(max(trainer.config.sides), LARGEST)}):
+    for side in sorted({min(trainer.recipe.patches.sides), min(max(trainer.recipe.patches.sides), LARGEST)}):
         generator = torch.Generator().manual_seed(SEED)
         noise = torch.randn(PATCHES_PER_SIDE, 1, side, side, generator=generator).to(trainer.device)
         start = Start(noise, times, generator, lambda x_0: None)
-        made = trainer.config.window.from_unit(model.sample(start, model.denoise)[:, 0].cpu().numpy())
+        made = trainer.recipe.window.from_unit(model.sample(start, model.denoise)[:, 0].cpu().numpy())
         for window in (LUNG, SOFT):
             panels += [Panel(hu[::-1, ::-1], (1.0, 1.0), window, f"{side} mm, {window.name}") for hu in made]
     temporary = path.with_name(f".{path.name}")

@@ -1,91 +1,53 @@
-"""Training of the unconditional model behind mDDPM (Krishna et al. 2025). Reads the pack only.
-
-The loss is Nichol & Dhariwal's hybrid (2021, arXiv:2102.09672): the squared error of what the network
-predicts and, with learned variance, a thousandth of the variational bound. Only real data is scored, and
-scans with little noise count more.
-"""
+"""What `run.py train` does for a model of mDDPM: it trains the unconditional network of slices behind it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple
+from argparse import Namespace, _ArgumentGroup
+from dataclasses import replace
+from functools import partial
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from lesionbrush.core.hu import HUWindow
-from lesionbrush.diffusion.learned_variance import LAMBDA, variational_bound
-from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule
-from lesionbrush.systems.mddpm.data import SIDES, SliceBatch
-from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
-from lesionbrush.systems.running import half_precision
-from lesionbrush.training.levels import Levels
-from lesionbrush.training.loop import Loop, LoopConfig, noise_like
+from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.systems.lesion_inpainting.data import side_of_split
+from lesionbrush.systems.lesion_inpainting.pack import packed
+from lesionbrush.systems.mddpm.data import SliceBatches
+from lesionbrush.systems.mddpm.network import DDPMUNetConfig
+from lesionbrush.systems.mddpm.recipes import RECIPES
+from lesionbrush.systems.mddpm.sheets import slice_sheet
+from lesionbrush.systems.mddpm.trainer import SliceTrainer
+from lesionbrush.systems.running import pick_device
+from lesionbrush.training.recipes import Recipe, resized
+from lesionbrush.training.runs import run_training
+from lesionbrush.training.trainings import Run, Training, add_size_arguments
 
-
-@dataclass(frozen=True, kw_only=True)
-class SliceTrainingConfig(LoopConfig):
-    """What fixes a training run; the same config, pack and machine give the same weights."""
-
-    network: DDPMUNetConfig = field(default_factory=DDPMUNetConfig)
-    window: HUWindow = field(default_factory=lambda: HUWindow(-1000.0, 1000.0))
-    schedule: str = "cosine"
-    timesteps: int = 1000
-    learning_rate: float = 4e-4
-    validate_every: int = 250
-    sides: tuple[int, ...] = SIDES
-    levels: Levels = field(default_factory=lambda: Levels(-1.2, 1.5, 0.5))
+SliceRecipe = Recipe[DDPMUNetConfig]
 
 
-class SliceTrainer(Loop[SliceBatch]):
-    """Trains a `DDPMUNet` on axial slices."""
+class SliceTraining(Training[SliceRecipe]):
+    recipes = RECIPES
 
-    config: SliceTrainingConfig
-    network: DDPMUNet
-    average: DDPMUNet
+    def add_arguments(self, group: _ArgumentGroup) -> None:
+        add_size_arguments(group)
+        group.add_argument("--schedule", choices=sorted(SCHEDULES))
+        group.add_argument("--prediction", choices=("v", "x0", "eps"))
+        group.add_argument("--variance", choices=("learned_range", "fixed_small", "fixed_large"))
 
-    def build(self) -> DDPMUNet:
-        return DDPMUNet(self.config.network)
+    def adapt(self, recipe: SliceRecipe, options: Namespace) -> SliceRecipe:
+        recipe = resized(recipe, options.sides, options.channels)
+        prediction = options.prediction or recipe.prediction
+        network = replace(
+            recipe.network, prediction=prediction, variance=options.variance or recipe.network.variance
+        )
+        schedule = options.schedule or recipe.schedule
+        return replace(recipe, network=network, prediction=prediction, schedule=schedule)
 
-    @cached_property
-    def schedule(self) -> NoiseSchedule:
-        return SCHEDULES[self.config.schedule](self.config.timesteps)
-
-    def loss(self, network: nn.Module, batch: SliceBatch, rng: torch.Generator) -> Tensor:
-        image, scored, weight = (a.to(self.device) for a in (batch.image, batch.scored, batch.weight))
-        t = self.config.levels.draw(self.schedule, len(image), rng)
-        noise = noise_like(image, rng)
-        noisy = self.schedule.add_noise(image, noise, t)
-        with half_precision(self.device):
-            out = network(noisy, t.to(self.device))
-        alpha, sigma = self._amplitudes(t)
-        target, estimate = self._reading(out[:, :1], _Noised(image, noise, noisy, alpha, sigma))
-        error = (out[:, :1] - target) ** 2
-        if self.config.network.variance == "learned_range":
-            bound = variational_bound(image, estimate.detach(), out[:, 1:], self.schedule, t)
-            error = error + LAMBDA * bound
-        per_slice = (scored * error).sum(dim=(1, 2, 3)) / scored.sum(dim=(1, 2, 3)).clamp(min=1)
-        return (weight * per_slice).mean()
-
-    def _amplitudes(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma, (B, 1, 1, 1)."""
-        alpha_bar = self.schedule.alphas_bar[t][:, None, None, None]
-        return alpha_bar.sqrt().float().to(self.device), (1 - alpha_bar).sqrt().float().to(self.device)
-
-    def _reading(self, out: Tensor, at: _Noised) -> tuple[Tensor, Tensor]:
-        """What the network should have said, and the clean image that follows from what it did say."""
-        kind = self.config.network.prediction
-        if kind == "eps":
-            return at.noise, (at.noisy - at.sigma * out) / at.alpha
-        if kind == "v":
-            return at.alpha * at.noise - at.sigma * at.clean, at.alpha * at.noisy - at.sigma * out
-        return at.clean, out
-
-
-class _Noised(NamedTuple):
-    clean: Tensor
-    noise: Tensor
-    noisy: Tensor
-    alpha: Tensor
-    sigma: Tensor
+    def run(self, recipe: SliceRecipe, run: Run) -> None:
+        seen, held_out = (side_of_split(packed(run), validation=flag) for flag in (False, True))
+        trainer = SliceTrainer(recipe, pick_device(run.device), run.seed)
+        trainer.sheet = partial(slice_sheet, trainer)
+        batches = SliceBatches(seen, recipe.window, trainer.numpy_rng, recipe.patches)
+        validation = SliceBatches(
+            held_out, recipe.window, np.random.default_rng(1), recipe.patches.unscaled()
+        )
+        run_training(trainer, batches, validation, run)

@@ -45,8 +45,11 @@ class Unconditional:
 
         denoise: this one's, or the caller's around it, which has to call it with the x and t it is given.
         """
-        learned = partial(ddpm_learned, denoise, lambda x, t: self._fraction)
-        sampler = partial(ddpm, denoise) if self.network.config.variance == "fixed_small" else learned
+        variance = self.network.config.variance
+        if variance == "learned_range":
+            sampler = partial(ddpm_learned, denoise, lambda x, t: self._fraction)
+        else:
+            sampler = partial(ddpm, denoise, variance=variance)
         return sampler(
             start.noise,
             self.schedule,

@@ -9,14 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
 from lesionbrush.systems.lesion_inpainting.card import Calcium
-from lesionbrush.systems.lesion_inpainting.laws.cores import bumps, half_covered, smoothly_highest, steepness
+from lesionbrush.systems.lesion_inpainting.laws.cores import (
+    Purpose,
+    bumps,
+    find_half_covered,
+    smoothly_highest,
+    steepness,
+)
 from lesionbrush.systems.lesion_inpainting.laws.density import Densities
-from lesionbrush.systems.lesion_inpainting.request import Attributes
+from lesionbrush.systems.lesion_inpainting.laws.law import Law
+from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
+
+if TYPE_CHECKING:
+    from lesionbrush.systems.lesion_inpainting.laws.batch import LesionBatch
+    from lesionbrush.systems.lesion_inpainting.laws.scene import Scene
 
 SHARES = {"central": 0.12, "non_central": 0.1, "laminated": 0.35, "popcorn": 0.3}
 """Of a lesion's volume, where the data are too few to tell; drawn up to `SHARE_STRAYS` of it more or less."""
@@ -34,14 +46,29 @@ def is_calcified(wish: Attributes) -> bool:
     return wish.lesion != "none" and wish.calcification not in (None, "none")
 
 
-def before_calcium(wish: Attributes) -> Attributes:
+def leave_calcium_out(wish: Attributes) -> Attributes:
     """What a lesion is to be before its calcium is drawn, which makes up the mean HU that was asked for."""
     return wish.model_copy(update={"calcification": "none", "mean_hu": None})
 
 
-def most_before_calcium(mean_hu: float, calcium: Calcium) -> float:
-    """A mean that leaves room for some calcium."""
+def leave_room(mean_hu: float, calcium: Calcium) -> float:
+    """The most that a lesion may have before, HU, so that some calcium makes it `mean_hu`."""
     return mean_hu - SHARE_LIMITS[0] * max(calcium.middle_hu[0] - mean_hu, 0.0)
+
+
+class CalciumLaw(Law):
+    """Draws calcifications of the kind that was asked for, into lesions that are made without any."""
+
+    def concerns(self, request: SynthesisRequest) -> bool:
+        return is_calcified(request.attributes)
+
+    def settle(self, wish: Attributes, scene: Scene) -> Attributes:
+        return wish if scene.calcium is None else leave_calcium_out(wish)
+
+    def finish(self, hu: np.ndarray, lesions: LesionBatch) -> np.ndarray:
+        if (calcium := lesions.scene.calcium) is None:
+            return hu
+        return Calcification(lesions.scene.request.attributes, calcium, lesions.bare).draw_into(hu)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +79,19 @@ class Calcification:
     calcium: Calcium
     lesions: Densities
 
-    def into(self, hu: np.ndarray) -> np.ndarray:
+    def draw_into(self, hu: np.ndarray) -> np.ndarray:
         """The same lesions, calcified: with the mean HU that was asked for, or that solid ones have."""
-        return np.stack([self._one(k, item) for k, item in enumerate(hu)])
+        return np.stack([self._draw_into(k, item) for k, item in enumerate(hu)])
 
-    def _one(self, k: int, hu: np.ndarray) -> np.ndarray:
+    def _draw_into(self, k: int, hu: np.ndarray) -> np.ndarray:
         mask, spacing_mm, draws = self._in_ct(k), self.lesions.grid.spacing_mm, self.lesions.draws
-        if not (inside := half_covered(mask)).any():
+        if not (inside := find_half_covered(mask)).any():
             return hu
         tissue = ndimage.gaussian_filter(hu, GRAIN_MM / spacing_mm)
-        middle_hu = float(draws.hu(self.calcium.middle_hu)[k])
-        height = HEIGHTS[str(self.wish.calcification)](inside, spacing_mm, draws.generator(k, 4))
+        middle_hu = float(draws.hu(self.calcium.middle_hu, Purpose.CALCIUM_MIDDLE_HU)[k])
+        height = HEIGHTS[str(self.wish.calcification)](
+            inside, spacing_mm, draws.generator(k, Purpose.CALCIUM_PLACE)
+        )
         steep, goal, level_hu = steepness(height), self._goal(k), middle_hu
         share = self._share(k, goal, self._mean(k, hu), middle_hu)
         for _ in range(ROUNDS):
@@ -93,13 +122,14 @@ class Calcification:
             return None
         law, diameters_mm = self.calcium, np.clip(self.lesions.diameters_mm, 1.0, LARGE_MM)
         typical_hu = law.base_hu + law.per_inverse_diameter / diameters_mm
-        return float((self.lesions.draws.hu((typical_hu, law.spread_hu)) - self.lesions.painted.kept_hu)[k])
+        drawn_hu = self.lesions.draws.hu((typical_hu, law.spread_hu), Purpose.CALCIFIED_MEAN_HU)
+        return float((drawn_hu - self.lesions.painted.kept_hu)[k])
 
     def _share(self, k: int, goal: float | None, mean: float, middle_hu: float) -> float:
         """Of the volume: so that calcium of this density makes the goal of a mean, HU."""
         draws = self.lesions.draws
         if goal is None:
-            strays = SHARE_STRAYS * draws.variety * draws.generator(k, 5).uniform(-1, 1)
+            strays = SHARE_STRAYS * draws.variety * draws.generator(k, Purpose.CALCIUM_SHARE).uniform(-1, 1)
             return SHARES[str(self.wish.calcification)] * (1 + strays)
         share = (goal - mean) / max(middle_hu - mean, 1.0)
         if self.wish.calcification == "solid":

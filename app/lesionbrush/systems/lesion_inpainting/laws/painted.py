@@ -50,10 +50,12 @@ class Painted(NamedTuple):
     around_hu: np.ndarray
 
     @classmethod
-    def of(cls, rois: RoiBatch, outlines: np.ndarray, lesions: list[int]) -> Painted:
-        """outlines: (L, Z, Y, X) of all the ROIs; lesions: which of them."""
+    def of(
+        cls, rois: RoiBatch, outlines: np.ndarray, surroundings: Surroundings, lesions: list[int]
+    ) -> Painted:
+        """outlines: (L, Z, Y, X) of all the ROIs; surroundings: of these; lesions: (B,) which of them."""
         native, known = rois.native_mean, rois.mask * rois.inside
-        arrays = (rois.mask, outlines, known, native.counted, native.kept_hu, *surroundings(rois))
+        arrays = (rois.mask, outlines, known, native.counted, native.kept_hu, *surroundings)
         return cls(*(array[lesions] for array in arrays))
 
     def beside(self, vessels: np.ndarray) -> Painted:
@@ -64,14 +66,14 @@ class Painted(NamedTuple):
         counted = np.where(share > LEAST_BESIDE, open_ / np.maximum(share, 1e-6), self.counted)
         return self._replace(counted=counted.astype(np.float32))
 
-    def left(self, masks: np.ndarray) -> np.ndarray:
-        """(B,) the share of the coverage, as it counts, that these masks have of it."""
+    def measure_left(self, masks: np.ndarray) -> np.ndarray:
+        """(B,) the share of the coverage, as it counts, that these masks (B, Z, Y, X) have of it."""
         had, has = ((self.counted * mask).sum(axis=(1, 2, 3)) for mask in (self.outline, masks))
         share: np.ndarray = np.clip(has / np.maximum(had, 1e-6), 0, 1)
         return share
 
-    def held(self, mean_hu: np.ndarray, *, even: bool = False) -> Part:
-        """The whole lesion, with a mean HU on the CT's own grid."""
+    def hold(self, mean_hu: np.ndarray, *, even: bool = False) -> Part:
+        """The whole lesion, with a mean HU (B,) on the CT's own grid."""
         return Part(self.mask, self.counted, (mean_hu - self.kept_hu).astype(np.float32), even)
 
 
@@ -86,7 +88,7 @@ class Surroundings(NamedTuple):
     around_hu: np.ndarray
 
 
-def surroundings(rois: RoiBatch) -> Surroundings:
+def measure_surroundings(rois: RoiBatch) -> Surroundings:
     """Of every lesion, 3 to 8 mm away from its mask."""
     triples = zip(rois.reference_hu, rois.mask, rois.inside, strict=True)
     around = [hu[there & _near(mask, rois.spacing_mm)] for hu, mask, there in triples]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -23,12 +23,30 @@ from lesionbrush.core.hu import HUWindow
 from lesionbrush.diffusion.denoisers import Denoiser
 from lesionbrush.diffusion.guidance import SHAPED_ABOVE_RATIO
 from lesionbrush.diffusion.schedules import NoiseSchedule
+from lesionbrush.systems.lesion_inpainting.laws.law import Law
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
+
+if TYPE_CHECKING:
+    from lesionbrush.systems.lesion_inpainting.laws.batch import LesionBatch
 
 WIDEST_MM = 6.0
 """What is wider in every direction is neither: a nodule, a wall, a bulla."""
 CALM_MM, LEAST_CONTRAST_HU, NOISE_SIGMAS, LEAST_MM3 = 0.6, 90.0, 4.0, 25.0
 """They stand out from noise, and are no specks."""
 VESSEL_HU, AIRWAY_BELOW_LUNG_HU = 40.0, 40.0
+
+
+class VesselsLaw(Law):
+    """Shows what lies under ground glass through it, where the request says so."""
+
+    def concerns(self, request: SynthesisRequest) -> bool:
+        glass = request.attributes.texture in ("ground_glass", "part_solid")
+        return super().concerns(request) and glass and request.keep_vessels
+
+    def hold(self, denoise: Denoiser, lesions: LesionBatch) -> Denoiser:
+        if lesions.seen is None:
+            return denoise
+        return see_through(denoise, lesions.seen, lesions.scene.window, lesions.scene.schedule)
 
 
 class Seen(NamedTuple):
@@ -39,17 +57,30 @@ class Seen(NamedTuple):
     airways: np.ndarray
 
     @classmethod
-    def stacked(cls, items: Sequence[Seen]) -> Seen:
+    def stack(cls, items: Sequence[Seen]) -> Seen:
         return cls(*(np.stack(arrays) for arrays in zip(*items, strict=True)))
 
     def within(self, editable: np.ndarray) -> Seen:
         return Seen(self.hu, self.vessels & editable, self.airways & editable)
 
 
-def seen_through(
+def find_seen(lesions: LesionBatch) -> Seen | None:
+    """(B, Z, Y, X): in every lesion, where HU may change; None where there is no glass to see through."""
+    scene, painted, glass_hu = lesions.scene, lesions.bare.painted, lesions.bare.glass_hu
+    if glass_hu is None or not scene.request.keep_vessels:
+        return None
+    levels = zip(painted.lung_hu.tolist(), glass_hu.tolist(), strict=True)
+    found = [
+        look_through(scene.rois.reference_hu[lesion], mask, scene.rois.spacing_mm, *level)
+        for lesion, mask, level in zip(lesions.lesions, lesions.drawn.mask, levels, strict=True)
+    ]
+    return Seen.stack(found).within(lesions.editable)
+
+
+def look_through(
     hu: np.ndarray, glass: np.ndarray, spacing_mm: float, lung_hu: float, glass_hu: float
 ) -> Seen:
-    """hu: of the CT; glass: coverage 0..1; lung_hu: of the lung around it; glass_hu: its own."""
+    """hu: (Z, Y, X) of the CT; glass: coverage 0..1; lung_hu: of the lung around it; glass_hu: its own."""
     calm = ndimage.gaussian_filter(hu, CALM_MM / spacing_mm)
     vessels = _narrow(calm, spacing_mm)
     airways = _narrow(-calm, spacing_mm) & (calm < lung_hu - AIRWAY_BELOW_LUNG_HU)
@@ -72,7 +103,7 @@ def see_through(denoise: Denoiser, seen: Seen, window: HUWindow, schedule: Noise
     unit = window.to_unit(seen.hu)
     there, vessels, airways = (torch.from_numpy(array)[:, None] for array in (unit, *seen[1:]))
 
-    def changed(x: Tensor, t: int) -> Tensor:
+    def change(x: Tensor, t: int) -> Tensor:
         estimate = denoise(x, t)
         if schedule.sigma(t) / schedule.alpha(t) < SHAPED_ABOVE_RATIO:
             return estimate
@@ -80,4 +111,4 @@ def see_through(denoise: Denoiser, seen: Seen, window: HUWindow, schedule: Noise
         estimate = torch.where(dense, estimate.maximum(level), estimate)
         return torch.where(dark, estimate.minimum(level), estimate)
 
-    return changed
+    return change

@@ -12,7 +12,7 @@ import pytest
 from doors_kit import House
 from fastapi.testclient import TestClient
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.server.aside import AT_ONCE, few_at_a_time, in_turn
+from lesionbrush.server.threads import AT_ONCE, few_at_a_time, in_turn
 
 CROWD = 30
 
@@ -139,8 +139,10 @@ class TestInTurn:
 
 def test_trivial_dependencies_of_the_routes_start_no_thread() -> None:
     """FastAPI runs what is not `async` in a thread, of which there are forty."""
-    from lesionbrush.server.http import deps, routes
+    from lesionbrush.server.http import deps, job_routes, routes
 
     quick = (deps.the_service, deps.the_studies, deps.the_vault, deps.the_client, deps.incoming)
     assert all(asyncio.iscoroutinefunction(dependency) for dependency in (*quick, routes.uploads))
-    assert asyncio.iscoroutinefunction(routes.received_job)
+    assert asyncio.iscoroutinefunction(job_routes.sent_form)
+    waiting = (routes.received_order, job_routes.the_order)
+    assert all(asyncio.iscoroutinefunction(dependency) for dependency in waiting)
