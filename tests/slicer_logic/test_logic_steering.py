@@ -287,10 +287,10 @@ def test_a_layout_is_all_segments_by_their_names(ready: LesionBrushLogic, world:
     node.GetDisplayNode().SetSegmentVisibility("right_lung", False)
     choose(ready, organs=node)
     sent = exported_layout(ready)
-    assert sent.names == {1: "right lung", 2: "left lung", 3: "nodule"}
+    assert sent.names == {1: "right lung", 3: "left lung", 4: "nodule"}
     assert np.array_equal(sent.array_kji == 1, RIGHT)
-    assert np.array_equal(sent.array_kji == 3, inner)
-    assert np.array_equal(sent.array_kji == 2, LEFT & ~inner)
+    assert np.array_equal(sent.array_kji == 4, inner)
+    assert np.array_equal(sent.array_kji == 3, LEFT & ~inner)
     upload = ready.export((ORGANS,)).uploads()["organs"]
     assert isinstance(upload, Layout)
     assert upload.names == sent.names

@@ -63,9 +63,13 @@ def segment_mask(segmentation: Any, segment_id: str, reference: Any) -> np.ndarr
 def whole(part_kji: np.ndarray, first_ijk: tuple[int, int, int], grid: Grid) -> np.ndarray:
     """(k, j, i) uint8 on the grid: a box of it, which begins at this index, and 0 around."""
     mask = np.zeros(grid.shape_ijk[::-1], np.uint8)
-    ends = zip(first_ijk[::-1], part_kji.shape)
-    mask[tuple(slice(start, start + length) for start, length in ends)] = part_kji
+    mask[box(part_kji, first_ijk)] = part_kji
     return mask
+
+
+def box(part_kji: np.ndarray, first_ijk: tuple[int, int, int]) -> tuple[slice, ...]:
+    """Where a part, which begins at this index, lies in a (k, j, i) array."""
+    return tuple(slice(start, start + n) for start, n in zip(first_ijk[::-1], part_kji.shape))
 
 
 def segment_part(segmentation: Any, segment_id: str, place: Place) -> tuple[np.ndarray, tuple[int, int, int]]:

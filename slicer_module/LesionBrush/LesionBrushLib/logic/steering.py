@@ -16,6 +16,7 @@ from .editing import empty_segment
 from .masks import (
     Place,
     between,
+    box,
     image_array,
     is_segmentation,
     oriented,
@@ -122,14 +123,15 @@ def _resampled(image: Any, grid: Grid, transform: Any, outside: float, linear: b
 def _segments(node: Any, place: Place, take: Take) -> Steering:
     """The segments that are shown, together; where some have the name of the input in theirs, only those:
     trachea and others are often beside lungs."""
-    segments = [(key, name) for key, name in _filled(node) if _is_shown(node, key)]
-    word = take.name.rstrip("s").replace("_", " ")
+    names, word = _names(node), take.name.rstrip("s").replace("_", " ")
+    segments = [key for key in names if _is_shown(node, key) and not empty_segment(node, key)]
     if _may_be_several(take):
-        segments = [(key, name) for key, name in segments if word in name.lower()] or segments
+        segments = [key for key in segments if word in names[key].lower()] or segments
     _require_one(node, len(segments), take)
     mask = np.zeros(place.grid.shape_ijk[::-1], np.uint8)
-    for key, _ in segments:
-        mask |= whole(*segment_part(node, key, place), place.grid)
+    for key in segments:
+        part, first = segment_part(node, key, place)
+        mask[box(part, first)] |= part
     return Steering(mask, place.grid)
 
 
@@ -175,13 +177,13 @@ def _layout(node: Any, place: Place) -> Steering:
 
 
 def _of_segments(node: Any, place: Place) -> tuple[np.ndarray, dict[int, str]]:
-    labels, names = np.zeros(place.grid.shape_ijk[::-1], np.int16), {}
-    for label, (key, name) in enumerate(_filled(node), 1):
+    labels, names = np.zeros(place.grid.shape_ijk[::-1], np.int16), dict(enumerate(_names(node).values(), 1))
+    for label, key in enumerate(_names(node), 1):
         try:
-            labels[whole(*segment_part(node, key, place), place.grid) > 0] = label
-        except EmptyMask:  # an organ that lies elsewhere
+            part, first = segment_part(node, key, place)
+        except EmptyMask:  # it lies elsewhere, or nothing is in it
             continue
-        names[label] = name
+        labels[box(part, first)][part > 0] = label
     return labels, names
 
 
@@ -200,11 +202,11 @@ def _labels(node: Any) -> np.ndarray:
     return stored_array(node).astype(np.int16)
 
 
-def _filled(node: Any) -> list[tuple[str, str]]:
-    """ID and name of the segments that are not empty."""
+def _names(node: Any) -> dict[str, str]:
+    """Of all segments, by ID."""
     data = node.GetSegmentation()
     ids = [str(data.GetNthSegmentID(n)) for n in range(data.GetNumberOfSegments())]
-    return [(key, str(data.GetSegment(key).GetName())) for key in ids if not empty_segment(node, key)]
+    return {key: str(data.GetSegment(key).GetName()) for key in ids}
 
 
 def _is_shown(node: Any, segment_id: str) -> bool:
