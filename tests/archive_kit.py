@@ -27,7 +27,7 @@ class FakeArchive:
     def find_ct(self, series: str | None = None) -> list[FoundSeries]:
         self.asked += 1
         return [
-            FoundSeries(uid, study, len(there), "CT", "", "1", "", "")
+            FoundSeries(uid, study, len(there), "CT", described(there), "1", "", "")
             for (study, uid), there in self.held.items()
             if series in (None, uid)
         ]
@@ -49,3 +49,7 @@ class FakeArchive:
         if self.deletes:
             self.held.pop((study, series), None)
         return self.deletes
+
+
+def described(there: dict[str, Dataset]) -> str:
+    return str(next(iter(there.values())).get("SeriesDescription", ""))
