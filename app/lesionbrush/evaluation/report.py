@@ -1,8 +1,7 @@
-"""The report as one HTML file that needs nothing else, and as JSON."""
+"""The report as an HTML page with its pictures beside it, and as JSON."""
 
 from __future__ import annotations
 
-import base64
 import os
 from pathlib import Path
 
@@ -23,8 +22,8 @@ def text(estimate: Estimate) -> str:
     return f"{estimate.value:.3g} ({estimate.low:.3g} to {estimate.high:.3g})"
 
 
-def html(report: Report, folder: Path) -> str:
-    """The page, with the pictures of `folder` inside it. Everything that is not ours is escaped."""
+def html(report: Report) -> str:
+    """The page, which shows the pictures of its own folder. Everything that is not ours is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -33,17 +32,14 @@ def html(report: Report, folder: Path) -> str:
         lstrip_blocks=True,
     )
 
-    def encoded(file: str) -> str:
-        return base64.b64encode((folder / file).read_bytes()).decode("ascii")
-
     trained = ", ".join(f"{name} {value:g}" for name, value in report.trained.items())
     page = environment.get_template(PAGE)
-    return page.render(report=report, trained=trained, encoded=encoded, text=text)
+    return page.render(report=report, trained=trained, text=text)
 
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
     """report.json and report.html, whole or not at all."""
-    texts = {"report.json": report.model_dump_json(indent=1), "report.html": html(report, folder)}
+    texts = {"report.json": report.model_dump_json(indent=1), "report.html": html(report)}
     for name, content in texts.items():
         draft = folder / f".{name}"
         draft.write_text(content, encoding="utf-8")
