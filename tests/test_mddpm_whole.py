@@ -14,9 +14,11 @@ from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest, LesionBrushError, NoLungs
 from lesionbrush.phantom.chest import chest_phantom
 from lesionbrush.systems import parse_request
+from lesionbrush.systems.mddpm.guidance_images import guidance_images
 from lesionbrush.systems.mddpm.maps import drawn_map, load_shapes, sampled_map
+from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
 from lesionbrush.systems.mddpm.slices import MDDPM
-from lesionbrush.systems.mddpm.whole import MDDPMWhole, grid_of, lung_dice
+from lesionbrush.systems.mddpm.whole import MDDPMWhole, Scene, grid_of, lung_dice, rois_of
 from lesionbrush.systems.mddpm.whole_hooks import frame_of
 from mddpm_kit import guided_card, slice_network
 
@@ -203,3 +205,21 @@ def test_what_cannot_be_is_refused_with_its_reason(case: str, model: MDDPMWhole)
 def test_a_grid_that_is_asked_for_is_refused(model: MDDPMWhole) -> None:
     with pytest.raises(InvalidRequest, match="slices of its own"):
         generate(parse_request(SMALL, "mddpm_whole"), model, frame=frame())
+
+
+def test_outside_the_body_and_the_lesion_the_map_alone_is_followed() -> None:
+    """The guides of texture and lesion act where there is body, and lesion."""
+    anatomy = drawn_map(a_layout({3: "body", 7: "lung_upper_lobe_right"}), frame())
+    coverage = np.zeros(anatomy.hu.shape, np.float32)
+    coverage[0, 30:33, 40:43] = 1
+    grid = grid_of(frame(), parse_request(SMALL, "mddpm_whole"))
+    rois = rois_of(Scene(anatomy, anatomy.hu, anatomy.hu, coverage), grid)
+    images = {
+        image.name: image for image in guidance_images(rois, MDDPMRequest(reference=Guide(factor=8)), (2, 3))
+    }
+    assert images["anatomy"].where is None
+    assert images["reference"].where is not None
+    assert images["pathology"].where is not None
+    assert np.array_equal(images["reference"].where[0] > 0, anatomy.labels > 0)
+    assert np.array_equal(images["pathology"].where[0] == 1, coverage == 1)
+    assert not images["pathology"].where[0, 0, :20].any()

@@ -14,16 +14,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lesionbrush.core.boxes import bounding_box
+from lesionbrush.core.registry import Tissue
 from lesionbrush.core.surroundings import Place
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.files.io import read_volume
-from lesionbrush.published.cards import LUNG
+from lesionbrush.systems.lung_ddpm import published
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
 ORGANS = {"CRLM-CT-1004": (1, 2, 3, 6), "CRLM-CT-1006": (1, 2, 3, 6), "TCGA-09-2043": (2, 3, 6)}
 BODY_ORGANS = (40, 77, 38, 39, 4, 5, 16, 36)
 """liver, spleen, kidneys, autochthon, gluteus maximus and iliopsoas in `totalsegmentator_v1_labels.json`"""
 DRAWS = 20
+
+LUNG = Tissue.model_validate(published.LUNG)
 
 
 def told(ct: Volume, mask: Array) -> bool:

@@ -46,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="one that makes whole CTs (%(default)s)")
     add_request_arguments(parser)
-    add_input_arguments(parser)
+    add_input_arguments(parser, "volume")
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.inputs import Sent, names_sent
 from lesionbrush.systems import find_system, list_inputs, parse_request
+from lesionbrush.systems.contract import Makes
 
 DEFAULT_MODEL = "lung_lesion"
 
@@ -62,9 +63,9 @@ def require_edit(request: BaseRequest, model: str) -> EditRequest:
     return request
 
 
-def add_input_arguments(parser: ArgumentParser) -> None:
+def add_input_arguments(parser: ArgumentParser, makes: Makes = "edit") -> None:
     """--lungs, --anatomy, ...: what systems take beside CT and mask, to be read with `named_inputs`."""
-    for one in list_inputs().values():
+    for one in list_inputs(makes).values():
         if one.kind == "text":
             parser.add_argument(option_of(one.name), metavar="TEXT", help=one.about)
             continue
@@ -82,7 +83,7 @@ def option_of(name: str) -> str:
 def named_inputs(options: Namespace) -> dict[str, Path | str]:
     """Those that were given."""
     parts = [part for one in list_inputs().values() for part in one.parts]
-    return {name: value for name in parts if (value := getattr(options, name)) is not None}
+    return {name: value for name in parts if (value := getattr(options, name, None)) is not None}
 
 
 def files_of(sent: Sent) -> list[Path]:

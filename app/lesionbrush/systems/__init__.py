@@ -23,7 +23,7 @@ from lesionbrush.errors import WeightsError
 if TYPE_CHECKING:
     from lesionbrush.core.inputs import Input
     from lesionbrush.core.provenance import Provenance
-    from lesionbrush.systems.contract import System
+    from lesionbrush.systems.contract import Makes, System
 
 FOLDERS = (
     "lesion_inpainting",
@@ -55,11 +55,11 @@ def system_folder(name: str) -> Path:
     return next(Path(str(m.__file__)).parent for m in modules if name in {s.name for s in m.SYSTEMS})
 
 
-def list_inputs() -> dict[str, Input]:
-    """Everything that any system takes beside CT and mask, by name."""
+def list_inputs(makes: Makes | None = None) -> dict[str, Input]:
+    """What systems take beside CT and mask, by name: of those that make edits, or volumes, or of all."""
     found: dict[str, Input] = {}
     for system in list_systems().values():
-        for one in system.inputs:
+        for one in system.inputs if makes in (None, system.makes) else ():
             found.setdefault(one.name, one)
     return found
 

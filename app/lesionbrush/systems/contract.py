@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lesionbrush.training.trainings import Training
 
+Makes = Literal["edit", "volume"]
 CardT = TypeVar("CardT", bound="SystemCard")
 _FLAT = frozenset(
     {"schedule", "timesteps", "scaling", "field", "inputs", "temperature", "grain_temperature"}
@@ -128,7 +129,7 @@ class System:
     published: Callable[[], PublishedWeights] | None = None
 
     @property
-    def makes(self) -> Literal["edit", "volume"]:
+    def makes(self) -> Makes:
         """An edit keeps the CT outside its region bit by bit; a volume is a whole new CT."""
         return "edit" if isinstance(self.hooks, EditHooks) else "volume"
 

@@ -61,17 +61,9 @@ def _acting(rois: RoiBatch, request: MDDPMRequest) -> Iterator[GuidanceImage]:
         guide: Guide = getattr(request, name)
         hu = with_lesion(background, rois) if background is not None and lesion_acts else background
         if hu is not None and guide.factor:
-            where = lesion_weight(rois) if name == "pathology" and sent.lesion_alone else None
-            yield GuidanceImage(name, hu, guide, where)
+            yield GuidanceImage(name, hu, guide, sent.where.get(name))
         elif hu is None and guide.factor and guide != MDDPMRequest.model_fields[name].default:
             raise InvalidRequest(f"{name}: there is nothing to follow; send the volume {name!r} as well")
-
-
-def lesion_weight(rois: RoiBatch) -> np.ndarray:
-    """(L, Z, Y, X) 0..1: the other case's lesion and its rim, as they are joined in."""
-    coverage = followed(rois).pathology_mask
-    assert coverage is not None
-    return rimmed(coverage, rois.spacing_mm)
 
 
 def with_lesion(background_hu: np.ndarray, rois: RoiBatch) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,14 +26,14 @@ INPUTS = (Input("anatomy", "volume", "an anatomy map in HU on the grid of the CT
 class Followed:
     """(L, Z, Y, X) on the ROIs; None for what was not sent. anatomy_hu: of the map; pathology_hu and
     pathology_mask: the other case's CT and its lesion's coverage 0..1, moved so that the centres of the two
-    lesions coincide. lesion_alone: the other case is followed in its lesion, and nothing beside it, because
-    what is there beside it is no tissue.
+    lesions coincide. where: by the name of a guide, how much it acts at each voxel, 0..1;
+    fully where it is not named.
     """
 
     anatomy_hu: np.ndarray | None = None
     pathology_hu: np.ndarray | None = None
     pathology_mask: np.ndarray | None = None
-    lesion_alone: bool = False
+    where: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def prepare(

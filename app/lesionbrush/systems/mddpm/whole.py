@@ -22,6 +22,7 @@ from lesionbrush.core.roi import Kernel, Orientation, RoiGrid, keys_cubic, to_ro
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.errors import InvalidRequest, NoLungs
+from lesionbrush.systems.mddpm.guidance_images import rimmed
 from lesionbrush.systems.mddpm.hooks import Followed, OtherLesion
 from lesionbrush.systems.mddpm.maps import AnatomyMap, drawn_map, load_shapes, sampled_map, sent_map
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest, WholeRequest
@@ -156,12 +157,17 @@ def grid_of(frame: Frame, request: WholeRequest) -> RoiGrid:
 
 
 def rois_of(scene: Scene, grid: RoiGrid) -> RoiBatch:
-    """All of it is to be made."""
+    """All of it is to be made. Texture acts in the body, and the guide of a lesion in the lesion: elsewhere
+    it would hold the result to the bare levels of a map.
+    """
     everywhere = np.ones((1, *grid.shape), bool)
     whole = scene.anatomy.hu if scene.texture_hu is None else scene.texture_hu
     lesion = None if scene.lesion_hu is None else scene.lesion_hu[None]
     coverage = None if scene.coverage is None else scene.coverage[None]
-    followed = Followed(scene.anatomy.hu[None], lesion, coverage, lesion_alone=True)
+    where = {"reference": (scene.anatomy.labels > 0)[None].astype(np.float32)}
+    if coverage is not None:
+        where["pathology"] = rimmed(coverage, grid.spacing_mm)
+    followed = Followed(scene.anatomy.hu[None], lesion, coverage, where)
     mask = everywhere.astype(np.float32) if coverage is None else coverage
     return RoiBatch(
         whole[None].astype(np.float32), mask, everywhere, everywhere, None, grid.spacing_mm, own=followed
