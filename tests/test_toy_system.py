@@ -138,6 +138,28 @@ def test_it_is_a_job_and_a_form(
     service.jobs.close(finish_running=False)
 
 
+def test_it_is_trained_by_a_command_and_what_was_learned_is_a_model(
+    run: Command, shades: Path, ct: Path, mask: Path, tmp_path: Path
+) -> None:
+    data, out, folder = tmp_path / "data", tmp_path / "run", shades / "learned"
+    data.mkdir()
+    shutil.copy(ct, data / "a.nii.gz")
+    assert "one is held out" in run("train", "shades", "--data", data, "--out", out).one_line
+    shutil.copy(ct, data / "b.nii.gz")
+    wish = ("--steps", 40, "--learning-rate", 0.02)
+    outcome = run("train", "shades", "--data", data, "--out", out, *wish)
+    assert outcome.code == 0, outcome.err
+    history = json.loads((out / "history.json").read_text())
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"]
+    shutil.copytree(shades / "shady", folder)
+    card = json.loads((folder / METADATA).read_text())
+    card["lesionbrush"]["name"] = "learned"
+    (folder / METADATA).write_text(json.dumps(card))
+    outcome = run("train", "shades", "--out", out, "--export", folder)
+    assert outcome.code == 0, outcome.err
+    assert run("synthesize", ct, mask, "-o", tmp_path / "o.nii.gz", "--model", "learned").code == 0
+
+
 def test_it_is_not_there_unless_the_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     with pytest.raises(WeightsError, match="'shades' is not known"):

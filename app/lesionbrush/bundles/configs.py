@@ -121,10 +121,17 @@ def inference_of(card: ModelCard) -> dict[str, Any]:
 
 
 def write_configs(folder: Path, card: ModelCard) -> None:
-    """Write both files, each all or nothing; of a `metadata.json` that is there, people's own words stay."""
-    section = find_system(card.system).card.of(card).model_dump(mode="json")
+    """Write both files, each all or nothing; of a `metadata.json` that is there, people's own words stay.
+
+    A system that says nothing of its networks has the card alone: what LesionBrush itself needs.
+    """
+    system = find_system(card.system)
+    section = system.card.of(card).model_dump(mode="json")
     card, path = card.model_copy(update={"section": section}), folder / METADATA
     written = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if system.bundle is None:
+        _replace(path, {**(written or {}), CARD: json.loads(card.model_dump_json())})
+        return
     _replace(folder / INFERENCE, inference_of(card))
     _replace(path, metadata_of(card, written))
 

@@ -72,4 +72,10 @@ def load(installed: InstalledModel, device: str | None) -> Any:
     return Shades.load(installed, device)
 
 
-SYSTEMS = (System("shades", "Shades", ShadesRequest, ShadesCard, HOOKS, load),)
+def train() -> Any:
+    from lesionbrush_system_shades.training import ShadesTraining
+
+    return ShadesTraining()
+
+
+SYSTEMS = (System("shades", "Shades", ShadesRequest, ShadesCard, HOOKS, load, train),)
