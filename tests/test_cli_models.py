@@ -65,11 +65,11 @@ class TestModels:
         monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
         before = (folder / METADATA).read_text()
         outcome = command("models", "bundle", "tiny")
-        assert outcome.out == "tiny: configs/metadata.json and configs/inference.json are written\n"
+        assert outcome.out == "tiny: configs/metadata.json and configs/inference.json written\n"
         assert json.loads((folder / METADATA).read_text())["name"] == "Tiny" != json.loads(before).get("name")
         assert json.loads((folder / INFERENCE).read_text())["model"] == "tiny"
         assert not (tmp_path / "other" / INFERENCE).exists()
-        assert command("models", "bundle").out.count("are written") == 2
+        assert command("models", "bundle").out.count("written") == 2
 
     def test_nothing_to_write(self, command: Command, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))

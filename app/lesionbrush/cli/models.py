@@ -75,7 +75,8 @@ def write_bundles(options: Namespace) -> int:
     check_outputs(reports(*(model.folder / part for model in models for part in (METADATA, INFERENCE))))
     for model in models:
         write_configs(model.folder, model.card)
-        print(f"{model.card.name}: {METADATA.as_posix()} and {INFERENCE.as_posix()} are written")
+        written = [part.as_posix() for part in (METADATA, INFERENCE) if (model.folder / part).is_file()]
+        print(f"{model.card.name}: {' and '.join(written)} written")
     return 0
 
 

@@ -71,6 +71,7 @@ class MDDPMWhole:
 
     def __init__(self, slices: MDDPM) -> None:
         self.card, self.slices, self.shapes = slices.card, slices, load_shapes()
+        self.network = slices.network
 
     @classmethod
     def load(cls, installed: InstalledModel, device: str | None = None) -> MDDPMWhole:
