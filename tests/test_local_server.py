@@ -24,7 +24,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response({status})
         self.end_headers()
-        self.wfile.write(json.dumps({{}}).encode())
+        self.wfile.write(json.dumps({{"version": "0", "protocol": 1, "models": {{}}}}).encode())
 
 {prologue}
 HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
@@ -46,7 +46,7 @@ def stub(monkeypatch):
 def test_it_answers_and_is_gone_afterwards(stub, tmp_path: Path) -> None:
     stub()
     with local_server(tmp_path, tmp_path / "log") as (client, process):
-        assert client.info() == {}
+        assert client.about().models == {}
         assert psutil.pid_exists(process)
     assert not psutil.pid_exists(process)
 
