@@ -29,7 +29,7 @@ WORK = {
     load: ("local_server",),
     peers: ("load_model",),
     evaluate: ("this_machine",),
-    train: ("packed",),
+    train: ("train",),
     lungs: ("find_lungs",),
     anatomy: ("fit", "draw_valid", "map_of", "picture"),
 }

@@ -61,11 +61,11 @@ def read_dicom_series(folder: Path) -> Volume:
 
 def _note(header: Dataset) -> str:
     """How a series says that it is synthetic, without what follows of the original's description."""
-    said = [as_note(text_of(header, keyword)) for keyword in ("SeriesDescription", "ImageComments")]
+    described = as_note(text_of(header, "SeriesDescription")).partition(": ")[0]
+    said = [described, as_note(text_of(header, "ImageComments"))]
     if text_of(header, SYNTHETIC_DATA).upper() == "YES":
         said.append("SYNTHETIC, as Synthetic Data (0008,001C) says")
-    note = max(said, key=lambda text: (text.startswith(MARK_GENERATED), text != ""))
-    return note.partition(": ")[0]
+    return max(said, key=lambda text: (text.startswith(MARK_GENERATED), text != ""))
 
 
 def sorted_slices(folder: Path) -> list[Dataset]:
