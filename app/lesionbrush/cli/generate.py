@@ -29,7 +29,7 @@ from lesionbrush.core.inputs import check_inputs, require_accepted
 from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.inputs import Sent, names_sent, read_inputs
+from lesionbrush.files.inputs import Sent, list_sent, read_inputs
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.layouts import tables_beside, write_layout
 from lesionbrush.files.records import write_sidecar
@@ -81,7 +81,7 @@ def carry_out(order: Order) -> None:
     if system.makes != "volume":
         raise InvalidRequest(f"{card.name} edits a CT: use  run.py synthesize CT MASK")
     paths, drawings = outputs(order)
-    require_accepted(card.name, names_sent(order.inputs, system.inputs), system.inputs)
+    require_accepted(card.name, list_sent(order.inputs, system.inputs), system.inputs)
     pick_device(order.device)
     inputs = read_inputs(order.inputs, system.inputs)
     check_inputs(inputs, system.inputs, None)

@@ -11,7 +11,7 @@ from lesionbrush.core.inputs import require_accepted
 from lesionbrush.core.registry import ModelCard, find_model
 from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.inputs import Sent, names_sent
+from lesionbrush.files.inputs import Sent, list_sent
 from lesionbrush.systems import find_system, list_inputs, parse_request
 from lesionbrush.systems.contract import Makes
 
@@ -94,7 +94,7 @@ def files_of(sent: Sent) -> list[Path]:
 def require_taken(options: Namespace, card: ModelCard) -> None:
     """Raise InvalidRequest for what the model does not take, or lacks, before any is read."""
     accepted = find_system(card.system).inputs
-    require_accepted(card.name, names_sent(named_inputs(options), accepted), accepted)
+    require_accepted(card.name, list_sent(named_inputs(options), accepted), accepted)
 
 
 def nested(assignments: list[str]) -> dict[str, Any]:

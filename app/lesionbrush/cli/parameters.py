@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lesionbrush.core.request import nested_model
+from lesionbrush.core.request import find_nested_model
 from lesionbrush.systems import find_system
 
 
 def parameter_lines(system: str) -> Iterator[str]:
     """`steps=12 (1 to 1000): denoising steps ...`, one line per parameter, groups last."""
     request = find_system(system).request
-    groups = {name: nested_model(field.annotation) for name, field in request.model_fields.items()}
+    groups = {name: find_nested_model(field.annotation) for name, field in request.model_fields.items()}
     yield from _lines("", request.model_json_schema()["properties"], groups)
     for name, group in groups.items():
         if group is not None:

@@ -24,7 +24,7 @@ from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, find_scope, synthesize
 from lesionbrush.core.volume import Volume, require_ct
-from lesionbrush.files.inputs import Sent, names_sent, read_inputs
+from lesionbrush.files.inputs import Sent, list_sent, read_inputs
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.records import record_of, write_sidecar
 from lesionbrush.montage import montage
@@ -78,7 +78,7 @@ def carry_out(order: Order) -> None:
     hooks = find_system(card.system).hooks
     assert isinstance(hooks, EditHooks)
     paths, drawings = outputs(order)
-    require_accepted(card.name, names_sent(order.inputs, hooks.inputs), hooks.inputs)
+    require_accepted(card.name, list_sent(order.inputs, hooks.inputs), hooks.inputs)
     pick_device(order.device)
     reference = require_ct(read_volume(order.ct))
     if request.output == "volume":

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from lesionbrush.anatomy.lung_steps.air import IN_PLANE, SOFT_HU, Parts
 from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
-from lesionbrush.core.boxes import bounding_box, dilated
+from lesionbrush.core.boxes import bounding_box, dilate
 from lesionbrush.core.volume import Array
 
 LUMEN_HU = -850.0  # a tube of gas on coarse voxels; its edge is lighter
@@ -32,7 +32,7 @@ def find_airways(grid: CoarseGrid, air: Array, midline: float) -> Array:
         return trachea
     lumen = _followed(grid, air, trachea)
     wall_mm = max(WALL_MM, *grid.spacing_mm[:2])
-    box = dilated(bounding_box(lumen), wall_mm + NARROW_MM, np.array(grid.spacing_mm), lumen.shape)
+    box = dilate(bounding_box(lumen), wall_mm + NARROW_MM, np.array(grid.spacing_mm), lumen.shape)
     part = grid.crop(box)
     wide = _opened(part, lumen[box], NARROW_MM) | trachea[box]
     airways = np.zeros_like(lumen)

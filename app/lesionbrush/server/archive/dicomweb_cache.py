@@ -7,7 +7,7 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.dicom import read_slices
 from lesionbrush.files.dicom.headers import read_header
 from lesionbrush.server.archive.dicomweb import PREFIX, checked_address
 from lesionbrush.server.storage.references import ABOUT
@@ -32,7 +32,7 @@ def file_in(folder: Path) -> Path:
 
 def strip_slices(slices: Path) -> int:
     """Leave the headers of the slices, without pixels; returns how many instances the archive had sent."""
-    used = {Path(header.filename) for header in sorted_slices(slices)}
+    used = {Path(header.filename) for header in read_slices(slices)}
     sent = list(slices.iterdir())
     for path in sent:
         if path in used:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.dicom import read_slices
 from lesionbrush.files.dicom_export.seg import read_seg
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.archive.dicomweb import Archive, save
@@ -35,7 +35,7 @@ def write_label(seg: Path, ct: Path, slices: Path, label: Path) -> None:
     segments overlap or are no masks, and what reading and writing volumes raises.
     """
     named = ["SeriesInstanceUID", "SOPInstanceUID"]
-    files = [one.filename for one in sorted_slices(slices)]
+    files = [one.filename for one in read_slices(slices)]
     headers: list[Dataset] = [pydicom.dcmread(file, specific_tags=named) for file in files]
     write_volume(read_seg(seg, read_volume(ct), headers), label)
 

@@ -18,7 +18,7 @@ import numpy as np
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.dicom import read_dicom_series, sorted_slices
+from lesionbrush.files.dicom import read_dicom_series, read_slices
 from lesionbrush.files.dicom_export.case import DicomCase, Reference
 from lesionbrush.files.dicom_export.seg import Segments
 from lesionbrush.files.dicom_export.series import DicomOptions, Uids
@@ -285,5 +285,5 @@ def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:
     if cached is None:
         lesion = Segments.of_lesion(mask)
         return DicomCase.prepare_alone(accepted.synthetic, lesion, accepted.provenance, options)
-    reference = Reference(read_ct(file_in(cached)), sorted_slices(cached / SLICES))
+    reference = Reference(read_ct(file_in(cached)), read_slices(cached / SLICES))
     return DicomCase.prepare(accepted.synthetic, mask, accepted.provenance, reference, options)

@@ -20,7 +20,7 @@ from lesionbrush.core.inputs import require_accepted
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.inputs import names_sent
+from lesionbrush.files.inputs import list_sent
 from lesionbrush.files.records import record_of
 from lesionbrush.server.doors.limits import check_volume
 from lesionbrush.server.errors import UnknownReference
@@ -112,7 +112,7 @@ class Incoming(NamedTuple):
     def inputs(self, card: ModelCard) -> dict[str, Path]:
         """Raises InvalidRequest for one the model does not take, or lacks, and as `receive_volume`."""
         accepted = find_system(card.system).inputs
-        require_accepted(card.name, names_sent(self.uploads, accepted), accepted)
+        require_accepted(card.name, list_sent(self.uploads, accepted), accepted)
         volumes = {one.name for one in accepted if one.kind != "text"}
         return {
             name: self._volume(name, sent) if name in volumes else self._text(name, sent)

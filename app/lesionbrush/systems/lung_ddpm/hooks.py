@@ -8,7 +8,7 @@ import numpy as np
 
 from lesionbrush.core.inputs import Input, Inputs
 from lesionbrush.core.lesions import Lesions
-from lesionbrush.core.model import EditHooks, Prepared, painted
+from lesionbrush.core.model import EditHooks, Prepared, place_mask
 from lesionbrush.core.region import Scope
 from lesionbrush.core.roi import RoiGrid
 from lesionbrush.core.rois import RoiBatch
@@ -42,7 +42,7 @@ def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: Lung
     """The lungs that were sent, or are found, in one ROI. Raises NoLungs, and as `mask_on_grid`."""
     from lesionbrush.anatomy.lungs import segment_lungs  # and what it needs, where it is needed
 
-    lesion, sent = painted(reference, mask, request), inputs.volume("lungs")
+    lesion, sent = place_mask(reference, mask, request), inputs.volume("lungs")
     lungs = segment_lungs(reference) if sent is None else sent_lungs(sent, reference)
     inside = lungs.array > 0
     return Scope(lesion, inside if request.region == "lungs" else None, "field", inside)
@@ -59,7 +59,7 @@ def prepare(
     """`own`: (L, Z, Y, X) float32, the share 0..1 of each ROI voxel that is lung."""
     del rois, seeds, inputs, request
     assert lesions.scope.field is not None
-    return Prepared(lesions.covered(lesions.orientation.view(lesions.scope.field), grids))
+    return Prepared(lesions.measure_coverage(lesions.orientation.view(lesions.scope.field), grids))
 
 
 WHOLE = EditHooks(INPUTS, region, prepare)

@@ -99,7 +99,7 @@ class MDDPMWhole:
 
             show = on_estimate if k == 0 else None
             sampled = self.slices.sample(rois_of(scene, grid), guided(request, scene), [seed], told, show)
-            made.append(turned.stored(sampled.hu[0, 0]))
+            made.append(turned.to_stored(sampled.hu[0, 0]))
             layouts.append(layout_of(scene, frame))
             remarks.append(remarks_of(scene, request, sampled.hu[0, 0]))
             device = sampled.device
@@ -193,7 +193,7 @@ def layout_of(scene: Scene, frame: Frame) -> Layout:
         number = max(names, default=0) + 1
         names[number] = LESION
         labels[scene.coverage >= 0.5 * scene.coverage.max()] = number
-    stored = Orientation.of(frame.affine).stored(labels)
+    stored = Orientation.of(frame.affine).to_stored(labels)
     return Layout(Volume(np.asfortranarray(stored), frame.affine), names)
 
 

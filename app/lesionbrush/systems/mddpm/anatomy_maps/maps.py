@@ -104,7 +104,7 @@ def map_of(ct: Volume, model: ShapeModel, coefficients: np.ndarray | None = None
     if not done:
         raise InvalidRequest("no slice of this CT shows body, both lungs, mediastinum and spine together")
     _spread(out, done)
-    return ct.with_array(turned.stored(out)), len(done)
+    return ct.with_array(turned.to_stored(out)), len(done)
 
 
 def _spread(out: np.ndarray, done: list[int]) -> None:
