@@ -23,7 +23,7 @@ def volume_suffix(path: Path) -> str:
     raise InvalidRequest(f"{path.name}: unknown file type; use one of {', '.join(SUFFIXES)}")
 
 
-def numbered(path: Path, count: int) -> list[Path]:
+def number_paths(path: Path, count: int) -> list[Path]:
     """The path itself for one variant; `ct-1.nii.gz`, `ct-2.nii.gz`, ... for more."""
     if count == 1:
         return [path]

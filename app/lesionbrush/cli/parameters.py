@@ -30,10 +30,10 @@ def _line(name: str, schema: dict[str, Any]) -> str:
     default = schema.get("default")
     shown = "open" if default is None else default if isinstance(default, str) else json.dumps(default)
     about = schema.get("description")
-    return f"{name}={shown} ({_allowed(schema)})" + (f": {about}" if about else "")
+    return f"{name}={shown} ({_describe_allowed(schema)})" + (f": {about}" if about else "")
 
 
-def _allowed(schema: dict[str, Any]) -> str:
+def _describe_allowed(schema: dict[str, Any]) -> str:
     """The values a parameter may have; that it may be left open as well goes without saying."""
     schema = schema["anyOf"][0] if "anyOf" in schema else schema
     if "enum" in schema:

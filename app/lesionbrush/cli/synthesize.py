@@ -7,14 +7,14 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lesionbrush.cli.files import numbered
+from lesionbrush.cli.files import number_paths
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
+    collect_inputs,
     edit_from,
     files_of,
-    named_inputs,
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
         ct=options.ct,
         mask=options.mask,
         out=options.out,
-        inputs=named_inputs(options),
+        inputs=collect_inputs(options),
         montage=options.montage,
         device=options.device,
     )
@@ -100,8 +100,8 @@ def carry_out(order: Order) -> None:
 def outputs(order: Order) -> tuple[list[Path], list[Path]]:
     """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
     variants = order.request.variants
-    paths = numbered(order.out, variants)
-    drawings = numbered(order.montage, variants) if order.montage else []
+    paths = number_paths(order.out, variants)
+    drawings = number_paths(order.montage, variants) if order.montage else []
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
     check_outputs([*wanted, *pictures(*drawings)], [order.ct, order.mask, *files_of(order.inputs)])
     return paths, drawings

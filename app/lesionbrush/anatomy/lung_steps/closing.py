@@ -30,7 +30,7 @@ def close_lungs(grid: CoarseGrid, labels: Array, never: Array) -> Array:
             continue
         box = dilate(bounding_box(mine), reach_mm, np.array(grid.spacing_mm), mine.shape)
         costal = ~_faces_the_middle(labels[box], lung)
-        filled = _closed(grid.crop(box), mine[box], costal) & (closed[box] == 0) & ~never[box]
+        filled = _close(grid.crop(box), mine[box], costal) & (closed[box] == 0) & ~never[box]
         closed[box][filled] = lung
     return closed
 
@@ -56,7 +56,7 @@ def _faces_the_middle(labels: Array, lung: int) -> Array:
     return (next_labels(labels, outer) == lung) & (next_labels(labels, inner) != lung)
 
 
-def _closed(grid: CoarseGrid, lung: Array, costal: Array) -> Array:
+def _close(grid: CoarseGrid, lung: Array, costal: Array) -> Array:
     margin = [int(np.ceil(PLEURA_MM / mm)) + 1 for mm in grid.spacing_mm]
     padded = np.pad(lung, [(n, n) for n in margin], mode="edge")
     inner = tuple(slice(n, -n) for n in margin)
