@@ -22,7 +22,7 @@ from lesionbrush.systems.mddpm.anatomy_maps.maps import (
     fit,
     map_of,
     map_volume,
-    rasterised,
+    rasterise,
 )
 from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
 from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
@@ -126,6 +126,6 @@ def _draws(model: ShapeModel, generator: np.random.Generator, within: float) -> 
 
 def _panel(model: ShapeModel, coefficients: np.ndarray, caption: str) -> Panel:
     grid = centred_grid()
-    hu = rasterised(model.curves(coefficients), model.hu, grid)
+    hu = rasterise(model.curves(coefficients), model.hu, grid)
     row_mm, column_mm = grid.spacing_mm
     return Panel(hu[::-1, ::-1], (row_mm, column_mm), WIDE, caption)

@@ -17,7 +17,7 @@ from lesionbrush.errors import EmptyMask, NoLungs
 from lesionbrush.systems.lung_ddpm.request import LungDDPMRequest
 
 
-def sent_lungs(lungs: Volume, reference: Volume) -> Volume:
+def place_lungs(lungs: Volume, reference: Volume) -> Volume:
     """On the grid of the CT, 0 and 1: any label counts, for right and left lung have one each.
 
     Raises NoLungs when there is none, and as `mask_on_grid`.
@@ -33,7 +33,7 @@ INPUTS = (
         "lungs",
         "mask",
         "both lungs as a label volume on the grid of the CT; found by itself when left out",
-        check=sent_lungs,
+        check=place_lungs,
     ),
 )
 
@@ -43,7 +43,7 @@ def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: Lung
     from lesionbrush.anatomy.lungs import segment_lungs  # and what it needs, where it is needed
 
     lesion, sent = place_mask(reference, mask, request), inputs.volume("lungs")
-    lungs = segment_lungs(reference) if sent is None else sent_lungs(sent, reference)
+    lungs = segment_lungs(reference) if sent is None else place_lungs(sent, reference)
     inside = lungs.array > 0
     return Scope(lesion, inside if request.region == "lungs" else None, "field", inside)
 
