@@ -92,7 +92,7 @@ def derive_series(
     slices: Sequence[Dataset] | None = None,
     options: DicomOptions | None = None,
 ) -> SyntheticSeries:
-    """The series of a synthetic CT. slices: the original's (`sorted_slices`); None: it was no DICOM.
+    """The series of a synthetic CT. slices: the original's (`read_slices`); None: it was no DICOM.
 
     Without slices, or de-identified, it starts a study of its own. A volume with left-handed axes, which
     DICOM cannot have, gets its slices in the opposite order; each voxel stays where it is in the patient.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lesionbrush.files.dicom import read_slices
 from lesionbrush.files.dicom.headers import read_header
-from lesionbrush.server.archive.dicomweb import PREFIX, checked_address
+from lesionbrush.server.archive.dicomweb import PREFIX, check_address
 from lesionbrush.server.storage.references import ABOUT
 
 SUFFIX = ".nrrd"
@@ -21,7 +21,7 @@ def cache_folder(address: str) -> Path:
     chosen = os.environ.get(f"{PREFIX}CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root = Path(chosen) if chosen else home / "lesionbrush" / "dicomweb"
-    folder = root / sha256(checked_address(address).encode()).hexdigest()[:16]
+    folder = root / sha256(check_address(address).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
