@@ -15,7 +15,7 @@ from lesionbrush.server.archive.fetching import fetch_first
 from lesionbrush.server.http.routes import front_app
 from lesionbrush.server.operation.serve import refuse_to_start
 from lesionbrush.server.operation.startup import open_doors, prepare
-from lesionbrush.server.stock.strategies import NextWithoutCase, offered
+from lesionbrush.server.stock.strategies import NextWithoutCase, list_strategies
 from lesionbrush.server.stock.words import LESION
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.synthesis.inference import Service
@@ -53,7 +53,7 @@ class LesionBrush(MONAILabelApp):
         return {model.card.name: SynthesisTask(self.service, model) for model in list_models()}
 
     def init_strategies(self) -> dict[str, NextWithoutCase]:
-        return offered(np.random.default_rng())
+        return list_strategies(np.random.default_rng())
 
     def on_init_complete(self) -> None:
         """The server is about to take requests."""

@@ -17,9 +17,9 @@ from lesionbrush.systems.mddpm.anatomy_maps.maps import (
     draw_valid,
     map_of,
     map_volume,
-    rasterised,
+    rasterise,
 )
-from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel, flattened
+from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel, flatten
 from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, STRUCTURES, anatomy_of
 from lesionbrush.systems.mddpm.anatomy_maps.validity import crosses_itself, problems
 
@@ -119,13 +119,13 @@ class TestShapes:
         model = ShapeModel.fit(shapes, HU, kept=1.0)
         for curves in shapes:
             rebuilt = model.curves(model.coefficients(curves))
-            np.testing.assert_allclose(flattened(rebuilt), flattened(curves), atol=1e-6)
+            np.testing.assert_allclose(flatten(rebuilt), flatten(curves), atol=1e-6)
 
     def test_one_way_of_varying_is_one_component_with_its_deviation(self) -> None:
         scales = np.array([0.9, 1.0, 1.1, 1.2])
         model = ShapeModel.fit([chest(scale) for scale in scales], HU)
         assert len(model.deviations) == 1
-        wanted = np.linalg.norm(flattened(chest(1.0))) * scales.std(ddof=1)
+        wanted = np.linalg.norm(flatten(chest(1.0))) * scales.std(ddof=1)
         assert model.deviations[0] == pytest.approx(wanted, rel=1e-3)
 
     def test_draws_stay_within_and_come_from_the_generator(self) -> None:
@@ -172,7 +172,7 @@ class TestShapes:
 class TestMaps:
     def test_every_structure_has_its_level_and_its_area(self) -> None:
         grid = centred_grid()
-        picture = rasterised(chest(), HU, grid)
+        picture = rasterise(chest(), HU, grid)
         pixel_mm2 = float(np.prod(grid.spacing_mm))
         for k in (1, 2, 4):
             area = math.pi * RADII_MM[k][0] * RADII_MM[k][1]
@@ -204,7 +204,7 @@ class TestMaps:
 def phantom_slice() -> tuple[np.ndarray, np.ndarray, Grid]:
     """HU and lung labels of the chest of ellipses, in pixels of 1 mm."""
     grid = centred_grid(300, 1.0)
-    hu = rasterised(chest(), HU, grid)
+    hu = rasterise(chest(), HU, grid)
     hu[ClosedCurve.through(ellipse(CENTRES_MM[4], (6, 6)), 12).mask(grid)] = 40  # the spinal canal
     labels = np.zeros(grid.shape, np.uint8)
     labels[chest()[1].mask(grid)], labels[chest()[2].mask(grid)] = RIGHT, LEFT

@@ -10,13 +10,13 @@ from lesionbrush.core.boxes import (
     Box,
     bounding_box,
     box_of,
-    dilated,
+    dilate,
     hull,
-    merged,
+    merge,
     overlap,
     relative,
     round_up,
-    shifted,
+    shift,
 )
 from lesionbrush.errors import EmptyMask
 
@@ -48,20 +48,20 @@ def test_an_empty_mask_has_no_bounding_box() -> None:
 
 def test_relative_undoes_shifted() -> None:
     box, within = box_of([(1, 4), (0, 2), (5, 9)]), box_of([(10, 30), (20, 30), (1, 20)])
-    assert same(shifted(box, within), box_of([(11, 14), (20, 22), (6, 10)]))
-    assert same(relative(shifted(box, within), within), box)
+    assert same(shift(box, within), box_of([(11, 14), (20, 22), (6, 10)]))
+    assert same(relative(shift(box, within), within), box)
 
 
 def test_dilation_is_in_mm_and_stops_at_the_volume() -> None:
     box = box_of([(10, 12), (1, 3), (28, 30)])
-    grown = dilated(box, 3.0, np.array([0.7, 1.0, 5.0]), SHAPE)
+    grown = dilate(box, 3.0, np.array([0.7, 1.0, 5.0]), SHAPE)
     assert same(grown, box_of([(5, 17), (0, 6), (27, 30)]))
-    assert same(dilated(box, 0.0, np.ones(3), SHAPE), box)
+    assert same(dilate(box, 0.0, np.ones(3), SHAPE), box)
 
 
 def test_a_margin_of_whole_voxels_is_not_rounded_up_by_a_rounding_error() -> None:
     assert 2.1 / 0.7 > 3
-    grown = dilated(box_of([(20, 21)] * 3), 2.1, np.array([0.7, 1.0, 2.1]), (99,) * 3)
+    grown = dilate(box_of([(20, 21)] * 3), 2.1, np.array([0.7, 1.0, 2.1]), (99,) * 3)
     assert same(grown, box_of([(17, 24), (17, 24), (19, 22)]))
 
 
@@ -73,7 +73,7 @@ def test_boxes_overlap_only_when_they_share_a_voxel() -> None:
 
 def test_a_chain_of_neighbours_becomes_one_box_and_a_far_one_stays() -> None:
     boxes = [box_of([(k, k + 1)] * 3) for k in (0, 30, 4, 2, 6)]
-    found = merged(boxes, lambda box: dilated(box, 1.0, np.ones(3), SHAPE))
+    found = merge(boxes, lambda box: dilate(box, 1.0, np.ones(3), SHAPE))
     assert sorted(p[0].start for p in found) == [0, 30]
     assert same(min(found, key=lambda box: box[0].start), box_of([(0, 7)] * 3))
 
@@ -81,10 +81,10 @@ def test_a_chain_of_neighbours_becomes_one_box_and_a_far_one_stays() -> None:
 @pytest.mark.parametrize("count", [1, 40, 120])
 def test_merged_boxes_lie_apart_and_hold_all_they_came_from(count: int) -> None:
     def grown(box: Box) -> Box:
-        return dilated(box, 3.0, np.ones(3), (200,) * 3)
+        return dilate(box, 3.0, np.ones(3), (200,) * 3)
 
     boxes = random_boxes(count, 200)
-    found = merged(boxes, grown)
+    found = merge(boxes, grown)
     assert not any(overlap(grown(a), grown(b)) for a, b in combinations(found, 2))
     assert all(any(same(hull([box, holder]), holder) for holder in found) for box in boxes)
 
@@ -93,7 +93,7 @@ def test_the_order_of_the_boxes_does_not_matter() -> None:
     boxes = random_boxes(60, 60)
 
     def outcome(order: list[Box]) -> set[str]:
-        return {str(box) for box in merged(order, lambda box: dilated(box, 2.0, np.ones(3), (60,) * 3))}
+        return {str(box) for box in merge(order, lambda box: dilate(box, 2.0, np.ones(3), (60,) * 3))}
 
     assert outcome(boxes) == outcome(boxes[::-1])
 
@@ -106,7 +106,7 @@ def test_a_speckled_mask_grows_each_box_once() -> None:
         calls.append(box)
         return box
 
-    assert len(merged(boxes, grown)) == 200
+    assert len(merge(boxes, grown)) == 200
     assert len(calls) == 200
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import Command
-from lesionbrush.cli.files import changes_on_disk, numbered
-from lesionbrush.cli.options import nested
+from lesionbrush.cli.files import changes_on_disk, number_paths
+from lesionbrush.cli.options import nest
 from lesionbrush.cli.serve import greeting
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
@@ -63,19 +63,19 @@ class TestParameters:
     def test_json_where_it_is_json_and_text_where_not(self) -> None:
         given = ["seed=3", "sampler=ddim", "attributes.texture=solid", "attributes.calcification=solid"]
         attributes = {"texture": "solid", "calcification": "solid"}
-        assert nested(given) == {"seed": 3, "sampler": "ddim", "attributes": attributes}
+        assert nest(given) == {"seed": 3, "sampler": "ddim", "attributes": attributes}
 
     def test_text_may_hold_an_equals_sign(self) -> None:
-        assert nested(["a=b=c"]) == {"a": "b=c"}
+        assert nest(["a=b=c"]) == {"a": "b=c"}
 
     @pytest.mark.parametrize("bad", ["seed", "=3", "attributes.=3", ".x=1"])
     def test_what_is_no_assignment_is_refused(self, bad: str) -> None:
         with pytest.raises(InvalidRequest, match="KEY=VALUE"):
-            nested([bad])
+            nest([bad])
 
     def test_a_value_is_not_also_a_group(self) -> None:
         with pytest.raises(InvalidRequest, match="a value of its own"):
-            nested(["attributes=1", "attributes.texture=solid"])
+            nest(["attributes=1", "attributes.texture=solid"])
 
 
 class TestSynthesize:
@@ -158,8 +158,8 @@ class TestSynthesize:
 
 
 def test_numbering_keeps_the_whole_suffix() -> None:
-    assert [path.name for path in numbered(Path("a.b.nii.gz"), 2)] == ["a.b-1.nii.gz", "a.b-2.nii.gz"]
-    assert numbered(Path("a.nii"), 1) == [Path("a.nii")]
+    assert [path.name for path in number_paths(Path("a.b.nii.gz"), 2)] == ["a.b-1.nii.gz", "a.b-2.nii.gz"]
+    assert number_paths(Path("a.nii"), 1) == [Path("a.nii")]
 
 
 class TestChangesOnDisk:

@@ -8,7 +8,7 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from lesionbrush.cli.files import numbered
+from lesionbrush.cli.files import number_paths
 from lesionbrush.cli.outputs import (
     PICTURE,
     SHAPES,
@@ -46,8 +46,8 @@ def refuses(said: str, *outputs: Output, inputs: tuple[Path | None, ...] = ()) -
     ],
 )
 def test_variants_keep_the_ending_as_it_was_spelled(name: str, names: list[str]) -> None:
-    assert [path.name for path in numbered(Path(name), 2)] == names
-    assert numbered(Path(name), 1) == [Path(name)]
+    assert [path.name for path in number_paths(Path(name), 2)] == names
+    assert number_paths(Path(name), 1) == [Path(name)]
 
 
 @pytest.mark.parametrize("name", ["a.nii.gz", "A.NII.GZ", "a.Nrrd", "a.MHA", "x.y.nii"])
@@ -163,7 +163,7 @@ class TestPlaces:
 class TestRoom:
     def test_all_results_together_have_to_fit(self, tmp_path: Path, monkeypatch) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda place: Usage(10, 0, 5_000_000))
-        paths = numbered(tmp_path / "new" / "out.nii", 3)
+        paths = number_paths(tmp_path / "new" / "out.nii", 3)
         require_room(paths, 1_600_000)
         require_room([], 10**12)
         with pytest.raises(StorageFull, match=r"the 3 results need up to 5.1 MB, and 5.0 MB are free"):

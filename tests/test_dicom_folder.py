@@ -15,7 +15,7 @@ from dicom_fixtures import Edit, Series, write_series
 from dicom_kit import missing
 from lesionbrush.errors import DamagedFile, InvalidRequest, LesionBrushError, NotACT, UnsupportedSeries
 from lesionbrush.files.dicom import contents as contents_module
-from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.dicom import read_slices
 from lesionbrush.files.io import read_volume
 from pydicom.dataset import Dataset
 
@@ -149,7 +149,7 @@ class TestMissingSlices:
     def test_by_a_dicomdir(self, tmp_path: Path, series: Series) -> None:
         write_cd(tmp_path, series)
         assert "the DICOMDIR" not in remarks(tmp_path)
-        sorted_by_place = sorted_slices(tmp_path)
+        sorted_by_place = read_slices(tmp_path)
         Path(sorted_by_place[-1].filename).unlink()
         assert "the DICOMDIR lists 1 images of this series that are not here" in remarks(tmp_path)
 

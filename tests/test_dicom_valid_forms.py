@@ -9,7 +9,7 @@ from random import Random
 import pydicom
 import pytest
 from dicom_kit import put
-from lesionbrush.files.dicom_export.attributes import ORIGINAL, kept
+from lesionbrush.files.dicom_export.attributes import ORIGINAL, keep
 from lesionbrush.files.dicom_export.charset import Charset
 from lesionbrush.files.dicom_export.valid_forms import allows, valid_form
 from pydicom.dataset import Dataset
@@ -179,7 +179,7 @@ class TestElements:
     def test_have_the_form_of_the_dictionary(self, keyword: str, value: bytes, vr: str, found) -> None:
         source = Dataset()
         put(source, keyword, value, vr)
-        assert kept(source, [keyword]).get(keyword) == found
+        assert keep(source, [keyword]).get(keyword) == found
 
     def test_of_a_window_go_together(self) -> None:
         source = Dataset()
@@ -187,21 +187,21 @@ class TestElements:
         put(source, "WindowWidth", b"400\\1500")
         put(source, "WindowCenterWidthExplanation", b"SOFT")
         keywords = ["WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"]
-        assert sorted(kept(source, keywords).dir()) == ["WindowCenter", "WindowWidth"]
+        assert sorted(keep(source, keywords).dir()) == ["WindowCenter", "WindowWidth"]
         for width in (b"400", b"400\\wide", b"400\\0", b"400\\0.5"):
             put(source, "WindowWidth", width)
-            assert kept(source, keywords).dir() == []
+            assert keep(source, keywords).dir() == []
         put(source, "VOILUTFunction", b"SIGMOID")  # which alone may be narrower than 1
-        assert kept(source, [*keywords, "VOILUTFunction"]).WindowWidth == [400, 0.5]
+        assert keep(source, [*keywords, "VOILUTFunction"]).WindowWidth == [400, 0.5]
 
     def test_that_say_deidentified_say_how(self) -> None:
         source = Dataset()
         put(source, "PatientIdentityRemoved", b"YES")
         put(source, "DeidentificationMethod", b"a" * 66)
         keywords = ["PatientIdentityRemoved", "DeidentificationMethod"]
-        assert kept(source, keywords).dir() == []
+        assert keep(source, keywords).dir() == []
         put(source, "DeidentificationMethod", b"by hand")
-        assert len(kept(source, keywords).dir()) == 2
+        assert len(keep(source, keywords).dir()) == 2
 
 
 def read_back(header: Dataset) -> Dataset:
@@ -231,7 +231,7 @@ def test_any_bytes_under_any_vr_are_copied_exactly_or_not_at_all(seed: int) -> N
             vr = random.choice(sorted(STANDARD_VR)) if random.random() < 0.3 else ""
             put(source, keyword, b"".join(random.choices(pieces, k=random.randrange(20))), vr)
         put(source, "SpecificCharacterSet", random.choice(charsets))
-        header = kept(source, ORIGINAL)
+        header = keep(source, ORIGINAL)
         for element in read_back(header):
             assert element.is_empty == header[element.tag].is_empty
             assert element.is_empty or str(element.value).rstrip() == str(header[element.tag].value).rstrip()
@@ -253,9 +253,9 @@ class TestItems:
         good, bad = self.code(b"113100", b"Basic"), self.code(b"1" * 17, b"Other")
         source.DeidentificationMethodCodeSequence = Items([good, bad])
         keyword = "DeidentificationMethodCodeSequence"
-        assert [item.CodeValue for item in kept(source, [keyword])[keyword]] == ["113100"]
+        assert [item.CodeValue for item in keep(source, [keyword])[keyword]] == ["113100"]
         source.DeidentificationMethodCodeSequence = Items([bad])
-        assert keyword not in kept(source, [keyword])
+        assert keyword not in keep(source, [keyword])
 
     def test_are_copied_without_what_is_invalid_or_private(self) -> None:
         source, item = Dataset(), Dataset()
@@ -266,7 +266,7 @@ class TestItems:
         item.add_new((0x0009, 0x0010), "LO", "SECRET")
         item.PurposeOfReferenceCodeSequence = Items([self.code(b"109101", b"Acquisition")])
         source.ContributingEquipmentSequence = Items([item])
-        copy = kept(source, ["ContributingEquipmentSequence"]).ContributingEquipmentSequence[0]
+        copy = keep(source, ["ContributingEquipmentSequence"]).ContributingEquipmentSequence[0]
         assert (copy.Manufacturer, copy.SpatialResolution) == ("Scanners Inc", 0.5)
         assert copy["DateOfLastCalibration"].is_empty
         assert copy["InstitutionName"].is_empty
@@ -280,6 +280,6 @@ class TestItems:
         unknown = self.code(b"3", b"M\xfc", b"ISO_IR 999")
         keyword = "DeidentificationMethodCodeSequence"
         source.add_new(keyword, "SQ", Items([self.code(b"1", b"M\xfc"), own, unknown]))
-        items = kept(source, ["SpecificCharacterSet", keyword])[keyword].value
+        items = keep(source, ["SpecificCharacterSet", keyword])[keyword].value
         assert [(item.CodeValue, item.CodeMeaning) for item in items] == [("1", "Mü"), ("2", "山")]
         assert items[1].SpecificCharacterSet == "ISO_IR 192"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.server.archive import dicomweb
-from lesionbrush.server.archive.dicomweb import Archive, checked_address, is_address, require_uid
+from lesionbrush.server.archive.dicomweb import Archive, check_address, is_address, require_uid
 from lesionbrush.server.archive.dicomweb_cache import cache_folder
 from lesionbrush.server.errors import STATUS, ArchiveUnreachable, PushFailed
 
@@ -21,7 +21,7 @@ class TestAddresses:
     @pytest.mark.parametrize("address", [ADDRESS, f"{ADDRESS}/", "https://[::1]:8042/dicom-web", "http://h"])
     def test_of_archives_are_taken(self, address: str) -> None:
         assert is_address(address)
-        assert checked_address(address) == address.rstrip("/")
+        assert check_address(address) == address.rstrip("/")
 
     @pytest.mark.parametrize(
         "address",

@@ -14,9 +14,9 @@ from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.systems.lung_ddpm.anatomy import (
     Level,
     ReleasedBlend,
-    dynamically_thresholded,
     inversion_start,
     multistep,
+    threshold_dynamically,
     uniform_levels,
 )
 from lesionbrush.systems.lung_ddpm.column_scaling import ColumnScaling
@@ -232,12 +232,12 @@ def test_the_start_is_noise_under_the_mask_and_the_inverted_reference_outside() 
 class TestThreshold:
     def test_small_values_are_kept(self) -> None:
         x = normal(0).clamp(-1, 1)
-        assert torch.equal(dynamically_thresholded(x), x)
+        assert torch.equal(threshold_dynamically(x), x)
 
     def test_large_ones_are_clamped_and_scaled_item_by_item(self) -> None:
         x = torch.linspace(-4, 4, 2001, dtype=torch.float64).repeat(2, 1)
         x[1] /= 8
-        made = dynamically_thresholded(x)
+        made = threshold_dynamically(x)
         assert made[0].abs().max() == 1
         assert float((made[0].abs() == 1).double().mean()) == pytest.approx(0.005, abs=0.002)
         assert torch.equal(made[1], x[1])

@@ -47,7 +47,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient
     front = front_app(service, Studies(str(studies)))
     operation = Operation(service, studies, ServerSettings())
     add_operation(front, operation)
-    gate = Gate(stub("stock"), front, Perimeter.of(ServerSettings()), operation.visited)
+    gate = Gate(stub("stock"), front, Perimeter.of(ServerSettings()), operation.note_visit)
     with TestClient(gate, LOCAL, client=HERE, raise_server_exceptions=False) as client:
         yield client, root
     service.jobs.close(finish_running=False, timeout_s=10)

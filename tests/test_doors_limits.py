@@ -102,7 +102,7 @@ class TestMagic:
             zipped.writestr("run.py", "import os")
             zipped.writestr("payload", b"MZ" + b"\0" * 500)
             zipped.writestr("named.dcm", b"not DICOM at all")
-        uploads.unpacked(tmp_path / "a.zip", tmp_path / "out")
+        uploads.unpack(tmp_path / "a.zip", tmp_path / "out")
         kept = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
         assert sorted(kept) == ["00000", "00003.dcm"]
         assert kept["00000"][128:132] == b"DICM"
@@ -189,7 +189,7 @@ class TestBombs:
             for number in range(20):
                 zipped.writestr(f"{number}.dcm", b"\0" * MB)
         with pytest.raises(TooLarge, match=r"20 files of 0\.0 GB"):
-            uploads.unpacked(tmp_path / "bomb.zip", tmp_path / "out")
+            uploads.unpack(tmp_path / "bomb.zip", tmp_path / "out")
         assert list((tmp_path / "out").iterdir()) == []
 
     def test_zip_that_lies(self, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ class TestBombs:
         lie = whole.getvalue().replace(size, struct.pack("<I", 140))
         (tmp_path / "lie.zip").write_bytes(lie)
         with pytest.raises(DamagedFile):
-            uploads.unpacked(tmp_path / "lie.zip", tmp_path / "out")
+            uploads.unpack(tmp_path / "lie.zip", tmp_path / "out")
         assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) <= 140
 
     def test_a_deflated_dicom_file(self, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from lesionbrush.errors import DamagedFile
 from lesionbrush.server.doors.gate import DOORS, Visit
-from lesionbrush.server.operation.logs import Discreet, Trusted, configure, hashed, log_visit, scrubbed
+from lesionbrush.server.operation.logs import Discreet, Trusted, configure, digest, log_visit, scrub
 
 PATIENT = "DOE^JANE"
 FOLDER = "/srv/ct/DOE^JANE"
@@ -103,8 +103,8 @@ def test_what_stays() -> None:
         "GET /lesionbrush/v1/jobs/{id}/events",
         "2 and/or 1.5 GB",
     ):
-        assert scrubbed(text) == text
-    assert scrubbed('File "/home/me/lesionbrush/server/doors/gate.py", line 3') == 'File "gate.py", line 3'
+        assert scrub(text) == text
+    assert scrub('File "/home/me/lesionbrush/server/doors/gate.py", line 3') == 'File "gate.py", line 3'
 
 
 def test_no_line_is_forged(told: Callable[[], str]) -> None:
@@ -120,7 +120,7 @@ def test_a_visit_is_told_by_its_route(told: Callable[[], str]) -> None:
     log_visit(Visit("r2", "GET", None, "", "10.0.0.7", 404, 0.0))
     none_of_it(told())
     first, second = told().splitlines()
-    expected = f"GET /lesionbrush/v1/jobs/{{id}} request=r1 status=200 ms=12 peer={hashed('10.0.0.7')} id=abc"
+    expected = f"GET /lesionbrush/v1/jobs/{{id}} request=r1 status=200 ms=12 peer={digest('10.0.0.7')} id=abc"
     assert first.endswith(f"lesionbrush.access: {expected}")
     assert "GET (not offered) request=r2 status=404" in second
 

@@ -61,7 +61,7 @@ class Running:
     def client(self) -> TestClient:
         front = FastAPI()
         add_operation(front, self.operation)
-        gate = Gate(stub("stock"), front, Perimeter.of(settings(token=TOKEN)), self.operation.visited)
+        gate = Gate(stub("stock"), front, Perimeter.of(settings(token=TOKEN)), self.operation.note_visit)
         return TestClient(gate, LOCAL, client=HERE)
 
 
@@ -111,7 +111,7 @@ def test_not_ready_while_nobody_else_may_wait(running: Running) -> None:
 def test_metrics(running: Running) -> None:
     client, job = running.client(), running.submit()
     assert running.works[0].began.wait(5)
-    running.service.meter.worked({"sample": 1.5})
+    running.service.meter.count_work({"sample": 1.5})
     client.get("/info/", headers=bearer())
     client.get("/DOE_JANE", headers=bearer())
     assert code_of(client.get("/metrics")) == (401, "unauthorized")

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from evaluation_kit import ball
 from lesionbrush.evaluation.classifiers import Boosted, Linear, out_of_fold
-from lesionbrush.evaluation.control import followed
-from lesionbrush.evaluation.critics import blurred, flat, mottled
+from lesionbrush.evaluation.control import correlate_ranks
+from lesionbrush.evaluation.critics import blur, flat, mottle
 from lesionbrush.evaluation.features import feature_names, features
-from lesionbrush.evaluation.network import CNN, Training, fitted, network_features, tensor_of
-from lesionbrush.evaluation.patches import Patch, centred
+from lesionbrush.evaluation.network import CNN, Training, fit, network_features, tensor_of
+from lesionbrush.evaluation.patches import Patch, centre
 from lesionbrush.evaluation.statistics import auc
 from lesionbrush.evaluation.variety import likeness_of, nearest, rms
 
@@ -43,7 +43,7 @@ def test_every_feature_has_a_name() -> None:
 @pytest.mark.parametrize("critic", [Linear, Boosted])
 def test_a_critic_sees_a_planted_blur_and_nothing_in_more_of_the_same(critic: type) -> None:
     real = rows(NODULES)
-    faulty, others = rows([blurred(p, 1.0) for p in NODULES]), rows([nodule(100 + k) for k in range(40)])
+    faulty, others = rows([blur(p, 1.0) for p in NODULES]), rows([nodule(100 + k) for k in range(40)])
     seen, same = (
         auc(out_of_fold(critic, np.concatenate((real, fakes)), LABELS, PATIENTS), LABELS)
         for fakes in (faulty, others)
@@ -73,14 +73,14 @@ def test_one_patient_alone_cannot_be_judged() -> None:
 
 def test_planted_faults_change_the_lesion_alone() -> None:
     patch = NODULES[0]
-    for faulty in (flat(patch), mottled(patch)):
+    for faulty in (flat(patch), mottle(patch)):
         assert (faulty.hu == patch.hu)[~patch.inside].all()
         assert (faulty.hu != patch.hu)[patch.inside].mean() > 0.9
     assert flat(patch).hu[patch.inside].std() < 1e-3
 
 
 def test_the_small_network_learns_a_fault_and_is_the_same_each_time() -> None:
-    X = tensor_of(NODULES[:16] + [blurred(p, 1.0) for p in NODULES[:16]])
+    X = tensor_of(NODULES[:16] + [blur(p, 1.0) for p in NODULES[:16]])
     y = np.repeat([0, 1], 16)
     critic = CNN(Training(least_steps=20, epochs=1, batch=16)).fit(X, y)
     assert auc(critic.decision(X), y) > 0.9
@@ -93,7 +93,7 @@ def test_the_small_network_learns_a_fault_and_is_the_same_each_time() -> None:
 def test_features_of_a_network_that_learned_scores_with_gaps() -> None:
     X = tensor_of(NODULES[:8])
     targets = np.column_stack((np.linspace(-1, 1, 8), np.full(8, np.nan)))
-    assert network_features(fitted(X, targets, Training(epochs=1, least_steps=2, batch=4)), X).shape == (
+    assert network_features(fit(X, targets, Training(epochs=1, least_steps=2, batch=4)), X).shape == (
         8,
         128,
     )
@@ -120,15 +120,15 @@ def test_distances_of_two_variants() -> None:
 
 
 def test_a_cube_is_cut_and_filled_around_the_middle() -> None:
-    cube = centred(np.ones((2, 6, 4)), 4, 0.0)
+    cube = centre(np.ones((2, 6, 4)), 4, 0.0)
     assert cube.sum() == 2 * 4 * 4
     assert cube[1:3].all()
 
 
 def test_an_attribute_is_followed_or_not() -> None:
     asked = np.array([0.0, 0.5, 1.0])
-    assert followed(asked, asked * 2) == 1
-    assert followed(asked, -asked) == -1
-    assert followed(asked, np.ones(3)) == 0
-    assert followed(asked[:2], np.array([3.0, 1.0])) == -1
-    assert np.isnan(followed(asked, np.array([1.0, np.nan, 2.0])))
+    assert correlate_ranks(asked, asked * 2) == 1
+    assert correlate_ranks(asked, -asked) == -1
+    assert correlate_ranks(asked, np.ones(3)) == 0
+    assert correlate_ranks(asked[:2], np.array([3.0, 1.0])) == -1
+    assert np.isnan(correlate_ranks(asked, np.array([1.0, np.nan, 2.0])))

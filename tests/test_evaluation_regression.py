@@ -10,7 +10,7 @@ from evaluation_kit import save_nodules
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation import regression
 from lesionbrush.evaluation.cases import load_nodules
-from lesionbrush.evaluation.regression import Table, cross_validated, known, regression_figures
+from lesionbrush.evaluation.regression import Table, cross_validate, describe, regression_figures
 from lesionbrush.training.split import is_validation
 
 TEXTURE = 6
@@ -42,7 +42,7 @@ def test_what_no_request_says_is_missed() -> None:
     rng = np.random.default_rng(1)
     features = rng.normal(size=(300, 2))
     drawn = Table(features, rng.normal(0, 100, 300), np.arange(300))
-    assert np.median(cross_validated(drawn)) == pytest.approx(67.4, rel=0.2)
+    assert np.median(cross_validate(drawn)) == pytest.approx(67.4, rel=0.2)
 
 
 def test_a_patient_is_told_by_others_alone() -> None:
@@ -51,15 +51,15 @@ def test_a_patient_is_told_by_others_alone() -> None:
     of_patient = rng.normal(0, 100, 100)
     patients = np.repeat(np.arange(100), 4)
     table = Table(patients[:, None] + rng.normal(0, 0.01, (400, 1)), of_patient[patients], patients)
-    assert np.median(cross_validated(table)) > 50
+    assert np.median(cross_validate(table)) > 50
 
 
 def test_nothing_of_the_nodule_itself_is_known(data: Path) -> None:
     nodule = load_nodules(data, validation=True)[0]
-    before = known(nodule)
+    before = describe(nodule)
     assert before[TEXTURE] == nodule.scores["Texture"]
     nodule.case.crop.array[nodule.inside] = 3000
-    assert np.array_equal(known(nodule), before)
+    assert np.array_equal(describe(nodule), before)
 
 
 def test_too_few_patients(tmp_path: Path) -> None:

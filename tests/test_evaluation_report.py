@@ -43,7 +43,7 @@ def test_a_goal_is_met_or_missed_and_the_page_says_so(value: float | None, word:
     figure = Figure(name="f", what="a figure", unit="", value=estimate(value), goal=at_most(0.6))
     assert f"{word}<" in html(report(figure)) or word in html(report(figure))
     assert figure.met is (None if value is None else value <= 0.6)
-    assert at_least(0.6).met(0.7)
+    assert at_least(0.6).is_met(0.7)
 
 
 def test_what_comes_from_outside_is_escaped() -> None:

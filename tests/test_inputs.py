@@ -13,7 +13,7 @@ from core_fixtures import ball, box, grid, make_ct
 from lesionbrush.core.inputs import OWN, Input, Inputs, Layout, check_inputs, require_accepted
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, EmptyMask, GeometryMismatch, InvalidRequest
-from lesionbrush.files.inputs import names_sent, read_inputs
+from lesionbrush.files.inputs import list_sent, read_inputs
 from lesionbrush.files.io import write_volume
 from volume_fixtures import itk_image
 
@@ -152,8 +152,8 @@ class TestTextsAreRead:
 def test_the_names_of_labels_are_no_input_of_their_own() -> None:
     assert ORGANS.parts == ("organs", "organs_names")
     assert REPORT.parts == ("report",)
-    assert names_sent({"organs": 1, "organs_names": 2, "report": 3}, ALL) == ["organs", "report"]
-    assert names_sent({"organs_names": 2, "report_names": 4, "report": 3}, ALL) == [
+    assert list_sent({"organs": 1, "organs_names": 2, "report": 3}, ALL) == ["organs", "report"]
+    assert list_sent({"organs_names": 2, "report_names": 4, "report": 3}, ALL) == [
         "organs_names",
         "report_names",
         "report",

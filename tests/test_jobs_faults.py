@@ -16,7 +16,7 @@ from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.synthesis import models, stored
-from lesionbrush.server.synthesis.devices import chosen_devices
+from lesionbrush.server.synthesis.devices import choose_devices
 from lesionbrush.server.synthesis.inference import Service
 from server_kit import MODEL, STORED, Files
 
@@ -141,17 +141,17 @@ def test_the_least_recently_used_model_goes_first(models_dir: Path) -> None:
 @pytest.mark.parametrize("wanted", ["tpu", "cuda:99", "cpu,cpu", "cpu,", "cuda:-1"])
 def test_devices_that_are_not_there(wanted: str) -> None:
     with pytest.raises(InvalidRequest, match="this machine has"):
-        chosen_devices(wanted)
+        choose_devices(wanted)
 
 
 def test_devices_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.delenv("LESIONBRUSH_DEVICE", raising=False)
-    assert chosen_devices() == ["cuda:0", "cuda:1", "cuda:2"]
-    assert chosen_devices("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
+    assert choose_devices() == ["cuda:0", "cuda:1", "cuda:2"]
+    assert choose_devices("cuda") == ["cuda:0", "cuda:1", "cuda:2"]
     monkeypatch.setenv("LESIONBRUSH_DEVICE", "cuda:2, cpu")
-    assert chosen_devices() == ["cuda:2", "cpu"]
+    assert choose_devices() == ["cuda:2", "cpu"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert chosen_devices("") == ["cpu"]
+    assert choose_devices("") == ["cpu"]
     with pytest.raises(InvalidRequest, match="cuda: this machine has cpu"):
-        chosen_devices("cuda")
+        choose_devices("cuda")

@@ -17,7 +17,7 @@ from lesionbrush.systems.lesion_inpainting.model import (
     LesionInpainting,
 )
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
-from lesionbrush.systems.running import LEAST_SIGNAL, first_timestep, in_tiles, mixed_seed, visited_timesteps
+from lesionbrush.systems.running import LEAST_SIGNAL, first_timestep, in_tiles, mix_seed, visited_timesteps
 from torch import Tensor, nn
 
 
@@ -207,7 +207,7 @@ def test_too_many_steps_are_refused_before_anything_runs(rois: RoiBatch) -> None
 
 
 def test_seeds_and_lesions_never_share_their_noise() -> None:
-    seeds = {mixed_seed(seed, lesion) for seed in range(200) for lesion in range(20)}
+    seeds = {mix_seed(seed, lesion) for seed in range(200) for lesion in range(20)}
     assert len(seeds) == 4000
 
 

@@ -15,7 +15,7 @@ from lesionbrush.errors import InvalidRequest, LesionBrushError, NoLungs, Weight
 from lesionbrush.systems import parse_request
 from lesionbrush.systems.lung_ddpm.column_scaling import ColumnScaling
 from lesionbrush.systems.lung_ddpm.intensities import from_published_axes, to_published_axes
-from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded
+from lesionbrush.systems.lung_ddpm.layout import lung_layout, threshold
 from lesionbrush.systems.lung_ddpm.model import LayoutDiffusion, network_config
 from lesionbrush.systems.lung_ddpm.whole import LungDDPM
 from lung_ddpm_kit import Witness, always, layout_card, layout_model, layout_network, rois, witness
@@ -250,7 +250,7 @@ def test_as_published_fixes_what_the_paper_fixes() -> None:
 def test_a_nodule_smaller_than_a_voxel_is_kept() -> None:
     coverage = np.zeros((4, 4, 4), np.float32)
     coverage[1, 1, 1], coverage[1, 1, 2] = 0.3, 0.1
-    nodule = thresholded(coverage)
+    nodule = threshold(coverage)
     assert np.argwhere(nodule).tolist() == [[1, 1, 1]]
     assert lung_layout(np.ones_like(nodule), nodule)[:, 1, 1, 1].tolist() == [-1, 1]
-    assert not thresholded(np.zeros_like(coverage)).any()
+    assert not threshold(np.zeros_like(coverage)).any()

@@ -10,7 +10,7 @@ from lesionbrush.core.model import Model
 from lesionbrush.core.registry import find_model, verify_weights
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
-from lesionbrush.evaluation.card_figures import evaluate, held_out
+from lesionbrush.evaluation.card_figures import evaluate, read_held_out
 from lesionbrush.evaluation.metrics import edit_region
 from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.phantom.chest import chest_phantom, propose_lesion
@@ -75,7 +75,7 @@ def test_no_lesion_is_lung(model: Model, painted: tuple[Volume, Volume]) -> None
 @pytest.mark.timeout(900)
 def test_held_out_patients_are_well_met(data_dir: Path, tmp_path: Path) -> None:
     """A few of the held-out nodules; the card has the figures over all of them."""
-    assert all(is_validation(row["patient_id"]) for row in held_out(data_dir))
+    assert all(is_validation(row["patient_id"]) for row in read_held_out(data_dir))
     maker = Maker(load_model(find_model("lung_lesion")), tmp_path / "cache")
     figures = evaluate(lambda *asked: maker.make(*asked).arrays[0], data_dir, tmp_path, cases=3).figures
     assert figures.mean_hu_error_with_measured_hu < 100

@@ -24,7 +24,7 @@ from lesionbrush.systems.mddpm.guidance_images import guidance_images, with_lesi
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion
 from lesionbrush.systems.mddpm.hooks import Followed
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
-from lesionbrush.systems.mddpm.slices import SliceNoise, averaged, network_config
+from lesionbrush.systems.mddpm.slices import SliceNoise, average, network_config
 from mddpm_kit import INPUTS, SIDE, following, guided_card, guided_model, guided_rois, install_guided
 
 BOTH = pytest.mark.parametrize("system", ["mddpm", "mddpm_3d"])
@@ -256,8 +256,8 @@ class TestSlices:
 
     def test_estimates_are_averaged_within_a_box_alone(self) -> None:
         slices = torch.tensor([0.0, 4.0, 0.0, 100.0, 100.0, 100.0])[:, None, None, None]
-        assert averaged(slices, 3, 0.25).flatten().tolist() == [1.0, 2.0, 1.0, 100.0, 100.0, 100.0]
-        assert torch.equal(averaged(slices, 3, 0.0), slices)
+        assert average(slices, 3, 0.25).flatten().tolist() == [1.0, 2.0, 1.0, 100.0, 100.0, 100.0]
+        assert torch.equal(average(slices, 3, 0.0), slices)
 
 
 @BOTH

@@ -14,7 +14,14 @@ from lesionbrush.diffusion.samplers import ddpm
 from lesionbrush.diffusion.schedules import FixedVariance
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.mddpm import sheets as mddpm_sheets
-from lesionbrush.systems.mddpm.data import AIR_HU, PATCHES, SliceBatch, SliceBatches, framed, mirrored
+from lesionbrush.systems.mddpm.data import (
+    AIR_HU,
+    PATCHES,
+    SliceBatch,
+    SliceBatches,
+    frame_slice,
+    mirror_slice,
+)
 from lesionbrush.systems.mddpm.guided import Start
 from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
 from lesionbrush.systems.mddpm.recipes import RECIPES
@@ -44,7 +51,7 @@ def recipe(**changes) -> Recipe:
 
 
 def squares(*sides: int) -> Patches:
-    return PATCHES.resized(sides or (16,))
+    return PATCHES.resize(sides or (16,))
 
 
 def trainer(**changes) -> SliceTrainer:
@@ -88,15 +95,15 @@ class TestNetwork:
 class TestSlices:
     def test_a_frame_and_what_lies_outside_it(self) -> None:
         array = np.arange(12.0).reshape(3, 4)
-        made = framed(array, np.array([-1, 2]), 5)
+        made = frame_slice(array, np.array([-1, 2]), 5)
         assert made.known.sum() == 2 * 3
         assert np.array_equal(made.image_hu[:2, 2:], array[1:, :3])
         assert (made.image_hu[~made.known] == AIR_HU).all()
 
     def test_the_mirror_continues_the_image(self) -> None:
         array = np.arange(12.0).reshape(3, 4)
-        made = mirrored(array, np.array([2, -1]), 7)
-        assert np.array_equal(made.known, framed(array, np.array([2, -1]), 7).known)
+        made = mirror_slice(array, np.array([2, -1]), 7)
+        assert np.array_equal(made.known, frame_slice(array, np.array([2, -1]), 7).known)
         assert np.array_equal(made.image_hu[1], made.image_hu[2])  # the first row again
         assert np.array_equal(made.image_hu[2:5, :3], array[:, 1:])
         assert made.image_hu.min() >= 0

@@ -15,7 +15,7 @@ from lesionbrush.errors import InvalidRequest, LesionBrushError, NoLungs
 from lesionbrush.phantom.chest import chest_phantom
 from lesionbrush.systems import parse_request
 from lesionbrush.systems.mddpm.guidance_images import guidance_images
-from lesionbrush.systems.mddpm.maps import drawn_map, load_shapes, sampled_map
+from lesionbrush.systems.mddpm.maps import draw_map, load_shapes, sample_map
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
 from lesionbrush.systems.mddpm.slices import MDDPM
 from lesionbrush.systems.mddpm.whole import MDDPMWhole, Scene, grid_of, lung_dice, rois_of
@@ -82,7 +82,7 @@ def map_volume(seed: int = 0, slices: int = 1) -> tuple[Volume, np.ndarray]:
     """A map as a volume on the frame of the requests, and its labels (Z, Y, X)."""
     wanted = frame(slices=slices)
     request = parse_request({**SMALL, "slices": slices}, "mddpm_whole")
-    found = sampled_map(load_shapes(), grid_of(wanted, request), 1.0, 1.0, seed)
+    found = sample_map(load_shapes(), grid_of(wanted, request), 1.0, 1.0, seed)
     stored = np.rint(found.hu).astype(np.int16)[:, ::-1, ::-1].transpose(2, 1, 0)
     return Volume(np.asfortranarray(stored), wanted.affine), found.labels
 
@@ -110,7 +110,7 @@ def a_layout(names: dict[int, str]) -> Layout:
 
 def test_a_layout_is_drawn_with_what_its_names_show(model: MDDPMWhole) -> None:
     layout = a_layout({3: "body", 7: "lung_upper_lobe_right"})
-    drawn = drawn_map(layout, frame())
+    drawn = draw_map(layout, frame())
     assert set(np.unique(drawn.hu)) == {-1000.0, -850.0, 0.0}
     assert drawn.lungs.sum() == 16 * 32
     (one,) = made(model, Inputs(layout=layout))
@@ -158,7 +158,7 @@ def test_the_overlap_of_lungs_is_that_of_sets() -> None:
     labels[0, :, 2:] = 2
     hu = np.where(labels == 1, -800.0, 0.0)
     hu[0, :2, 0] = 0
-    drawn = sampled_map(load_shapes(), grid_of(frame(), parse_request(SMALL, "mddpm_whole")), 1.0, 0.0, 0)
+    drawn = sample_map(load_shapes(), grid_of(frame(), parse_request(SMALL, "mddpm_whole")), 1.0, 0.0, 0)
     anatomy = type(drawn)(hu, labels, {1: "lung", 2: "body"})
     assert lung_dice(anatomy, hu) == pytest.approx(2 * 6 / (6 + 8))
 
@@ -209,7 +209,7 @@ def test_a_grid_that_is_asked_for_is_refused(model: MDDPMWhole) -> None:
 
 def test_outside_the_body_and_the_lesion_the_map_alone_is_followed() -> None:
     """The guides of texture and lesion act where there is body, and lesion."""
-    anatomy = drawn_map(a_layout({3: "body", 7: "lung_upper_lobe_right"}), frame())
+    anatomy = draw_map(a_layout({3: "body", 7: "lung_upper_lobe_right"}), frame())
     coverage = np.zeros(anatomy.hu.shape, np.float32)
     coverage[0, 30:33, 40:43] = 1
     grid = grid_of(frame(), parse_request(SMALL, "mddpm_whole"))

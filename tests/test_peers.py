@@ -9,7 +9,7 @@ import pytest
 import torch
 from core_fixtures import ball, box, make_ct, paints
 from lesionbrush.cli.machine import this_machine
-from lesionbrush.cli.peers import Peers, Subject, Timed, lines, timed
+from lesionbrush.cli.peers import Peers, Subject, Timed, lines, time_evaluation
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import HELD_OUT, LungMSE, lung_mse, shifted_error, squared_error
 from lesionbrush.files.io import write_volume
@@ -20,7 +20,7 @@ TINY = Subject("Tiny", LungDDPMConfig(2, (32, 32), (False, True)), 8, 250)
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_procedure_is_so_many_evaluations(precision: str) -> None:
-    one = timed(TINY, precision, torch.device("cpu"), 2)
+    one = time_evaluation(TINY, precision, torch.device("cpu"), 2)
     assert one.evaluation_s > 0
     assert one.procedure_s == pytest.approx(250 * one.evaluation_s)
     assert (one.side, one.precision) == (8, precision)

@@ -7,7 +7,7 @@ import pytest
 from core_fixtures import FakeModel, ball, box, edit_region, grid, make_ct, paints_where_editable, tiny_card
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.lesions import CONTEXT_MM, Lesions
-from lesionbrush.core.model import EditHooks, painted
+from lesionbrush.core.model import EditHooks, place_mask
 from lesionbrush.core.region import Region, Scope
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.roi import RoiGrid
@@ -94,7 +94,7 @@ class TestSlabs:
     @pytest.mark.parametrize("also", [None, ALSO])
     def test_an_edit_in_slabs_changes_only_what_may_change(self, also: np.ndarray | None) -> None:
         def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: EditRequest) -> Scope:
-            return Scope(painted(reference, mask, request), also, "slab")
+            return Scope(place_mask(reference, mask, request), also, "slab")
 
         model = paints_where_editable(300.0, EditHooks(region=region), roi_voxels=(20,), spacing_mm=1.0)
         made = synthesize(CT, MASK, EditRequest(margin_mm=MARGIN_MM), model)[0]
@@ -143,7 +143,7 @@ class TestRegion:
         assert (weight[self.mask > 0] == 1).all()
 
     def test_drawn_shapes_reach_further_than_the_margin(self) -> None:
-        reached = self.region(None, reach_mm=6.0).reached(self.whole)
+        reached = self.region(None, reach_mm=6.0).find_reach(self.whole)
         away_mm = distance_transform_edt(self.mask == 0, sampling=self.spacing_mm)
         assert np.array_equal(reached, away_mm < 6.0)
 

@@ -11,7 +11,7 @@ from lesionbrush.core.roi import (
     RoiGrid,
     axis_weights,
     from_roi,
-    gathered,
+    gather,
     inside_volume,
     keys_cubic,
     ramp,
@@ -52,9 +52,9 @@ def test_stored_undoes_the_view_and_knows_where_a_box_lies(order, signs) -> None
     array = np.arange(60).reshape(SHAPE)
     view = turned.view(array)
     assert np.shares_memory(view, array)
-    assert np.array_equal(turned.stored(view), array)
+    assert np.array_equal(turned.to_stored(view), array)
     box = box_of([(0, 1), (1, 3), (1, 2)])
-    part = turned.stored(view[box])
+    part = turned.to_stored(view[box])
     offset = turned.stored_offset(box, view.shape)
     assert np.array_equal(
         array[tuple(slice(o, o + n) for o, n in zip(offset, part.shape, strict=True))], part
@@ -167,7 +167,7 @@ def test_gathered_is_the_transpose_of_the_way_back() -> None:
     spacing = np.array([2.5, 0.7, 0.7])
     roi, weights = rng.normal(size=grid_.shape), rng.normal(size=(9, 14, 16))
     forth = (weights * from_roi(roi, grid_, box, spacing)).sum()
-    assert (gathered(weights, grid_, box, spacing) * roi).sum() == pytest.approx(forth, rel=1e-4)
+    assert (gather(weights, grid_, box, spacing) * roi).sum() == pytest.approx(forth, rel=1e-4)
 
 
 def test_a_roi_beside_the_volume_takes_the_nearest_voxels() -> None:

@@ -134,7 +134,7 @@ def test_a_damaged_archive_is_only_ever_damaged(tmp_path: Path, kind: int) -> No
         content[random.integers(len(content))] = random.integers(256)
         archive.write_bytes(content[: None if random.random() < 0.8 else random.integers(len(content))])
         with suppress(DamagedFile):  # a changed byte may also be a harmless one
-            uploads.unpacked(archive, tmp_path / "series")
+            uploads.unpack(archive, tmp_path / "series")
         shutil.rmtree(tmp_path / "series")
 
 

@@ -14,7 +14,7 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.errors import UnknownSession
 from lesionbrush.server.stock import runs as kept_runs
 from lesionbrush.server.stock.runs import Run, Runs
-from lesionbrush.server.stock.strategies import offered
+from lesionbrush.server.stock.strategies import list_strategies
 from lesionbrush.server.stock.words import client_name, require_device, split
 from lesionbrush.server.storage import sessions as sessions_module
 from lesionbrush.server.storage.private import PrivateRoot
@@ -207,15 +207,15 @@ class StudiesWith:
 
 class TestStrategies:
     def test_first_and_random(self) -> None:
-        strategies, studies = offered(np.random.default_rng(3)), StudiesWith("a", "b", "c")
+        strategies, studies = list_strategies(np.random.default_rng(3)), StudiesWith("a", "b", "c")
         assert strategies["first"]({}, studies) == {"id": "a"}  # type: ignore[arg-type]
         given = [strategies["random"]({}, studies)["id"] for _ in range(60)]  # type: ignore
         assert {given.count(image) > 10 for image in "abc"} == {True}
-        again = offered(np.random.default_rng(3))["random"]
+        again = list_strategies(np.random.default_rng(3))["random"]
         assert given == [again({}, studies)["id"] for _ in range(60)]  # type: ignore
 
     def test_when_all_is_done(self) -> None:
-        for strategy in offered(np.random.default_rng(0)).values():
+        for strategy in list_strategies(np.random.default_rng(0)).values():
             assert strategy({}, StudiesWith()) is None  # type: ignore[arg-type]
             assert strategy.info()["description"]
 

@@ -16,7 +16,7 @@ from lesionbrush.files.records import read_sidecar
 from lesionbrush.server.errors import AlreadyStored
 from lesionbrush.server.storage import accept
 from lesionbrush.server.storage.accept import AcceptedCase, AcceptedRecord, accept_case
-from lesionbrush.server.storage.uploads import stored
+from lesionbrush.server.storage.uploads import store
 from storage_kit import Folder, assert_nothing_new, assert_whole, contents, made_case, restarted, where
 
 pytest_plugins = "storage_fixtures"
@@ -175,7 +175,7 @@ def test_an_upload_does_not_take_the_name_of_a_case(studies: Folder, tmp_path: P
     for name in ("ct.nii.gz", "ct.nrrd"):
         write_volume(made_case("upload").synthetic, tmp_path / name)
         with (tmp_path / name).open("rb") as stream, pytest.raises(AlreadyStored):
-            stored(stream, where(studies) / name)
+            store(stream, where(studies) / name)
     assert_nothing_new(studies, before)
 
 

@@ -141,8 +141,8 @@ def test_trivial_dependencies_of_the_routes_start_no_thread() -> None:
     """FastAPI runs what is not `async` in a thread, of which there are forty."""
     from lesionbrush.server.http import deps, job_routes, routes
 
-    quick = (deps.the_service, deps.the_studies, deps.the_vault, deps.the_client, deps.incoming)
+    quick = (deps.the_service, deps.the_studies, deps.the_vault, deps.the_client, deps.receive_inputs)
     assert all(asyncio.iscoroutinefunction(dependency) for dependency in (*quick, routes.uploads))
-    assert asyncio.iscoroutinefunction(job_routes.sent_form)
-    waiting = (routes.received_order, job_routes.the_order)
+    assert asyncio.iscoroutinefunction(job_routes.receive_form)
+    waiting = (routes.receive_order, job_routes.the_order)
     assert all(asyncio.iscoroutinefunction(dependency) for dependency in waiting)

@@ -172,7 +172,7 @@ def test_composed_and_healthy_samples_are_known_everywhere_and_crops_are_not(see
     nodule = batches._nodule(48)
     assert not nodule.known.all()
     batches._host_patch = lambda side: np.full((side,) * 3, -850.0)
-    composed = batches._composed(nodule, 48)
+    composed = batches._compose(nodule, 48)
     assert composed.known.all()
     core = (nodule.mask > 0.5) & nodule.known
     assert np.array_equal(composed.image_hu[core], nodule.image_hu[core])
@@ -200,7 +200,7 @@ def test_only_nodules_that_stand_free_are_composed() -> None:
     batches = Batches.__new__(Batches)
     batches._host_patch = lambda side: OPEN_LUNG
     attached = nodule_sample(np.where(GRID[2] > 2, 40.0, -850.0))
-    assert batches._composed(attached, 32) is attached
+    assert batches._compose(attached, 32) is attached
 
 
 def test_the_hosts_pleura_stays_right_up_to_the_nodule() -> None:

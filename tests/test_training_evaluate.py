@@ -12,10 +12,10 @@ import pytest
 from evaluation_kit import save_nodules
 from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.card_figures import (
+    add_measures,
     evaluate,
-    held_out,
     load_case,
-    measured_too,
+    read_held_out,
     readers_attributes,
     weighted_median,
 )
@@ -81,7 +81,7 @@ def test_the_readers_five_grades_of_texture(nodules: Path, texture: int) -> None
 
 
 def test_the_diameter_of_a_case_is_that_of_its_mask(nodules: Path) -> None:
-    row = next(row for row in held_out(nodules) if row["Texture_value"] == "3")
+    row = next(row for row in read_held_out(nodules) if row["Texture_value"] == "3")
     share = load_case(nodules, row).attributes.solid_share
     assert share == pytest.approx(readers_attributes(row, 2 * 5.0).solid_share, abs=0.01)
 
@@ -91,10 +91,10 @@ def test_the_diameter_of_a_case_is_that_of_its_mask(nodules: Path) -> None:
     [(1, "popcorn"), (2, "laminated"), (3, "solid"), (4, "non_central"), (5, "central"), (6, "none")],
 )
 def test_the_readers_kinds_of_calcification(nodules: Path, score: int, kind: str) -> None:
-    row = {**held_out(nodules)[0], "Calcification_value": str(float(score))}
+    row = {**read_held_out(nodules)[0], "Calcification_value": str(float(score))}
     case = replace(load_case(nodules, row), attributes=readers_attributes(row, 8.0))
     assert case.attributes.calcification == kind
-    measured = measured_too(case)
+    measured = add_measures(case)
     assert measured.mean_hu is not None
     assert (measured.heterogeneity_hu is None) == (kind != "none")
 

@@ -16,7 +16,7 @@ from lesionbrush.systems.lung_ddpm import recipes as layouts
 from lesionbrush.systems.mddpm import recipes as slices
 from lesionbrush.training.levels import EVEN
 from lesionbrush.training.noising import DiffusionLoop, Noised
-from lesionbrush.training.recipes import Loss, MovingAverage, Optimiser, Patches, Recipe, changes, resized
+from lesionbrush.training.recipes import Loss, MovingAverage, Optimiser, Patches, Recipe, changes, resize
 
 CPU = torch.device("cpu")
 
@@ -201,7 +201,7 @@ class TestReading:
 class TestSizes:
     def test_what_is_changed_is_said(self) -> None:
         paper = layouts.WHOLE_RECIPES["paper"]
-        used = resized(paper, (32, 64), (32, 64))
+        used = resize(paper, (32, 64), (32, 64))
         assert used.network.attention == (True, False)  # the deepest levels keep theirs
         assert used.patches.shares == (0.5, 0.5)
         said = list(changes(paper, replace(used, optimiser=replace(used.optimiser, learning_rate=1e-3))))
@@ -215,7 +215,7 @@ class TestSizes:
     )
     def test_sizes_that_do_not_fit_are_refused(self, sides, channels, said: str) -> None:
         with pytest.raises(InvalidRequest, match=said):
-            resized(layouts.WHOLE_RECIPES["paper"], sides, channels)
+            resize(layouts.WHOLE_RECIPES["paper"], sides, channels)
 
     def test_a_batch_of_slices_has_the_voxels_of_its_scale(self) -> None:
         patches = Patches(sides=(64,), shares=(1.0,), voxels_per_batch=10_000)

@@ -74,7 +74,7 @@ def metadata_of(card: ModelCard, written: Mapping[str, Any] | None = None) -> di
         "data_source": card.training_data,
         "data_type": "CT",
         **(written or {}),
-        **_told_by(card),
+        **_describe(card),
     }
     said.pop(CARD, None)
     return {**said, CARD: json.loads(card.model_dump_json())}
@@ -164,7 +164,7 @@ def with_weights(network: nn.Module, folder: str, model: str, device: object = N
     return ready.to(running.pick_device(None if device is None else str(device))).eval()
 
 
-def _told_by(card: ModelCard) -> dict[str, Any]:
+def _describe(card: ModelCard) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "monai_version": _release("monai"),

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from lesionbrush.cli.files import numbered
+from lesionbrush.cli.files import number_paths
 from lesionbrush.cli.outputs import SHAPES, VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.core.registry import models_dir
 from lesionbrush.errors import InvalidRequest
@@ -22,7 +22,7 @@ from lesionbrush.systems.mddpm.anatomy_maps.maps import (
     fit,
     map_of,
     map_volume,
-    rasterised,
+    rasterise,
 )
 from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
 from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
@@ -69,7 +69,7 @@ def run_fit(options: Namespace) -> int:
 def run_sample(options: Namespace) -> int:
     if options.count < 1:
         raise InvalidRequest(f"--count {options.count}: give the number of maps, 1 or more")
-    paths = numbered(options.out, options.count)
+    paths = number_paths(options.out, options.count)
     check_outputs([Output(path, VOLUME) for path in paths], [options.ct, options.shapes])
     model, generator = shapes(options), np.random.default_rng(options.seed)
     ct = read_volume(options.ct) if options.ct else None
@@ -126,6 +126,6 @@ def _draws(model: ShapeModel, generator: np.random.Generator, within: float) -> 
 
 def _panel(model: ShapeModel, coefficients: np.ndarray, caption: str) -> Panel:
     grid = centred_grid()
-    hu = rasterised(model.curves(coefficients), model.hu, grid)
+    hu = rasterise(model.curves(coefficients), model.hu, grid)
     row_mm, column_mm = grid.spacing_mm
     return Panel(hu[::-1, ::-1], (row_mm, column_mm), WIDE, caption)

@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from LesionBrushLib.client import SUFFIXES, JobClient, Order, Result, Upload, Watch
 
-from lesionbrush.cli.files import Changes, changes_on_disk, numbered, volume_suffix
+from lesionbrush.cli.files import Changes, changes_on_disk, number_paths, volume_suffix
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
+    collect_inputs,
     edit_from,
     files_of,
-    named_inputs,
     option_of,
     require_taken,
 )
@@ -86,7 +86,7 @@ class Case:
         """One for each; a single one has no number."""
         if variants == 1:
             return [self.synthetic]
-        return numbered(self.synthetic, variants)
+        return number_paths(self.synthetic, variants)
 
     def picture_of(self, synthetic: Path) -> Path:
         stem = synthetic.name.removesuffix(volume_suffix(synthetic))
@@ -104,15 +104,15 @@ class Case:
 
 def run(options: Namespace) -> int:
     """0, or 1 if a voxel outside the edit region differs."""
-    request, card = _checked_request(options), find_model(options.model).card
+    request, card = _check_request(options), find_model(options.model).card
     require_taken(options, card)
     case = _case(options)
     _check_outputs(case, options, request)
-    inputs = read_inputs(named_inputs(options), find_system(card.system).inputs)
+    inputs = read_inputs(collect_inputs(options), find_system(card.system).inputs)
     print(HEADING, flush=True)
     _name_what_was_not_given(card, inputs)
     phases = Phases()
-    case = _prepared(case, options, request, inputs, phases)
+    case = _prepare(case, options, request, inputs, phases)
     result = _over_http(case, options.model, request, phases)
     with phases.phase("drawing, and comparing the files on disk"):
         drawn = [_draw(case, path, options.model) for path in result.paths]
@@ -123,7 +123,7 @@ def run(options: Namespace) -> int:
     return 1 if any(change.outside for change in changes) else 0
 
 
-def _checked_request(options: Namespace) -> EditRequest:
+def _check_request(options: Namespace) -> EditRequest:
     """The request, once everything that can be known to fail has not."""
     request = edit_from(options)
     if options.mask and not options.ct:
@@ -135,7 +135,7 @@ def _checked_request(options: Namespace) -> EditRequest:
 
 
 def _case(options: Namespace) -> Case:
-    out, given = options.out, named_inputs(options)
+    out, given = options.out, collect_inputs(options)
     sent = {name: _as_sent(value, out, name) for name, value in given.items() if isinstance(value, Path)}
     if len(sent) < len(given) or any(name.endswith("_names") for name in sent):
         raise InvalidRequest("the demo sends volumes alone: use  run.py synthesize for texts and layouts")
@@ -145,7 +145,7 @@ def _case(options: Namespace) -> Case:
 def _check_outputs(case: Case, options: Namespace, request: EditRequest) -> None:
     """Raises InvalidRequest for a file of the demo that could not be written, or is one of the user's."""
     check_folder(case.out)
-    own = [options.ct, *files_of(named_inputs(options))]
+    own = [options.ct, *files_of(collect_inputs(options))]
     made = [case.mask, *(path for path in (case.ct, *case.inputs.values()) if path not in own)]
     made += [case.region]
     synthetic = case.synthetic_paths(request.variants)
@@ -166,7 +166,7 @@ def _name_what_was_not_given(card: ModelCard, inputs: Inputs) -> None:
         print(flush=True)
 
 
-def _prepared(case: Case, options: Namespace, request: EditRequest, inputs: Inputs, phases: Phases) -> Case:
+def _prepare(case: Case, options: Namespace, request: EditRequest, inputs: Inputs, phases: Phases) -> Case:
     """The case with its files written. Raises what reading them and looking at them raises."""
     if options.ct is None:
         with phases.phase("making a chest phantom CT"):

@@ -9,7 +9,7 @@ import numpy as np
 from LesionBrushLib.client import SUFFIXES
 from scipy.ndimage import distance_transform_edt
 
-from lesionbrush.core.boxes import bounding_box, dilated
+from lesionbrush.core.boxes import bounding_box, dilate
 from lesionbrush.core.volume import Array, require_ct
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume
@@ -23,7 +23,7 @@ def volume_suffix(path: Path) -> str:
     raise InvalidRequest(f"{path.name}: unknown file type; use one of {', '.join(SUFFIXES)}")
 
 
-def numbered(path: Path, count: int) -> list[Path]:
+def number_paths(path: Path, count: int) -> list[Path]:
     """The path itself for one variant; `ct-1.nii.gz`, `ct-2.nii.gz`, ... for more."""
     if count == 1:
         return [path]
@@ -66,7 +66,7 @@ def changes_on_disk(
 
 def _around(mask: Array, spacing_mm: tuple[float, float, float], margin_mm: float) -> Array:
     """bool: what is at most so far from the mask."""
-    box = dilated(bounding_box(mask), margin_mm, np.array(spacing_mm), mask.shape)
+    box = dilate(bounding_box(mask), margin_mm, np.array(spacing_mm), mask.shape)
     region = np.zeros(mask.shape, bool)
     region[box] = distance_transform_edt(~mask[box], sampling=spacing_mm) <= margin_mm
     return region

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lesionbrush.cli.files import numbered, volume_suffix
+from lesionbrush.cli.files import number_paths, volume_suffix
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_request_arguments,
+    collect_inputs,
     files_of,
-    named_inputs,
     request_from,
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures
@@ -29,7 +29,7 @@ from lesionbrush.core.inputs import check_inputs, require_accepted
 from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.inputs import Sent, names_sent, read_inputs
+from lesionbrush.files.inputs import Sent, list_sent, read_inputs
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.layouts import tables_beside, write_layout
 from lesionbrush.files.records import write_sidecar
@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
         model=find_model(options.model),
         request=request_from(options),
         out=options.out,
-        inputs=named_inputs(options),
+        inputs=collect_inputs(options),
         montage=options.montage,
         device=options.device,
     )
@@ -81,7 +81,7 @@ def carry_out(order: Order) -> None:
     if system.makes != "volume":
         raise InvalidRequest(f"{card.name} edits a CT: use  run.py synthesize CT MASK")
     paths, drawings = outputs(order)
-    require_accepted(card.name, names_sent(order.inputs, system.inputs), system.inputs)
+    require_accepted(card.name, list_sent(order.inputs, system.inputs), system.inputs)
     pick_device(order.device)
     inputs = read_inputs(order.inputs, system.inputs)
     check_inputs(inputs, system.inputs, None)
@@ -100,8 +100,8 @@ def carry_out(order: Order) -> None:
 def outputs(order: Order) -> tuple[list[Path], list[Path]]:
     """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
     variants = order.request.variants
-    paths = numbered(order.out, variants)
-    drawings = numbered(order.montage, variants) if order.montage else []
+    paths = number_paths(order.out, variants)
+    drawings = number_paths(order.montage, variants) if order.montage else []
     beside = [part for path in paths for part in (labels_path(path), tables_beside(labels_path(path))[0])]
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
     check_outputs([*wanted, *map(Output, beside), *pictures(*drawings)], files_of(order.inputs))

@@ -41,7 +41,7 @@ class Samples:
         self.seconds.setdefault(phase, []).append(seconds)
 
     @contextmanager
-    def timed(self, phase: str) -> Iterator[None]:
+    def measure(self, phase: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
         self.add(phase, time.perf_counter() - began)
@@ -100,13 +100,13 @@ class InProcess:
         samples = Samples("in this process")
         self.core(Samples(""), require_ct(read_volume(files.nii)), read_volume(files.mask))
         for _ in trange(repeats, desc=samples.title, leave=False):
-            with samples.timed("read CT (.nii.gz)"):
+            with samples.measure("read CT (.nii.gz)"):
                 require_ct(read_volume(files.nii_gz))
-            with samples.timed("read CT (.nii)"):
+            with samples.measure("read CT (.nii)"):
                 reference = require_ct(read_volume(files.nii))
-            with samples.timed("fingerprint of the CT, once per CT"):
+            with samples.measure("fingerprint of the CT, once per CT"):
                 _ = reference.voxel_sha256
-            with samples.timed(READ_MASK):
+            with samples.measure(READ_MASK):
                 mask = read_volume(files.mask)
             _write_results(samples, self.core(samples, reference, mask), files.nii.parent)
         samples.total("request to box", (READ_MASK, *CORE, WRITE_BOX))
@@ -148,11 +148,11 @@ COPY, WRITE, WRITE_BOX = "copy whole CT", "write whole CT (.nii)", "write box (.
 
 
 def _write_results(samples: Samples, result: Synthesis, folder: Path) -> None:
-    with samples.timed(WRITE_BOX):
+    with samples.measure(WRITE_BOX):
         write_volume(result.box_volume(), folder / "box.nii")
-    with samples.timed(COPY):
+    with samples.measure(COPY):
         volume = result.volume()
-    with samples.timed(WRITE):
+    with samples.measure(WRITE):
         write_volume(volume, folder / "result.nii")
 
 
@@ -205,13 +205,13 @@ class OverJobs:
         return samples
 
     def ask(self, samples: Samples) -> None:
-        with samples.timed(SUBMIT):
+        with samples.measure(SUBMIT):
             job = self.client.submit(self.order)
-        with samples.timed(FOLLOW):
+        with samples.measure(FOLLOW):
             last = self.client.follow(job.id)
         if last.state != "done":
             raise JobFailed(last)
-        with samples.timed(GET_BOX):
+        with samples.measure(GET_BOX):
             self.client.box(job.id)
 
 

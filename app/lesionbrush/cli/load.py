@@ -68,7 +68,7 @@ class Caller:
     def job(self, seed: int, client: str = "alone") -> Got:
         """Submit, listen until it is over, fetch the box, forget the job."""
         with self._session(client) as session:
-            status = self._submitted(session, seed)
+            status = self._submit(session, seed)
             base = f"{self.url}{PREFIX}/jobs/{status['id']}"
             _listen(session, f"{base}/events")
             box = _good(session.get(f"{base}/variants/1/box", timeout=SILENCE_S))
@@ -79,7 +79,7 @@ class Caller:
             raise ServerFailed(f"the box of seed {seed} is not the one its hash names")
         return Got(record["seed"], digest)
 
-    def _submitted(self, session: requests.Session, seed: int) -> dict[str, Any]:
+    def _submit(self, session: requests.Session, seed: int) -> dict[str, Any]:
         while True:
             answer = session.post(
                 f"{self.url}{PREFIX}/jobs",

@@ -29,7 +29,7 @@ def _training(trained: Mapping[str, float]) -> str:
     return f"{steps:,.0f} steps" if steps else "no"
 
 
-def replaced(text: str, new: str, name: str) -> str:
+def replace_table(text: str, new: str, name: str) -> str:
     """The text with another table between the marks. InvalidRequest unless it has each once, in order."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

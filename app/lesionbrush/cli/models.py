@@ -7,10 +7,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lesionbrush.bundles.configs import INFERENCE, write_configs
-from lesionbrush.cli.model_table import BEGIN, END, replaced, table
+from lesionbrush.cli.model_table import BEGIN, END, replace_table, table
 from lesionbrush.cli.outputs import check_outputs, reports
 from lesionbrush.cli.parameters import parameter_lines
-from lesionbrush.cli.published_models import add_actions, published_lines, show_known, show_origin
+from lesionbrush.cli.published_models import add_actions, describe_published, show_known, show_origin
 from lesionbrush.core.registry import METADATA, InstalledModel, find_model, list_models, verify_weights
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.published.catalogue import CATALOGUE
@@ -47,7 +47,7 @@ def show_list(_: Namespace) -> int:
     for model in list_models():
         card = model.card
         print(f"{card.name}: {card.makes} ({card.weights_license})")
-    print("\n".join(published_lines()))
+    print("\n".join(describe_published()))
     return 0
 
 
@@ -67,11 +67,11 @@ def show_card(options: Namespace) -> int:
 
 def verify_all(options: Namespace) -> int:
     """1 if any weights are missing or are not the ones their card names."""
-    return 0 if all([_verified(model) for model in _named(options, "verify")]) else 1
+    return 0 if all([_verify(model) for model in _find(options, "verify")]) else 1
 
 
 def write_bundles(options: Namespace) -> int:
-    models = _named(options, "write")
+    models = _find(options, "write")
     check_outputs(reports(*(model.folder / part for model in models for part in (METADATA, INFERENCE))))
     for model in models:
         write_configs(model.folder, model.card)
@@ -80,14 +80,14 @@ def write_bundles(options: Namespace) -> int:
     return 0
 
 
-def _named(options: Namespace, what: str) -> list[InstalledModel]:
+def _find(options: Namespace, what: str) -> list[InstalledModel]:
     models = [find_model(options.name)] if options.name else list_models()
     if not models:
         raise InvalidRequest(f"no model is installed: there is nothing to {what}")
     return models
 
 
-def _verified(model: InstalledModel) -> bool:
+def _verify(model: InstalledModel) -> bool:
     try:
         verify_weights(model)
     except WeightsError as error:
@@ -105,7 +105,7 @@ def show_table(options: Namespace) -> int:
         print(made)
         return 0
     old = file.read_text(encoding="utf-8")
-    new = replaced(old, made, file.name)
+    new = replace_table(old, made, file.name)
     if options.write:
         file.write_text(new, encoding="utf-8")
     elif new != old:

@@ -11,7 +11,7 @@ from lesionbrush.core.inputs import require_accepted
 from lesionbrush.core.registry import ModelCard, find_model
 from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.inputs import Sent, names_sent
+from lesionbrush.files.inputs import Sent, list_sent
 from lesionbrush.systems import find_system, list_inputs, parse_request
 from lesionbrush.systems.contract import Makes
 
@@ -37,7 +37,7 @@ def add_request_arguments(parser: ArgumentParser) -> None:
 
 def request_from(options: Namespace) -> BaseRequest:
     """The request the options ask of their model. Raises InvalidRequest, UnknownModel."""
-    values = nested(options.param)
+    values = nest(options.param)
     for name in ("seed", "variants"):
         if getattr(options, name) is None:
             continue
@@ -64,7 +64,7 @@ def require_edit(request: BaseRequest, model: str) -> EditRequest:
 
 
 def add_input_arguments(parser: ArgumentParser, makes: Makes = "edit") -> None:
-    """--lungs, --anatomy, ...: what systems take beside CT and mask, to be read with `named_inputs`."""
+    """--lungs, --anatomy, ...: what systems take beside CT and mask, to be read with `collect_inputs`."""
     for one in list_inputs(makes).values():
         if one.kind == "text":
             parser.add_argument(option_of(one.name), metavar="TEXT", help=one.about)
@@ -80,7 +80,7 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def named_inputs(options: Namespace) -> dict[str, Path | str]:
+def collect_inputs(options: Namespace) -> dict[str, Path | str]:
     """Those that were given."""
     parts = [part for one in list_inputs().values() for part in one.parts]
     return {name: value for name in parts if (value := getattr(options, name, None)) is not None}
@@ -94,10 +94,10 @@ def files_of(sent: Sent) -> list[Path]:
 def require_taken(options: Namespace, card: ModelCard) -> None:
     """Raise InvalidRequest for what the model does not take, or lacks, before any is read."""
     accepted = find_system(card.system).inputs
-    require_accepted(card.name, names_sent(named_inputs(options), accepted), accepted)
+    require_accepted(card.name, list_sent(collect_inputs(options), accepted), accepted)
 
 
-def nested(assignments: list[str]) -> dict[str, Any]:
+def nest(assignments: list[str]) -> dict[str, Any]:
     """['a.b=1', 'c=x'] -> {'a': {'b': 1}, 'c': 'x'}: values are JSON where they can be, else text.
 
     Raises InvalidRequest for an assignment that is none, and for a key that is a value and a group at once.

@@ -47,7 +47,7 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path | None] = ())
     for output in outputs:
         _require_ending(output)
     files = [file for output in outputs for file in output.files]
-    _require_apart(files, list(_kept(inputs)))
+    _require_apart(files, list(_list_kept(inputs)))
     for file in files:
         _require_file_place(file)
 
@@ -94,7 +94,7 @@ def _require_ending(output: Output) -> None:
     raise InvalidRequest(f"{name}: unknown file type; use one of {', '.join(endings)}")
 
 
-def _kept(inputs: Iterable[Path | None]) -> Iterator[Path]:
+def _list_kept(inputs: Iterable[Path | None]) -> Iterator[Path]:
     """The inputs, and the records beside those that are synthetic themselves."""
     for path in filter(None, inputs):
         yield path

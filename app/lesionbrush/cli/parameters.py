@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lesionbrush.core.request import nested_model
+from lesionbrush.core.request import find_nested_model
 from lesionbrush.systems import find_system
 
 
 def parameter_lines(system: str) -> Iterator[str]:
     """`steps=12 (1 to 1000): denoising steps ...`, one line per parameter, groups last."""
     request = find_system(system).request
-    groups = {name: nested_model(field.annotation) for name, field in request.model_fields.items()}
+    groups = {name: find_nested_model(field.annotation) for name, field in request.model_fields.items()}
     yield from _lines("", request.model_json_schema()["properties"], groups)
     for name, group in groups.items():
         if group is not None:
@@ -30,10 +30,10 @@ def _line(name: str, schema: dict[str, Any]) -> str:
     default = schema.get("default")
     shown = "open" if default is None else default if isinstance(default, str) else json.dumps(default)
     about = schema.get("description")
-    return f"{name}={shown} ({_allowed(schema)})" + (f": {about}" if about else "")
+    return f"{name}={shown} ({_describe_allowed(schema)})" + (f": {about}" if about else "")
 
 
-def _allowed(schema: dict[str, Any]) -> str:
+def _describe_allowed(schema: dict[str, Any]) -> str:
     """The values a parameter may have; that it may be left open as well goes without saying."""
     schema = schema["anyOf"][0] if "anyOf" in schema else schema
     if "enum" in schema:

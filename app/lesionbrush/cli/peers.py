@@ -107,7 +107,7 @@ def run(options: Namespace) -> int:
             report.lesion_s[name] = medians[WHOLE]
     for subject in tqdm(SUBJECTS, desc="published networks", unit="network"):
         for precision in ("fp32", "bf16"):
-            report.networks.append(timed(subject, precision, device, options.repeats))
+            report.networks.append(time_evaluation(subject, precision, device, options.repeats))
     if options.data:
         report.mse = lung_mse(options.data, load_model(find_model("lung_ddpm"), str(device)))
     print("\n".join(lines(report)))
@@ -118,7 +118,7 @@ def run(options: Namespace) -> int:
 
 
 @torch.inference_mode()
-def timed(subject: Subject, precision: str, device: torch.device, repeats: int) -> Timed:
+def time_evaluation(subject: Subject, precision: str, device: torch.device, repeats: int) -> Timed:
     """Median seconds of one evaluation on one box; one before it, on a smaller box, is not counted."""
     network = LungDDPMUNet(subject.config).to(device).eval()
     if precision == "bf16":

@@ -38,17 +38,17 @@ class Probe:
     def __enter__(self) -> Probe:
         self._process.start()
         self._theirs.close()
-        self._received()  # it has begun
+        self._receive()  # it has begun
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         try:
-            self.seconds = self._received()
+            self.seconds = self._receive()
         finally:
             self._process.join()
 
-    def _received(self) -> list[float]:
+    def _receive(self) -> list[float]:
         try:
             seconds: list[float] = self._ours.recv()
         except EOFError:

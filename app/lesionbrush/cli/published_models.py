@@ -88,7 +88,7 @@ def remove_model(options: Namespace) -> int:
     return 0
 
 
-def published_lines() -> list[str]:
+def describe_published() -> list[str]:
     """What can be added, and what cannot yet with the reason."""
     names = {model.card.model.name for model in list_published()}
     can = [known for known in CATALOGUE if known.addable and known.name not in names]

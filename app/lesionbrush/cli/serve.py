@@ -11,7 +11,7 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.operation.serve import Tls, serve
 from lesionbrush.server.synthesis.devices import VARIABLE as DEVICE
-from lesionbrush.server.synthesis.devices import chosen_devices
+from lesionbrush.server.synthesis.devices import choose_devices
 
 EXAMPLE = (
     "curl -f {auth}-F file=@ct.nii.gz -F label=@mask.nii.gz -F 'params={{\"seed\": 1}}' "
@@ -73,9 +73,9 @@ def studies_at(text: str) -> Path | str:
     """An address stays as it is: a Path would lose a slash of it. Raises InvalidRequest."""
     if "://" not in text:
         return Path(text)
-    from lesionbrush.server.archive.dicomweb import checked_address
+    from lesionbrush.server.archive.dicomweb import check_address
 
-    return checked_address(text)  # before anybody prints it: it may hold a password
+    return check_address(text)  # before anybody prints it: it may hold a password
 
 
 def apply(options: Namespace) -> None:
@@ -84,7 +84,7 @@ def apply(options: Namespace) -> None:
         if getattr(options, name) is not None:
             os.environ[f"LESIONBRUSH_{name.upper()}"] = str(getattr(options, name))
     if options.device is not None:
-        os.environ[DEVICE] = ",".join(chosen_devices(options.device))
+        os.environ[DEVICE] = ",".join(choose_devices(options.device))
     if options.origin:
         os.environ["LESIONBRUSH_ORIGINS"] = " ".join(options.origin)
 

@@ -7,14 +7,14 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lesionbrush.cli.files import numbered
+from lesionbrush.cli.files import number_paths
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_model_argument,
     add_request_arguments,
+    collect_inputs,
     edit_from,
     files_of,
-    named_inputs,
 )
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
 from lesionbrush.cli.progress import StepBar
@@ -24,7 +24,7 @@ from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, find_scope, synthesize
 from lesionbrush.core.volume import Volume, require_ct
-from lesionbrush.files.inputs import Sent, names_sent, read_inputs
+from lesionbrush.files.inputs import Sent, list_sent, read_inputs
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.records import record_of, write_sidecar
 from lesionbrush.montage import montage
@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
         ct=options.ct,
         mask=options.mask,
         out=options.out,
-        inputs=named_inputs(options),
+        inputs=collect_inputs(options),
         montage=options.montage,
         device=options.device,
     )
@@ -78,7 +78,7 @@ def carry_out(order: Order) -> None:
     hooks = find_system(card.system).hooks
     assert isinstance(hooks, EditHooks)
     paths, drawings = outputs(order)
-    require_accepted(card.name, names_sent(order.inputs, hooks.inputs), hooks.inputs)
+    require_accepted(card.name, list_sent(order.inputs, hooks.inputs), hooks.inputs)
     pick_device(order.device)
     reference = require_ct(read_volume(order.ct))
     if request.output == "volume":
@@ -100,8 +100,8 @@ def carry_out(order: Order) -> None:
 def outputs(order: Order) -> tuple[list[Path], list[Path]]:
     """Results and pictures, one per variant. Raises InvalidRequest before any work is done."""
     variants = order.request.variants
-    paths = numbered(order.out, variants)
-    drawings = numbered(order.montage, variants) if order.montage else []
+    paths = number_paths(order.out, variants)
+    drawings = number_paths(order.montage, variants) if order.montage else []
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
     check_outputs([*wanted, *pictures(*drawings)], [order.ct, order.mask, *files_of(order.inputs)])
     return paths, drawings

@@ -87,7 +87,7 @@ def run(options: Namespace) -> int:
     if training is None:
         raise InvalidRequest(f"{options.name}: its system has no training")
     require_sense(options)
-    recipe = chosen_recipe(training, options)
+    recipe = choose_recipe(training, options)
     require_start(options, out)
     print_recipe(training.recipes[options.recipe], recipe)
     train(training, recipe, options, out)
@@ -117,7 +117,7 @@ def require_sense(options: Namespace) -> None:
         raise InvalidRequest(f"--learning-rate {options.learning_rate}: give a number between 0 and 1")
 
 
-def chosen_recipe(training: Training, options: Namespace) -> Recipe:
+def choose_recipe(training: Training, options: Namespace) -> Recipe:
     """With what the options say instead. Raises InvalidRequest."""
     if options.recipe not in training.recipes:
         raise InvalidRequest(

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from lesionbrush.cli.options import (
     add_input_arguments,
     add_request_arguments,
+    collect_inputs,
     files_of,
-    named_inputs,
     request_from,
     require_taken,
 )
@@ -66,14 +66,14 @@ def run(options: Namespace) -> int:
     installed = find_model(options.model)
     if installed.card.system not in AXES:
         raise InvalidRequest(f"{options.model} is no model of mDDPM: variations needs {' or '.join(AXES)}")
-    requests = list(varied(request_from(options), options))
+    requests = list(vary(request_from(options), options))
     paths = outputs(options, requests)
     require_taken(options, installed.card)
     pick_device(options.device)
     reference = require_ct(read_volume(options.ct))
     require_room(paths, reference.array.nbytes)
     mask = read_volume(options.mask)
-    inputs = read_inputs(named_inputs(options), HOOKS.inputs)
+    inputs = read_inputs(collect_inputs(options), HOOKS.inputs)
     view = lesion_view(mask_on_grid(mask, reference, requests[0].label), options.field_mm)
     check_inputs(inputs, HOOKS.inputs, reference)
     for request in requests:  # the last one may not fit, which the first ones would be sampled in vain for
@@ -84,7 +84,7 @@ def run(options: Namespace) -> int:
     for k, request in enumerate(requests):
         with StepBar() as bar:
             made = synthesize(reference, mask, request, model, inputs, on_step=bar)[0]
-        panels.append(_captioned(view.panel(made.volume(), window, ""), getattr(request, options.guide)))
+        panels.append(_caption(view.panel(made.volume(), window, ""), getattr(request, options.guide)))
         remarks |= dict.fromkeys(made.provenance.remarks)
         if paths:
             save(made, paths[k])
@@ -126,12 +126,12 @@ def outputs(options: Namespace, requests: Sequence[MDDPMRequest]) -> list[Path]:
         guides: list[Guide] = [getattr(request, options.guide) for request in requests]
         paths = [options.volumes / f"n{guide.factor}-a{guide.stop:g}.nii.gz" for guide in guides]
     wanted = [Output(path, VOLUME, recorded=True) for path in paths]
-    inputs = [options.ct, options.mask, *files_of(named_inputs(options))]
+    inputs = [options.ct, options.mask, *files_of(collect_inputs(options))]
     check_outputs([*pictures(options.out), *wanted], inputs)
     return paths
 
 
-def varied(request: object, options: Namespace) -> Iterator[MDDPMRequest]:
+def vary(request: object, options: Namespace) -> Iterator[MDDPMRequest]:
     """The request with the guide at every factor and stop. InvalidRequest for a value that cannot be."""
     assert isinstance(request, MDDPMRequest)
     for factor in options.factors:
@@ -149,7 +149,7 @@ def save(made: Synthesis, path: Path) -> None:
     write_sidecar(made.provenance, path)
 
 
-def _captioned(panel: Panel, guide: Guide) -> Panel:
+def _caption(panel: Panel, guide: Guide) -> Panel:
     return Panel(
         panel.hu, panel.spacing_mm, panel.window, f"n {guide.factor}, a {guide.stop:g}", badge="SYNTHETIC"
     )

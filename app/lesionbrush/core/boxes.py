@@ -31,17 +31,17 @@ def bounding_box(mask: np.ndarray) -> Box:
     return box[0], box[1], box[2]
 
 
-def shifted(box: Box, within: Box) -> Box:
+def shift(box: Box, within: Box) -> Box:
     """A box given relative to `within`, relative to what `within` is relative to."""
     return box_of((p.start + w.start, p.stop + w.start) for p, w in zip(box, within, strict=True))
 
 
 def relative(box: Box, within: Box) -> Box:
-    """The inverse of `shifted`."""
+    """The inverse of `shift`."""
     return box_of((p.start - w.start, p.stop - w.start) for p, w in zip(box, within, strict=True))
 
 
-def dilated(box: Box, margin_mm: float, spacing_mm: np.ndarray, shape: Sequence[int]) -> Box:
+def dilate(box: Box, margin_mm: float, spacing_mm: np.ndarray, shape: Sequence[int]) -> Box:
     """The box grown by the margin on every side, clipped to the volume."""
     grow = np.ceil(margin_mm / spacing_mm - 1e-9).astype(int)
     return box_of((max(p.start - g, 0), min(p.stop + g, n)) for p, g, n in zip(box, grow, shape, strict=True))
@@ -57,7 +57,7 @@ def overlap(a: Box, b: Box) -> bool:
     return all(p.start < q.stop and q.start < p.stop for p, q in zip(a, b, strict=True))
 
 
-def merged(boxes: Sequence[Box], grown: Callable[[Box], Box]) -> list[Box]:
+def merge(boxes: Sequence[Box], grown: Callable[[Box], Box]) -> list[Box]:
     """Join boxes until no two overlap once each is `grown`."""
     done: list[tuple[Box, Box]] = []  # a box, and the same one grown: a speckled mask has thousands
     for box in boxes:

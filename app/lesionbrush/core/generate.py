@@ -110,7 +110,7 @@ def generate(
     with clock.phase("sample"):
         made = model.generate(frame, request, inputs, seeds, on_step, on_estimate)
     with clock.phase("compose"):
-        cts = [Volume(rounded_hu(hu), frame.affine) for hu in made.hu]
+        cts = [Volume(round_hu(hu), frame.affine) for hu in made.hu]
     layouts: Sequence[Layout | None] = made.layouts or [None] * len(seeds)
     told = made.remarks or [()] * len(seeds)
     record = _Recorder(card, request, inputs, made.device, clock, noted)
@@ -118,7 +118,7 @@ def generate(
     return [record.generation((k, seed), ct, layout, said) for k, (seed, ct, layout, said) in rows]
 
 
-def rounded_hu(hu: np.ndarray) -> np.ndarray:
+def round_hu(hu: np.ndarray) -> np.ndarray:
     """int16, as a volume is stored."""
     return np.asfortranarray(np.clip(np.rint(hu), *INT16_HU).astype(np.int16))
 
@@ -147,7 +147,7 @@ class _Recorder:
             weights_sha256=self.card.weights_sha256,
             weights_license=self.card.weights_license,
             attribution=self.card.attribution,
-            request=self.request.settled().model_dump(mode="json"),
+            request=self.request.settle().model_dump(mode="json"),
             variant=number[0],
             seed=number[1],
             reference_sha256=None,

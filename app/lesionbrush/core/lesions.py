@@ -10,14 +10,14 @@ from zlib import crc32
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.core.boxes import Box, bounding_box, box_of, dilated, hull, merged, round_up, shifted
+from lesionbrush.core.boxes import Box, bounding_box, box_of, dilate, hull, merge, round_up, shift
 from lesionbrush.core.region import Region, Scope
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.roi import (
     Orientation,
     RoiGrid,
     from_roi,
-    gathered,
+    gather,
     inside_volume,
     ramp,
     to_roi,
@@ -64,8 +64,8 @@ class Lesions:
         spacing = turned.spacing_mm(reference.spacing_mm)
         whole = bounding_box(lesion)
         labels, _ = ndimage.label(lesion[whole], structure=np.ones((3, 3, 3)))
-        found = [shifted(box, whole) for box in ndimage.find_objects(labels)]
-        parts = merged(found, lambda box: dilated(box, reach_mm + CONTEXT_MM / 2, spacing, view.shape))
+        found = [shift(box, whole) for box in ndimage.find_objects(labels)]
+        parts = merge(found, lambda box: dilate(box, reach_mm + CONTEXT_MM / 2, spacing, view.shape))
         also = None if scope.also is None else turned.view(scope.also)
         region = Region(lesion, margin_mm, reach_mm, spacing, also)
         boxes = parts if scope.holds == "lesion" else [whole]
@@ -140,12 +140,12 @@ class Lesions:
         self, grids: Sequence[RoiGrid], reference_hu: np.ndarray, details: Sequence[np.ndarray]
     ) -> RoiBatch:
         """What the model is to fill, and what its HU will come to."""
-        coverage = self.covered(self.mask, grids)
+        coverage = self.measure_coverage(self.mask, grids)
         editable, reachable = (
             _near(coverage, grids[0].spacing_mm, mm) for mm in (self.region.margin_mm, self.region.reach_mm)
         )
         if self.region.also is not None:
-            editable |= self.covered(self.region.also, grids) > 0.5
+            editable |= self.measure_coverage(self.region.also, grids) > 0.5
         inside = np.stack([inside_volume(grid, self.view.shape, self.spacing_mm) for grid in grids])
         native = self._native_mean(grids, details)
         return RoiBatch(
@@ -165,7 +165,7 @@ class Lesions:
         found = crc32(self.view[box].astype(np.int16).tobytes())
         return crc32((self.mask[box] > 0).tobytes(), found)
 
-    def covered(self, mask: np.ndarray, grids: Sequence[RoiGrid]) -> np.ndarray:
+    def measure_coverage(self, mask: np.ndarray, grids: Sequence[RoiGrid]) -> np.ndarray:
         """(L, Z, Y, X) float32: the share 0..1 of each ROI voxel that a (Z, Y, X) mask covers."""
         return np.stack([to_roi(mask, self.spacing_mm, grid, triangle) for grid in grids])
 
@@ -174,7 +174,7 @@ class Lesions:
         counted, kept_hu = [], []
         for box, grid, detail in zip(self.edit_boxes, grids, details, strict=True):
             inside = self.mask[box] > 0
-            counted.append(gathered(inside / inside.sum(), grid, box, self.spacing_mm))
+            counted.append(gather(inside / inside.sum(), grid, box, self.spacing_mm))
             kept_hu.append(float(detail[inside].mean()))
         return NativeMean(np.stack(counted), np.array(kept_hu))
 
@@ -193,7 +193,7 @@ class Lesions:
         for k, (box, grid, detail) in enumerate(zip(self.edit_boxes, grids, details, strict=True)):
             made = from_roi(hu[k], grid, box, self.spacing_mm) + detail
             full = None if drawn is None else from_roi(drawn[k], grid, box, self.spacing_mm)
-            boxes.append(self._edited(k, made, full))
+            boxes.append(self._edit(k, made, full))
         return boxes
 
     @cached_property
@@ -203,9 +203,9 @@ class Lesions:
 
     @cached_property
     def _reached(self) -> list[np.ndarray]:
-        return [self.region.reached(box) for box in self.edit_boxes]
+        return [self.region.find_reach(box) for box in self.edit_boxes]
 
-    def _edited(self, k: int, made: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
+    def _edit(self, k: int, made: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
         native, weight = self.view[self.edit_boxes[k]], self._weights[k]
         if drawn is not None:
             may = (weight > 0) | self._reached[k]

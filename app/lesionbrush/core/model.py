@@ -55,10 +55,10 @@ Prepare = Callable[["Lesions", Sequence[RoiGrid], RoiBatch, Sequence[int], Input
 def around_mask(reference: Volume, mask: Volume | None, inputs: Inputs, request: Any) -> Scope:
     """The painted lesion alone. Raises as `mask_on_grid`."""
     del inputs
-    return Scope(painted(reference, mask, request))
+    return Scope(place_mask(reference, mask, request))
 
 
-def painted(reference: Volume, mask: Volume | None, request: Any) -> Volume:
+def place_mask(reference: Volume, mask: Volume | None, request: Any) -> Volume:
     """The mask on the grid of the CT. Raises as `mask_on_grid`."""
     if mask is None:
         raise EmptyMask("there is no mask: paint a lesion and send it")

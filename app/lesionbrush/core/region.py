@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from lesionbrush.core.boxes import Box, bounding_box, dilated, hull
+from lesionbrush.core.boxes import Box, bounding_box, dilate, hull
 from lesionbrush.core.roi import inner_ramp, ramp
 from lesionbrush.core.volume import Volume
 
@@ -50,11 +50,11 @@ class Region:
             return weight
         return np.maximum(weight, inner_ramp(self.also[box], self.spacing_mm, self.margin_mm))
 
-    def reached(self, box: Box) -> np.ndarray:
+    def find_reach(self, box: Box) -> np.ndarray:
         """bool on `box`: where drawn shapes may change the CT."""
         return ramp(self.mask[box] > 0, self.spacing_mm, self.reach_mm) > 0
 
     def around(self, box: Box) -> Box:
         """The box of all that may change for the lesions in `box`."""
-        grown = dilated(box, self.reach_mm, self.spacing_mm, self.mask.shape)
+        grown = dilate(box, self.reach_mm, self.spacing_mm, self.mask.shape)
         return grown if self.also is None else hull([grown, bounding_box(self.also)])

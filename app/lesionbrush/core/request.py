@@ -28,7 +28,7 @@ class BaseRequest(BaseModel):
         """One for each variant."""
         return [(self.seed + variant) % 2**31 for variant in range(self.variants)]
 
-    def settled(self: RequestT) -> RequestT:
+    def settle(self: RequestT) -> RequestT:
         """The same, with what was left to the system filled in: what a record is to say."""
         return self
 
@@ -71,14 +71,14 @@ def _sentence(wanted: type[BaseModel], item: dict[str, Any]) -> str:
 def fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Names of the parameters in the part of a request that `path` leads to."""
     for name in path:
-        inner = nested_model(model.model_fields[str(name)].annotation)
+        inner = find_nested_model(model.model_fields[str(name)].annotation)
         if inner is None:
             break
         model = inner
     return [name for name in model.model_fields if name != "system"]
 
 
-def nested_model(annotation: Any) -> type[BaseModel] | None:
+def find_nested_model(annotation: Any) -> type[BaseModel] | None:
     """The model in an annotation, also when it may be None as well."""
     candidates = (annotation, *get_args(annotation))
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -42,7 +42,7 @@ class Orientation:
         z, y, x = self.step
         return array.transpose(self.order)[::z, ::y, ::x]
 
-    def stored(self, view: np.ndarray) -> np.ndarray:
+    def to_stored(self, view: np.ndarray) -> np.ndarray:
         """The inverse of `view`: (Z, Y, X) back to stored order, contiguous."""
         z, y, x = self.step
         return np.ascontiguousarray(view[::z, ::y, ::x].transpose(np.argsort(self.order)))
@@ -169,7 +169,7 @@ def _sharpening(grid: RoiGrid, axis: int, spacing_mm: float) -> Float:
     return 2 * one - axis_weights(volume_mm, roi_mm) @ axis_weights(roi_mm, volume_mm)
 
 
-def gathered(weights: np.ndarray, grid: RoiGrid, box: Box, spacing_mm: np.ndarray) -> Float:
+def gather(weights: np.ndarray, grid: RoiGrid, box: Box, spacing_mm: np.ndarray) -> Float:
     """The transpose of `from_roi`: sum(weights * from_roi(roi)) equals sum(gathered * roi) for every roi."""
     return resample(weights, [matrix.T for matrix in _back(grid, box, spacing_mm)])
 

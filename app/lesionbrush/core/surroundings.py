@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from lesionbrush.core.boxes import Box, dilated
+from lesionbrush.core.boxes import Box, dilate
 from lesionbrush.core.lesions import Lesions
 from lesionbrush.core.registry import ModelCard, Tissue, list_models
 from lesionbrush.errors import WeightsError
@@ -31,7 +31,7 @@ class Place:
     @classmethod
     def of(cls, hu: np.ndarray, mask: np.ndarray, box: Box, spacing_mm: np.ndarray) -> Place:
         """Reads `box`, which holds the lesion, and FAR_MM around it. mask: like hu, not 0 in lesions."""
-        near = dilated(box, FAR_MM, spacing_mm, hu.shape)
+        near = dilate(box, FAR_MM, spacing_mm, hu.shape)
         away_mm = distance_transform_edt(mask[near] == 0, sampling=spacing_mm)
         around = (away_mm > NEAR_MM) & (away_mm <= FAR_MM)
         return cls(hu[box][mask[box] > 0], hu[near][around])
@@ -70,11 +70,11 @@ def _remark(name: str, tissue: Tissue, strange: Sequence[Place], count: int) -> 
     return (
         f"{lies} in tissue of {median_hu:.0f} HU (median {NEAR_MM:g} to {FAR_MM:g} mm around); {name} was "
         f"made for lesions in {tissue.name} ({low:g} to {high:g} HU there): expect a border that does not "
-        f"fit. Installed models that fit: {', '.join(_fitting(strange)) or 'none'}"
+        f"fit. Installed models that fit: {', '.join(_find_fitting(strange)) or 'none'}"
     )
 
 
-def _fitting(strange: Sequence[Place]) -> list[str]:
+def _find_fitting(strange: Sequence[Place]) -> list[str]:
     """Models made for what all of these lesions lie in."""
     try:
         cards = [model.card for model in list_models()]

@@ -190,7 +190,7 @@ class Recorder:
             joined[relative(part, whole)] = hu
         changed = int((joined != self.lesions.view[whole]).sum())
         statistics = MaskStatistics.of(joined[self.lesions.mask[whole] > 0])
-        box = self.lesions.orientation.stored(joined)
+        box = self.lesions.orientation.to_stored(joined)
         offset = self.lesions.orientation.stored_offset(whole, self.lesions.view.shape)
         generated = self.made_from is not None and self.made_from.generated
         generated |= _note_of(self.reference).startswith(MARK_GENERATED)  # whatever became of its record
@@ -201,7 +201,7 @@ class Recorder:
             weights_sha256=self.card.weights_sha256,
             weights_license=self.card.weights_license,
             attribution=self.card.attribution,
-            request=self.request.settled().model_dump(mode="json"),
+            request=self.request.settle().model_dump(mode="json"),
             variant=variant,
             seed=seed,
             reference_sha256=self.reference.voxel_sha256,

@@ -85,7 +85,7 @@ class Volume:
         start = [_start(part, length) for part, length in zip(box, self.shape, strict=True)]
         if None in start:
             raise GeometryMismatch(f"the box {_box_text(box)} does not lie inside {_by(self.shape)} voxels")
-        return replace(self, array=self.array[box], affine=_moved(self.affine, np.array(start)))
+        return replace(self, array=self.array[box], affine=_move_affine(self.affine, np.array(start)))
 
     def corners_mm(self) -> Array:
         """(8, 3) outer corners of the field of view, half a voxel beyond the voxel centres, in RAS mm.
@@ -146,7 +146,7 @@ def mask_on_grid(mask: Volume, reference: Volume, label: int | None = None) -> V
     if len(mask.shape) != 3:
         raise GeometryMismatch(f"the mask is {len(mask.shape)}-D ({_by(mask.shape)}); the CT has three axes")
     lesion = Volume(_lesion(mask.array, label), mask.affine)
-    for place in (_unchanged, _reoriented, _from_sub_box):
+    for place in (_take_unchanged, _reorient, _from_sub_box):
         array = place(lesion, reference)
         if array is not None:
             break
@@ -186,11 +186,11 @@ def _lesion(array: Array, label: int | None) -> Array:
     box = bounding_box(array)
     present = _labels(array[box])
     if label is None and len(present) > 1:
-        raise AmbiguousMask(f"the mask holds {len(present)} labels ({_listed(present)}): choose one of them")
+        raise AmbiguousMask(f"the mask holds {len(present)} labels ({_list(present)}): choose one of them")
     if label is not None and label < 1:
         raise InvalidRequest(f"label {label} is no lesion; labels start at 1")
     if label is not None and label not in present:
-        raise EmptyMask(f"the mask has no voxel of label {label}; it holds {_listed(present)}")
+        raise EmptyMask(f"the mask has no voxel of label {label}; it holds {_list(present)}")
     lesion = np.zeros(array.shape, np.uint8, order="F")
     lesion[box] = array[box] == (label or present[0])
     return lesion
@@ -206,13 +206,13 @@ def _labels(array: Array) -> list[int]:
     return [int(value) for value in values]
 
 
-def _unchanged(lesion: Volume, reference: Volume) -> Array | None:
+def _take_unchanged(lesion: Volume, reference: Volume) -> Array | None:
     if lesion.shape != reference.shape or not _corners_apart(lesion, reference)[1] <= _SAME_GRID_VOXELS:
         return None
     return lesion.array
 
 
-def _reoriented(lesion: Volume, reference: Volume) -> Array | None:
+def _reorient(lesion: Volume, reference: Volume) -> Array | None:
     """Nearest neighbours when both cover the same field of view, whichever corner each counts from."""
     apart = _corner_distances(lesion, reference)[1]
     partner = apart.argmin(axis=1)  # lesion corner at each reference corner
@@ -232,7 +232,7 @@ def _reoriented(lesion: Volume, reference: Volume) -> Array | None:
 def _from_sub_box(lesion: Volume, reference: Volume) -> Array | None:
     start = np.rint(_first_voxel(lesion, reference)).astype(int)
     stop = start + lesion.shape
-    on_lattice = replace(lesion, affine=_moved(reference.affine, start))
+    on_lattice = replace(lesion, affine=_move_affine(reference.affine, start))
     inside = (start >= 0).all() and (stop <= reference.shape).all()
     if not inside or not _corners_apart(lesion, on_lattice)[1] <= _ON_LATTICE_VOXELS:
         return None
@@ -270,7 +270,7 @@ def _first_voxel(volume: Volume, reference: Volume) -> Array:
     return (np.linalg.inv(reference.affine) @ volume.affine)[:3, 3]
 
 
-def _moved(affine: Array, start: Array) -> Array:
+def _move_affine(affine: Array, start: Array) -> Array:
     """The affine of the sub-grid whose first voxel is at index `start`."""
     moved = affine.copy()
     moved[:3, 3] += affine[:3, :3] @ start
@@ -296,5 +296,5 @@ def _grid_text(volume: Volume) -> str:
     return f"{_by(volume.shape)} voxels of {' x '.join(f'{mm:.4g}' for mm in volume.spacing_mm)} mm"
 
 
-def _listed(labels: list[int]) -> str:
+def _list(labels: list[int]) -> str:
     return ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")

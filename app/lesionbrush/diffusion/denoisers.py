@@ -23,7 +23,7 @@ def from_eps(predict: Predict, schedule: NoiseSchedule, *, clip: Clip | None = N
     def x_0(x: Tensor, t: int) -> Tensor:
         return (x - schedule.sigma(t) * predict(x, t)) / schedule.alpha(t)
 
-    return _clipped(x_0, clip)
+    return _clip(x_0, clip)
 
 
 def from_v(predict: Predict, schedule: NoiseSchedule, *, clip: Clip | None = None) -> Denoiser:
@@ -32,12 +32,12 @@ def from_v(predict: Predict, schedule: NoiseSchedule, *, clip: Clip | None = Non
     def x_0(x: Tensor, t: int) -> Tensor:
         return schedule.alpha(t) * x - schedule.sigma(t) * predict(x, t)
 
-    return _clipped(x_0, clip)
+    return _clip(x_0, clip)
 
 
 def from_x0(predict: Predict, *, clip: Clip | None = None) -> Denoiser:
     """`predict` returns x_0 itself."""
-    return _clipped(predict, clip)
+    return _clip(predict, clip)
 
 
 def classifier_free(conditional: Denoiser, unconditional: Denoiser, strength: float) -> Denoiser:
@@ -57,7 +57,7 @@ def classifier_free(conditional: Denoiser, unconditional: Denoiser, strength: fl
     return x_0
 
 
-def _clipped(denoise: Denoiser, clip: Clip | None) -> Denoiser:
+def _clip(denoise: Denoiser, clip: Clip | None) -> Denoiser:
     if clip is None:
         return denoise
     low, high = clip

@@ -29,7 +29,7 @@ def keep_known(reference: Tensor, editable: Tensor, schedule: NoiseSchedule, gen
         raise ValueError(f"editable must lie in [0, 1], got {float(low)} to {float(high)}")
 
     def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
-        known = _noised(reference, x, schedule, generator, t_next)
+        known = _add_noise(reference, x, schedule, generator, t_next)
         return torch.lerp(known, x, editable.to(x).expand_as(x))
 
     return hook
@@ -85,7 +85,7 @@ def match_moments(denoise: Denoiser, wish: Moments, schedule: NoiseSchedule) -> 
     """
     if wish.mean is None and wish.spread is None:
         return denoise
-    soft = _softened(wish.region)
+    soft = _soften(wish.region)
     average = _average_over(wish.counted)
     mean = None if wish.mean is None else wish.mean.reshape(-1, *[1] * (soft.ndim - 1)).to(soft)
 
@@ -161,7 +161,7 @@ def _contrast(estimate: Tensor, mean: Tensor, background: float) -> Tensor:
     return torch.where(height > 0.05, relative, torch.ones_like(relative))
 
 
-def _softened(where: Tensor) -> Tensor:
+def _soften(where: Tensor) -> Tensor:
     """The region, one voxel wider, with an edge that falls over about two voxels."""
     rank = where.ndim - 3
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[rank]
@@ -190,13 +190,13 @@ def match_low_pass(
     def hook(x: Tensor, t_next: int | None, step: int) -> Tensor:
         level = -1 if t_next is None else t_next
         acting = [guide for guide in guides if level >= guide.stop]
-        residuals = [_noised(guide.image, x, schedule, generator, t_next) - x for guide in acting]
-        return x + (_summed if shared == "sum" else _banded)(x, acting, residuals)
+        residuals = [_add_noise(guide.image, x, schedule, generator, t_next) - x for guide in acting]
+        return x + (_sum_residuals if shared == "sum" else _band_residuals)(x, acting, residuals)
 
     return hook
 
 
-def _summed(x: Tensor, guides: Sequence[LowPassGuide], residuals: Sequence[Tensor]) -> Tensor:
+def _sum_residuals(x: Tensor, guides: Sequence[LowPassGuide], residuals: Sequence[Tensor]) -> Tensor:
     """Eq. 9."""
     change = torch.zeros_like(x)
     for guide, residual in zip(guides, residuals, strict=True):
@@ -204,7 +204,7 @@ def _summed(x: Tensor, guides: Sequence[LowPassGuide], residuals: Sequence[Tenso
     return change
 
 
-def _banded(x: Tensor, guides: Sequence[LowPassGuide], residuals: Sequence[Tensor]) -> Tensor:
+def _band_residuals(x: Tensor, guides: Sequence[LowPassGuide], residuals: Sequence[Tensor]) -> Tensor:
     """From the coarsest band to the finest: the mean residual of all whose low pass holds the band."""
     change, coarser = torch.zeros_like(x), None
     pairs = list(zip(guides, residuals, strict=True))
@@ -238,7 +238,7 @@ def low_pass(image: Tensor, factor: int) -> Tensor:
     return F.interpolate(coarse, size=list(spatial), mode=linear, align_corners=False)
 
 
-def _noised(
+def _add_noise(
     image: Tensor, x: Tensor, schedule: NoiseSchedule, generator: Generators, t: int | None
 ) -> Tensor:
     """`image` in x's shape, device and dtype, noised to level t."""

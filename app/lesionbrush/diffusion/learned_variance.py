@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .denoisers import Denoiser, Predict
-from .samplers import Generators, Hook, Times, descending, draw_noise
+from .samplers import Generators, Hook, Times, descend, draw_noise
 from .schedules import NoiseSchedule, posterior_weights, step_variances
 
 LAMBDA = 0.001
@@ -75,7 +75,7 @@ def ddpm_learned(  # noqa: PLR0913, as `samplers.ddpm`
     `fraction` is called right after `denoise` with the same x and t, so both may come from one evaluation.
     ValueError unless the timesteps decrease.
     """
-    for step, t, s in descending(timesteps):
+    for step, t, s in descend(timesteps):
         w_0, w_t = posterior_weights(schedule, t, s)
         mean = w_0 * denoise(x, t) + w_t * x
         if s is not None:

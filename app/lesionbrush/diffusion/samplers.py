@@ -75,7 +75,7 @@ def ddpm(  # noqa: PLR0913, two more than the others
     ValueError when it is negative.
     """
     hotness = temperature if callable(temperature) else (lambda ratio: temperature)
-    for step, t, s in descending(timesteps):
+    for step, t, s in descend(timesteps):
         w_0, w_t = posterior_weights(schedule, t, s)
         x = w_0 * denoise(x, t) + w_t * x
         if s is not None:
@@ -104,7 +104,7 @@ def ddim(  # noqa: PLR0913, eta is DDIM's own
     ValueError for eta outside [0, 1], or eta > 0 without a generator.
     """
     _check_eta(eta, generator)
-    for step, t, s in descending(timesteps):
+    for step, t, s in descend(timesteps):
         a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
         x_0 = denoise(x, t)
         eps = (x - math.sqrt(a_t) * x_0) / math.sqrt(1 - a_t)
@@ -132,7 +132,7 @@ def dpm_solver_pp_2m(
     """
     del generator
     x_0_before, h_before = None, math.nan
-    for step, t, s in descending(timesteps):
+    for step, t, s in descend(timesteps):
         h = _half_log_snr(schedule, s) - _half_log_snr(schedule, t)
         x_0 = d = denoise(x, t)
         if x_0_before is not None and s is not None:
@@ -151,7 +151,7 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def descending(timesteps: Times) -> Iterator[tuple[int, int, int | None]]:
+def descend(timesteps: Times) -> Iterator[tuple[int, int, int | None]]:
     """(step, t, next t) for every step; the last goes to None, the clean level.
 
     ValueError when there is none, or unless they decrease strictly.

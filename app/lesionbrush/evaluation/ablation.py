@@ -121,10 +121,10 @@ class Trials:
 
     def run(self, law: str) -> LawFigures:
         """A law that none of the held-out nodules is for has no figures."""
-        chosen = self._chosen(law)
+        chosen = self._choose(law)
         without = self._maker([name for name in LAWS if name != law])
         pairs = tqdm(chosen, desc=law, unit="lesion")
-        rows = [(self._made(self.bench.maker, law, n), self._made(without, law, n)) for n in pairs]
+        rows = [(self._make(self.bench.maker, law, n), self._make(without, law, n)) for n in pairs]
         figures = (
             self._figures(chosen, *(Sampled.of(chosen, made) for made in zip(*rows, strict=True)))
             if rows
@@ -143,12 +143,12 @@ class Trials:
     def _maker(self, laws: Collection[str]) -> Maker:
         return Maker(self.model.with_laws(laws), self.out / "cache")
 
-    def _chosen(self, law: str) -> list[Nodule]:
+    def _choose(self, law: str) -> list[Nodule]:
         meant = [n for n in self.bench.nodules if LAWS[law].concerns(request_of(law, n))]
         few = 0 < self.cases < len(meant)
         return self.bench.spread(self.cases, meant) if few else meant
 
-    def _made(self, maker: Maker, law: str, nodule: Nodule) -> tuple[np.ndarray, np.ndarray]:
+    def _make(self, maker: Maker, law: str, nodule: Nodule) -> tuple[np.ndarray, np.ndarray]:
         """HU as the readers scored it, and of the typical lesion of these scores."""
         asked = (request_of(law, nodule), request_of(law, nodule, variety=0.0))
         case = nodule.case

@@ -105,7 +105,7 @@ class Bench:
     def patients(self) -> list[str]:
         return [nodule.patient for nodule in self.nodules]
 
-    def made(self, kind: Kind) -> list[np.ndarray]:
+    def make(self, kind: Kind) -> list[np.ndarray]:
         """HU on each held-out nodule's own grid, the nodule made anew under its mask."""
         if kind not in self._arrays:
             asked = [attributes_of(nodule, kind) for nodule in self.nodules]
@@ -117,7 +117,7 @@ class Bench:
         return [nodule.case.crop.array for nodule in self.nodules]
 
     def patches(self, kind: Kind) -> list[Patch]:
-        return [nodule.patch(array) for nodule, array in zip(self.nodules, self.made(kind), strict=True)]
+        return [nodule.patch(array) for nodule, array in zip(self.nodules, self.make(kind), strict=True)]
 
     @cached_property
     def real_patches(self) -> list[Patch]:

@@ -111,17 +111,17 @@ class Evaluation:
 
 def evaluate(make: Make, data: Path, out: Path, cases: int = 0, seeds: int = 1) -> Evaluation:
     """Write figures.json and sheet.png into `out`; `cases` 0 takes every held-out nodule."""
-    chosen = held_out(data)
+    chosen = read_held_out(data)
     chosen = chosen[:: max(1, len(chosen) // cases)][:cases] if cases else chosen
     if not chosen:
         raise FileNotFoundError(f"{data} holds no held-out nodules: point --data at the training data")
     out.mkdir(parents=True, exist_ok=True)
     rows, panels = [], []
     for case in tqdm([load_case(data, row) for row in chosen], desc="evaluate", unit="nodule"):
-        asked = (Attributes(), case.attributes, measured_too(case))
-        made = [_made(case, attributes, make) for attributes in asked]
-        others = [_made(case, case.attributes, make, seed=seed) for seed in range(1, seeds)]
-        typical = _made(case, case.attributes, make, variety=0.0)
+        asked = (Attributes(), case.attributes, add_measures(case))
+        made = [_make(case, attributes, make) for attributes in asked]
+        others = [_make(case, case.attributes, make, seed=seed) for seed in range(1, seeds)]
+        typical = _make(case, case.attributes, make, variety=0.0)
         rows.append(_figures_of(case, made, others, typical))
         panels.append(_panels(case, made[-1]))
     found = Evaluation(_summary(rows, kinds_of_data(data)), _by_kind(rows))
@@ -133,7 +133,7 @@ def evaluate(make: Make, data: Path, out: Path, cases: int = 0, seeds: int = 1) 
     return found
 
 
-def held_out(data: Path) -> list[dict[str, str]]:
+def read_held_out(data: Path) -> list[dict[str, str]]:
     """The readers' rows of the held-out nodules, largest first."""
     return [row for row in readers_rows(data) if is_validation(row["patient_id"])]
 
@@ -189,13 +189,13 @@ def readers_attributes(row: dict[str, str], diameter_mm: float) -> Attributes:
     )
 
 
-def _made(case: Case, attributes: Attributes, make: Make, **wishes: float) -> np.ndarray:
+def _make(case: Case, attributes: Attributes, make: Make, **wishes: float) -> np.ndarray:
     in_place = {"draw_shape": False, "keep_vessels": False}  # under the mask is the real nodule
     request = {"attributes": attributes, **in_place, **wishes}
     return make(case.crop, case.mask, SynthesisRequest.model_validate(request))
 
 
-def measured_too(case: Case) -> Attributes:
+def add_measures(case: Case) -> Attributes:
     """What the readers said, and the mean and spread of HU in the mask, within the ranges of a request.
 
     No spread of calcified ones.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionbrush.evaluation.card_figures import Case, load_case, measured_too, readers_rows
+from lesionbrush.evaluation.card_figures import Case, add_measures, load_case, readers_rows
 from lesionbrush.evaluation.patches import Patch, patch_of
 from lesionbrush.systems.lesion_inpainting.request import Attributes
 from lesionbrush.training.split import is_validation
@@ -37,7 +37,7 @@ class Nodule:
     @property
     def measured(self) -> Attributes:
         """The readers' scores and the mean and spread of HU in the mask."""
-        return measured_too(self.case)
+        return add_measures(self.case)
 
     @property
     def texture(self) -> str:

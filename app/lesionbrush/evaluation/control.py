@@ -43,7 +43,7 @@ class Sweep:
     score: str | None
     base: Attributes = field(default_factory=Attributes)
 
-    def asked(self, value: float | str) -> Attributes:
+    def ask(self, value: float | str) -> Attributes:
         return Attributes.model_validate({**self.base.model_dump(), self.attribute: value})
 
     def positions(self) -> np.ndarray:
@@ -80,13 +80,13 @@ def sweeps(count: int) -> tuple[Sweep, ...]:
     shares = tuple(float(v) for v in np.linspace(0.1, 0.7, count).round(2))
     open_texture = Attributes(texture=None)
     return (
-        Sweep("margin", degrees, _named("edge_slope", "border_roughness"), "Margin"),
-        Sweep("spiculation", degrees, _named("spikes", "concavity"), "Spiculation"),
-        Sweep("lobulation", degrees, _named("lobes"), "Lobulation"),
-        Sweep("calcification", ("none", "solid"), _named("calcium_share"), "Calcification"),
-        Sweep("solid_share", shares, _named("dense_share"), None, Attributes(texture="part_solid")),
-        Sweep("mean_hu", means, _named("mean_hu"), None, open_texture),
-        Sweep("heterogeneity_hu", spreads, _named("heterogeneity_hu"), None, Attributes()),
+        Sweep("margin", degrees, _pick("edge_slope", "border_roughness"), "Margin"),
+        Sweep("spiculation", degrees, _pick("spikes", "concavity"), "Spiculation"),
+        Sweep("lobulation", degrees, _pick("lobes"), "Lobulation"),
+        Sweep("calcification", ("none", "solid"), _pick("calcium_share"), "Calcification"),
+        Sweep("solid_share", shares, _pick("dense_share"), None, Attributes(texture="part_solid")),
+        Sweep("mean_hu", means, _pick("mean_hu"), None, open_texture),
+        Sweep("heterogeneity_hu", spreads, _pick("heterogeneity_hu"), None, Attributes()),
     )
 
 
@@ -103,7 +103,7 @@ MEASURES: dict[str, tuple[Measure, int]] = {
 }
 
 
-def _named(*names: str) -> tuple[tuple[str, Measure, int], ...]:
+def _pick(*names: str) -> tuple[tuple[str, Measure, int], ...]:
     return tuple((name, *MEASURES[name]) for name in names)
 
 
@@ -112,7 +112,7 @@ def control(bench: Bench) -> Section:
     chosen = sweep_nodules(bench)
     figures, rows, panels = [_texture(bench)], [], []
     for sweep in sweeps(bench.plan.sweep_values):
-        patches = _swept(bench, sweep, chosen)
+        patches = _sweep(bench, sweep, chosen)
         for name, measure, sign in sweep.measures:
             table = np.array([[measure(patch) for patch in row] for row in patches])
             figures.append(_figure(bench, sweep, (name, measure, sign), table, chosen))
@@ -156,10 +156,10 @@ def _free(nodule: Nodule) -> bool:
     return surface.shown and bool((patch.hu[shell] < -600).mean() > 0.75)
 
 
-def _swept(bench: Bench, sweep: Sweep, chosen: Sequence[Nodule]) -> list[list[Patch]]:
+def _sweep(bench: Bench, sweep: Sweep, chosen: Sequence[Nodule]) -> list[list[Patch]]:
     """Per nodule, per value."""
     return [
-        [nodule.patch(bench.maker.one(nodule, sweep.asked(value), draw_shape=True)) for value in sweep.values]
+        [nodule.patch(bench.maker.one(nodule, sweep.ask(value), draw_shape=True)) for value in sweep.values]
         for nodule in tqdm(chosen, desc=sweep.attribute, unit="mask")
     ]
 
@@ -173,7 +173,7 @@ def _figure(
 ) -> Figure:
     name, measure, sign = measured
     asked = sweep.positions()
-    within = np.array([sign * followed(asked, row) for row in table])
+    within = np.array([sign * correlate_ranks(asked, row) for row in table])
     floor = None
     if sweep.score:
         scores = np.array([nodule.scores[sweep.score] for nodule in bench.nodules])
@@ -191,7 +191,7 @@ def _figure(
     )
 
 
-def followed(asked: np.ndarray, measured: np.ndarray) -> float:
+def correlate_ranks(asked: np.ndarray, measured: np.ndarray) -> float:
     """Rank correlation of what was asked, rising, with what came out; of two values: 1 up, -1 down.
 
     0, not NaN, where the measure does not move at all: then nothing was followed. NaN where it is unknown.

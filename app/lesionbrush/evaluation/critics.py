@@ -90,7 +90,7 @@ def _floor(bench: Bench, name: str) -> Estimate:
     return Estimate.of(value, [low, high], len(real))
 
 
-def blurred(patch: Patch, deviation_mm: float) -> Patch:
+def blur(patch: Patch, deviation_mm: float) -> Patch:
     """A planted fault: the lesion and 2 mm around it lose their fine detail."""
     where = ndimage.binary_dilation(patch.inside, iterations=2)
     return replace(patch, hu=np.where(where, ndimage.gaussian_filter(patch.hu, deviation_mm), patch.hu))
@@ -101,17 +101,17 @@ def flat(patch: Patch) -> Patch:
     return replace(patch, hu=np.where(patch.inside, patch.hu[patch.inside].mean(), patch.hu))
 
 
-def mottled(patch: Patch, size_hu: float = 60.0) -> Patch:
+def mottle(patch: Patch, size_hu: float = 60.0) -> Patch:
     """A planted fault: smooth blotches in the mask."""
     noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=patch.hu.shape), 1.3)
     return replace(patch, hu=patch.hu + patch.inside * (noise / noise.std() * size_hu).astype(np.float32))
 
 
 FAULTS: dict[str, Callable[[Patch], Patch]] = {
-    "blurred, 0.5 mm deviation": partial(blurred, deviation_mm=0.5),
-    "blurred, 1 mm deviation": partial(blurred, deviation_mm=1.0),
+    "blurred, 0.5 mm deviation": partial(blur, deviation_mm=0.5),
+    "blurred, 1 mm deviation": partial(blur, deviation_mm=1.0),
     "flat: one HU in the mask": flat,
-    "mottled: ±60 HU blotches of 3 mm": mottled,
+    "mottled: ±60 HU blotches of 3 mm": mottle,
 }
 
 

@@ -81,12 +81,12 @@ def fidelity(bench: Bench) -> Section:
         floor = None if name == "contact" else _over(bench, bench.real, measure)
         for kind in KINDS:
             text = f"{what}, {KIND_TEXT[kind]}"
-            value = _over(bench, bench.made(kind), measure)
+            value = _over(bench, bench.make(kind), measure)
             figures.append(
                 Figure(name=f"{name}_{kind}", what=text, unit="", value=value, floor=floor, goal=goal)
             )
     means = [
-        HuInMask.of(hu, n.inside).mean for hu, n in zip(bench.made("measured"), bench.nodules, strict=True)
+        HuInMask.of(hu, n.inside).mean for hu, n in zip(bench.make("measured"), bench.nodules, strict=True)
     ]
     picture = bench.picture(
         plots.scatter([r.mean for r in real], means, "mean HU of the real nodule", "of ours, asked for it"),
@@ -112,7 +112,7 @@ def _over(bench: Bench, arrays: Sequence[np.ndarray], measure: Measure) -> Estim
 
 
 def _hu_figures(bench: Bench, kind: Kind, real: Sequence[HuInMask]) -> list[Figure]:
-    made = [HuInMask.of(hu, n.inside) for hu, n in zip(bench.made(kind), bench.nodules, strict=True)]
+    made = [HuInMask.of(hu, n.inside) for hu, n in zip(bench.make(kind), bench.nodules, strict=True)]
     figures = []
     for name, text in (("mean", "mean"), ("p10", "10th percentile"), ("p90", "90th percentile")):
         pairs = zip(made, real, strict=True)

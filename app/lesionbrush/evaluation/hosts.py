@@ -107,13 +107,13 @@ class Host:
         kept = self.ct.shape[2] // count * count
         return Host(
             f"{self.name}, {slice_mm:g} mm slices",
-            _averaged(self.ct, count, kept),
-            None if self.lungs is None else _averaged(self.lungs, count, kept),
+            _average(self.ct, count, kept),
+            None if self.lungs is None else _average(self.lungs, count, kept),
             (),
         )
 
 
-def _averaged(volume: Volume, count: int, kept: int) -> Volume:
+def _average(volume: Volume, count: int, kept: int) -> Volume:
     i, j, _ = volume.shape
     means = volume.array[:, :, :kept].reshape(i, j, kept // count, count).mean(axis=3)
     affine = volume.affine.copy()

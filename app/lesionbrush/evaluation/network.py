@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lesionbrush.evaluation.patches import Patch, resized
+from lesionbrush.evaluation.patches import Patch, resize
 
 SIDE = 24
 WINDOWS_HU = ((-1000.0, 0.0), (-200.0, 300.0))
@@ -37,7 +37,7 @@ def tensor_of(patches: list[Patch], side: int = SIDE) -> np.ndarray:
     """(N, 4, side, side, side) float32: HU in both windows, its fine detail, -1 to 1, and the mask."""
     out = np.empty((len(patches), CHANNELS, side, side, side), np.float32)
     for row, patch in zip(out, patches, strict=True):
-        small = resized(patch, side)
+        small = resize(patch, side)
         for channel, (low, high) in zip(row, WINDOWS_HU, strict=False):
             channel[:] = np.clip((small.hu - low) / (high - low), 0, 1) * 2 - 1
         near = binary_dilation(small.inside, iterations=3)  # all that a synthesis may change
@@ -75,7 +75,7 @@ def _blocks(x: Tensor) -> Tensor:
     return parts.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(b, 8 * c, z // 2, y // 2, w // 2)
 
 
-def turned(x: Tensor, generator: torch.Generator) -> Tensor:
+def turn(x: Tensor, generator: torch.Generator) -> Tensor:
     """A random mirror image, and an in-plane transpose half of the time; one choice per batch."""
     draws = torch.rand(4, generator=generator).tolist()
     axes = [axis for axis, draw in zip((2, 3, 4), draws, strict=False) if draw < 0.5]
@@ -83,7 +83,7 @@ def turned(x: Tensor, generator: torch.Generator) -> Tensor:
     return x.transpose(3, 4) if draws[3] < 0.5 else x
 
 
-def fitted(X: np.ndarray, targets: np.ndarray, training: Training) -> Net:
+def fit(X: np.ndarray, targets: np.ndarray, training: Training) -> Net:
     """A network for (N, T) targets: NaN is not scored. One 0/1 target is learned as a probability."""
     torch.manual_seed(training.seed)
     generator = torch.Generator().manual_seed(training.seed)
@@ -95,7 +95,7 @@ def fitted(X: np.ndarray, targets: np.ndarray, training: Training) -> Net:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, total_steps=steps)
     for _ in range(steps):
         rows = torch.randperm(len(X), generator=generator)[: training.batch]
-        batch = turned(inputs[rows], generator)
+        batch = turn(inputs[rows], generator)
         batch = batch + 0.02 * torch.randn(len(rows), 1, 1, 1, 1, generator=generator)
         loss = _loss(network(batch), wanted[rows], binary)
         optimizer.zero_grad()
@@ -120,7 +120,7 @@ class CNN:
         self.network: Net | None = None
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> CNN:
-        self.network = fitted(X, y[:, None].astype(np.float64), self.training)
+        self.network = fit(X, y[:, None].astype(np.float64), self.training)
         return self
 
     @torch.inference_mode()

@@ -8,7 +8,7 @@ import numpy as np
 
 from lesionbrush.core.roi import Orientation, RoiGrid, inside_volume, to_roi, triangle
 from lesionbrush.core.volume import Volume
-from lesionbrush.systems.lesion_inpainting.sheets import centred
+from lesionbrush.systems.lesion_inpainting.sheets import centre
 
 SPACING_MM = 1.0
 UNKNOWN_HU = -850.0
@@ -44,7 +44,7 @@ def patch_of(ct: Volume, mask: Volume, array: np.ndarray | None = None, side: in
     return Patch(hu, inside, known)
 
 
-def resized(patch: Patch, side: int) -> Patch:
+def resize(patch: Patch, side: int) -> Patch:
     """The middle cube of `side` voxels, filled with unknown where the patch is smaller."""
     columns = ((patch.hu, UNKNOWN_HU), (patch.inside, False), (patch.known, False))
-    return Patch(*(centred(array, side, fill) for array, fill in columns))
+    return Patch(*(centre(array, side, fill) for array, fill in columns))

@@ -46,7 +46,7 @@ class Table:
     @classmethod
     def of(cls, nodules: list[Nodule], title: str) -> Table:
         bar = tqdm(nodules, desc=title, unit="nodule")
-        rows = [(known(nodule), nodule.case.crop.array[nodule.inside].mean()) for nodule in bar]
+        rows = [(describe(nodule), nodule.case.crop.array[nodule.inside].mean()) for nodule in bar]
         features, means = zip(*rows, strict=True)
         return cls(np.array(features), np.array(means), np.array([nodule.patient for nodule in nodules]))
 
@@ -60,11 +60,11 @@ def regression_figures(data: Path) -> RegressionFigures:
     )
     if (patients := len(set(training.patients))) < FOLDS:
         raise InvalidRequest(f"training nodules of {patients} patients: a regression needs {FOLDS} or more")
-    missed = np.abs(_told(training, held_out.known) - held_out.mean_hu)
-    return RegressionFigures(*(round(float(np.median(hu)), 3) for hu in (missed, cross_validated(training))))
+    missed = np.abs(_predict(training, held_out.known) - held_out.mean_hu)
+    return RegressionFigures(*(round(float(np.median(hu)), 3) for hu in (missed, cross_validate(training))))
 
 
-def known(nodule: Nodule) -> np.ndarray:
+def describe(nodule: Nodule) -> np.ndarray:
     """(F,) float: size and depth, voxels, what is around, and the readers' scores."""
     spacing_mm, inside = np.array(nodule.case.crop.spacing_mm), nodule.inside
     depth_mm = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
@@ -77,16 +77,16 @@ def known(nodule: Nodule) -> np.ndarray:
     return np.array([np.cbrt(volume_mm3), depth_mm.max(), *np.sort(spacing_mm)[[0, -1]], *levels, *scores])
 
 
-def cross_validated(table: Table) -> np.ndarray:
+def cross_validate(table: Table) -> np.ndarray:
     """(N,) absolute errors in HU, each by a regression that saw nothing of the patient."""
     missed = np.zeros(len(table.mean_hu))
     for seen, other in GroupKFold(FOLDS).split(table.known, groups=table.patients):
         learned = Table(table.known[seen], table.mean_hu[seen], table.patients[seen])
-        missed[other] = np.abs(_told(learned, table.known[other]) - table.mean_hu[other])
+        missed[other] = np.abs(_predict(learned, table.known[other]) - table.mean_hu[other])
     return missed
 
 
-def _told(learned: Table, known: np.ndarray) -> np.ndarray:
+def _predict(learned: Table, known: np.ndarray) -> np.ndarray:
     """(N,) HU; the mean of several regressions, for one alone moves the figures by ten."""
     told = [_regression(seed).fit(learned.known, learned.mean_hu).predict(known) for seed in range(REPEATS)]
     mean: np.ndarray = np.mean(told, axis=0)

@@ -44,7 +44,7 @@ def removal(bench: Bench) -> Section:
         value = _median(measure, ours, patients, size=unit == "HU")
         floor = _median(measure, healthy, [f"{k}" for k in range(len(healthy))], size=unit == "HU")
         figures.append(Figure(name=name, what=what, unit=unit, value=value, floor=floor))
-    painted = [removed for host in hosts for removed in _painted(bench, host)]
+    painted = [removed for host in hosts for removed in _paint(bench, host)]
     own = [removed for host in hosts for removed in _own(bench, host)]
     return Section(
         name="removal",
@@ -56,7 +56,7 @@ def removal(bench: Bench) -> Section:
         f"measured under {len(painted)} masks painted anywhere in the lungs of the chest CTs, where it is "
         "known what was there; their floor is what was there.",
         figures=(*figures, *_vessels(painted)),
-        tables=(*_own_table(own), *_painted_table(painted)),
+        tables=(*_own_table(own), *_tabulate_painted(painted)),
         pictures=_pictures(bench, own, painted),
     )
 
@@ -108,7 +108,7 @@ class Removed:
             for wish in (NEARBY, ALONE)
         )
 
-    def measured(self, measure: Measure) -> tuple[float, float, float]:
+    def compare(self, measure: Measure) -> tuple[float, float, float]:
         """Before, from nearby, by the model alone."""
         before, nearby, alone = (
             measure(ct.array, self.mask.array > 0, ct.spacing_mm, NEARBY.margin_mm)
@@ -137,7 +137,7 @@ def _own(bench: Bench, host: Host) -> list[Removed]:
     ]
 
 
-def _painted(bench: Bench, host: Host) -> list[Removed]:
+def _paint(bench: Bench, host: Host) -> list[Removed]:
     """Healthy lung of the CT made anew, at places drawn at random."""
     places = host.places(bench.plan.painted_places, np.random.default_rng(0))
     return [
@@ -148,7 +148,7 @@ def _painted(bench: Bench, host: Host) -> list[Removed]:
 
 def _vessels(painted: Sequence[Removed]) -> list[Figure]:
     """What of the mask is vessels: from nearby, and by the model alone."""
-    before, nearby, alone = np.array([p.measured(vessel_share) for p in painted]).reshape(-1, 3).T
+    before, nearby, alone = np.array([p.compare(vessel_share) for p in painted]).reshape(-1, 3).T
     patients = [removed.patient for removed in painted]
     floor, value, other = (by_patient(mean, patients, 100 * share) for share in (before, nearby, alone))
     what = "share of the mask that is as dense as vessels, healthy lung made anew"
@@ -164,7 +164,7 @@ def _vessels(painted: Sequence[Removed]) -> list[Figure]:
 def _own_table(own: Sequence[Removed]) -> tuple[Table, ...]:
     """What is left of each of the chest CTs' nodules."""
     residual = MEASURES[0][-1]
-    rows = [(one.name, *(f"{hu:+.0f}" for hu in one.measured(residual))) for one in own]
+    rows = [(one.name, *(f"{hu:+.0f}" for hu in one.compare(residual))) for one in own]
     title = "Chest CTs: HU in the mask over the lung around it"
     return (
         (Table(title=title, columns=("nodule", "before", "nearby", "model"), rows=tuple(rows)),)
@@ -173,13 +173,13 @@ def _own_table(own: Sequence[Removed]) -> tuple[Table, ...]:
     )
 
 
-def _painted_table(painted: Sequence[Removed]) -> tuple[Table, ...]:
+def _tabulate_painted(painted: Sequence[Removed]) -> tuple[Table, ...]:
     """Means over healthy places made anew, and how far that is from what was there."""
     if not painted:
         return ()
     rows = []
     for _, what, unit, measure in MEASURES:
-        found = np.array([removed.measured(measure) for removed in painted])
+        found = np.array([removed.compare(measure) for removed in painted])
         middle = np.nanmedian(np.abs(found), axis=0)
         rows.append((what, *(f"{value:.0f} HU" if unit == "HU" else f"{value:.2f}" for value in middle)))
     apart = [

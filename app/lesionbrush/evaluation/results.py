@@ -17,7 +17,7 @@ class Goal(Typed):
     limit: float
     at_most: bool
 
-    def met(self, value: float | None) -> bool | None:
+    def is_met(self, value: float | None) -> bool | None:
         """None where there is no figure."""
         if value is None:
             return None
@@ -48,7 +48,7 @@ class Figure(Typed):
 
     @property
     def met(self) -> bool | None:
-        return self.goal.met(self.value.value) if self.goal else None
+        return self.goal.is_met(self.value.value) if self.goal else None
 
 
 class Table(Typed):

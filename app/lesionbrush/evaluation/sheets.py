@@ -58,7 +58,7 @@ def field(panel: Panel, mask_slice: np.ndarray, side_mm: float = FIELD_MM) -> Pa
     return replace(panel, hu=panel.hu[tuple(parts)])
 
 
-def _shown(ct: Volume, mask: Volume, window: Window, caption: str) -> Panel:
+def _show(ct: Volume, mask: Volume, window: Window, caption: str) -> Panel:
     (panel,), (outline,) = (box_panels(volume, mask, (window,), caption) for volume in (ct, mask))
     return field(panel, outline.hu > 0)
 
@@ -77,14 +77,14 @@ def pictures(bench: Bench) -> Section:
 def _quiz(bench: Bench) -> list[Picture]:
     """64 nodules in the lung window, shuffled, half of them ours; and the key."""
     rng, chosen = np.random.default_rng(1), bench.spread(QUIZ)
-    made = dict(zip((n.name for n in bench.nodules), bench.made("readers"), strict=True))
+    made = dict(zip((n.name for n in bench.nodules), bench.make("readers"), strict=True))
     ours = rng.permutation(np.arange(len(chosen)) < len(chosen) // 2)
     order = rng.permutation(len(chosen))
     panels, key = [], []
     for number, k in enumerate(order, start=1):
         nodule, crop = chosen[k], chosen[k].case.crop
         ct = crop.with_array(made[nodule.name]) if ours[k] else crop
-        panel = _shown(ct, nodule.case.mask, LUNG, f"{number}")
+        panel = _show(ct, nodule.case.mask, LUNG, f"{number}")
         panels.append(panel)
         key.append(replace(panel, caption=f"{number} {'synthetic' if ours[k] else 'real'}"))
     text = f"{len(panels)} held-out nodules, shuffled, half of them synthetic"
@@ -102,9 +102,7 @@ def _grid(bench: Bench) -> Picture:
     for name, asked in tqdm(GRID, desc="attribute grid", unit="row"):
         attributes = Attributes.model_validate(asked)
         made = [crop.with_array(bench.maker.one(nodule, attributes, seed, draw_shape=True)) for seed in seeds]
-        panels += [_shown(ct, mask, LUNG, name) for ct in made] + [
-            _shown(ct, mask, SOFT, name) for ct in made
-        ]
+        panels += [_show(ct, mask, LUNG, name) for ct in made] + [_show(ct, mask, SOFT, name) for ct in made]
     picture = sheet(panels, 2 * len(seeds), panel_px=170)
     return bench.picture(
         picture, "grid.png", "One mask. Rows: what was asked; columns: seeds, lung then soft tissue."
@@ -164,18 +162,18 @@ def _calcium(bench: Bench) -> list[Picture]:
     for radius_mm in CALCIUM_RADII_MM:
         for place in _at(host, radius_mm):
             mask = host.blob(place, radius_mm)
-            panels += [panel for kind in kinds for panel in _calcified(bench, host.ct, mask, kind)]
+            panels += [panel for kind in kinds for panel in _show_calcified(bench, host.ct, mask, kind)]
     if not panels:
         return []
     picture = sheet(panels, 3 * len(kinds), panel_px=150)
     return [bench.picture(picture, "calcium.png", f"Kinds of calcification: {host.name}")]
 
 
-def _calcified(bench: Bench, ct: Volume, mask: Volume, kind: str) -> list[Panel]:
+def _show_calcified(bench: Bench, ct: Volume, mask: Volume, kind: str) -> list[Panel]:
     attributes = Attributes.model_validate({"calcification": kind})
     made = ct.with_array(bench.maker.make(ct, mask, SynthesisRequest(attributes=attributes)).arrays[0])
     windows = ((LUNG, kind.replace("_", " ")), (SOFT, ""), (BONE, ""))
-    return [_shown(made, mask, window, caption) for window, caption in windows]
+    return [_show(made, mask, window, caption) for window, caption in windows]
 
 
 def _at(host: Host, radius_mm: float, what: str = "open lung") -> list[np.ndarray]:

@@ -29,10 +29,10 @@ class Estimate(BaseModel):
         finite = np.asarray(draws, dtype=float)
         finite = finite[np.isfinite(finite)]
         low, high = np.percentile(finite, [2.5, 97.5]) if finite.size else (np.nan, np.nan)
-        return cls(value=_rounded(value), low=_rounded(low), high=_rounded(high), n=n)
+        return cls(value=_round(value), low=_round(low), high=_round(high), n=n)
 
 
-def _rounded(value: float) -> float | None:
+def _round(value: float) -> float | None:
     """Four significant digits: what a reader can use, and no noise in the JSON."""
     return float(f"{value:.4g}") if np.isfinite(value) else None
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from lesionbrush.evaluation import plots
 from lesionbrush.evaluation.bench import Bench, Kind
 from lesionbrush.evaluation.cases import SCORES, Nodule
-from lesionbrush.evaluation.network import Training, fitted, network_features, tensor_of
-from lesionbrush.evaluation.patches import Patch, resized
+from lesionbrush.evaluation.network import Training, fit, network_features, tensor_of
+from lesionbrush.evaluation.patches import Patch, resize
 from lesionbrush.evaluation.results import Figure, Section
 from lesionbrush.evaluation.statistics import (
     Estimate,
@@ -119,7 +119,7 @@ def nearest(queries: Sequence[Patch], library: Sequence[Patch]) -> Nearest:
 
 
 def _cube(patch: Patch) -> np.ndarray:
-    cube: np.ndarray = np.clip(resized(patch, SIDE).hu, *CLIP_HU).astype(np.float32)
+    cube: np.ndarray = np.clip(resize(patch, SIDE).hu, *CLIP_HU).astype(np.float32)
     return cube
 
 
@@ -127,7 +127,7 @@ def _weight(patch: Patch) -> np.ndarray:
     """1 in the mask and 2 mm around, where the query has data."""
     from lesionbrush.evaluation.measures import signed_distance_mm
 
-    small = resized(patch, SIDE)
+    small = resize(patch, SIDE)
     return ((signed_distance_mm(small.inside) <= 2) & small.known).astype(np.float32)
 
 
@@ -197,7 +197,7 @@ def _to_own(bench: Bench, nodules: Sequence[Nodule]) -> Estimate:
 
 def distributions(bench: Bench) -> Section:
     """FID and MMD between random halves of the patients: real against ours, and real against real."""
-    reader = fitted(
+    reader = fit(
         tensor_of(bench.training_patches),
         _scores(bench.training),
         Training(bench.plan.reader_epochs, bench.plan.least_steps),

@@ -19,7 +19,7 @@ def read_inputs(sent: Sent, accepted: Sequence[Input]) -> Inputs:
     return Inputs(**{one.name: _read(one, sent) for one in accepted if one.name in sent})
 
 
-def names_sent(sent: Mapping[str, object], accepted: Sequence[Input]) -> list[str]:
+def list_sent(sent: Mapping[str, object], accepted: Sequence[Input]) -> list[str]:
     """Of the inputs; the names of a layout's labels are no input of their own."""
     tables = {part for one in accepted if one.name in sent for part in one.parts[1:]}
     return [name for name in sent if name not in tables]

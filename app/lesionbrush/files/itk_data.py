@@ -93,15 +93,15 @@ def _too_short(held: int, need: int) -> ValueError:
 
 def _pieces(stream: BinaryIO, layout: Layout, dtype: np.dtype[Any]) -> Iterator[bytes]:
     if layout.encoding == "zlib":
-        return _inflated(stream, layout.packed_bytes)
+        return _inflate(stream, layout.packed_bytes)
     if layout.encoding == "hex":
-        return _unhexed(stream)
+        return _unhex(stream)
     if layout.encoding == "text":
-        return _parsed(stream, dtype)
+        return _parse(stream, dtype)
     return iter(lambda: stream.read(_CHUNK_BYTES), b"")
 
 
-def _inflated(stream: BinaryIO, packed_bytes: int | None) -> Iterator[bytes]:
+def _inflate(stream: BinaryIO, packed_bytes: int | None) -> Iterator[bytes]:
     """One zlib stream, or gzip streams one after the other. Both have a checksum, which is compared."""
     begin, left, inflate = stream.tell(), b"", zlib.decompressobj(zlib.MAX_WBITS | 32)
     while left := left or stream.read(_CHUNK_BYTES):
@@ -129,7 +129,7 @@ def _inflated(stream: BinaryIO, packed_bytes: int | None) -> Iterator[bytes]:
         )
 
 
-def _unhexed(stream: BinaryIO) -> Iterator[bytes]:
+def _unhex(stream: BinaryIO) -> Iterator[bytes]:
     left = b""
     while chunk := stream.read(_CHUNK_BYTES):
         digits = left + chunk.translate(None, _BLANKS)
@@ -143,7 +143,7 @@ def _unhexed(stream: BinaryIO) -> Iterator[bytes]:
         raise ValueError("its voxels end within a byte")
 
 
-def _parsed(stream: BinaryIO, dtype: np.dtype[Any]) -> Iterator[bytes]:
+def _parse(stream: BinaryIO, dtype: np.dtype[Any]) -> Iterator[bytes]:
     left = b""
     while chunk := stream.read(_CHUNK_BYTES):
         text = left + chunk

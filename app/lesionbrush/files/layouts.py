@@ -110,7 +110,7 @@ def tables_beside(path: Path) -> list[Path]:
 def _table(text: str) -> Names:
     """{"1": "liver"} or {"liver": 1}. InvalidRequest for anything else."""
     try:
-        pairs = [_named(key, value) for key, value in json.loads(text).items()]
+        pairs = [_read_label(key, value) for key, value in json.loads(text).items()]
     except (ValueError, AttributeError, RecursionError) as error:
         raise InvalidRequest(
             f'the names of labels {text[:40]!r} are no JSON table such as {{"1": "liver"}}'
@@ -121,7 +121,7 @@ def _table(text: str) -> Names:
     return table
 
 
-def _named(key: str, value: object) -> tuple[int, str]:
+def _read_label(key: str, value: object) -> tuple[int, str]:
     """A label and its name, whichever comes first. ValueError for what is neither."""
     number, name = (key, value) if isinstance(value, str) else (value, key)
     if isinstance(number, (bool, float)) or not str(name).strip():

@@ -179,8 +179,8 @@ def _geometry(fields: Fields, rank: int) -> tuple[ItkGeometry, tuple[str, ...]]:
     if not spacing_name:
         raise DamagedFile(NO_SIZE)
     spacing = np.array(lengths(_one(fields, spacing_name), spacing_name, rank))
-    origin = _agreed(fields, _PLACE, rank)
-    matrix = _agreed(fields, _AXES, rank * rank)
+    origin = _agree_on(fields, _PLACE, rank)
+    matrix = _agree_on(fields, _AXES, rank * rank)
     remarks = _axes_remarks(fields) if matrix is None else ()
     if origin is None:
         remarks += (PLACE_UNKNOWN,)
@@ -200,7 +200,7 @@ def _geometry(fields: Fields, rank: int) -> tuple[ItkGeometry, tuple[str, ...]]:
     return geometry, remarks
 
 
-def _agreed(fields: Fields, names: tuple[str, ...], count: int) -> tuple[float, ...] | None:
+def _agree_on(fields: Fields, names: tuple[str, ...], count: int) -> tuple[float, ...] | None:
     """What the fields of these names say, None where there is none. Raises DamagedFile where they differ."""
     said = {name: fields[name] for name in names if name in fields}
     values = {numbers(text, name, count) for name, texts in said.items() for text in texts}

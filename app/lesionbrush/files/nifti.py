@@ -88,7 +88,7 @@ def read_nifti(path: Path) -> Volume:
     opener: Callable[..., Any] = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream:
         kind = _nifti_class(stream)
-        pixdim = _stated_lengths(kind.header_class.from_fileobj(stream, check=False))
+        pixdim = _read_lengths(kind.header_class.from_fileobj(stream, check=False))
         stream.seek(0)
         image = kind.from_file_map({"image": FileHolder(fileobj=stream)}, mmap=False)
         shape = _without_unit_axes(image.shape)
@@ -99,7 +99,7 @@ def read_nifti(path: Path) -> Volume:
     native = stored.astype(stored.dtype.newbyteorder("="), copy=False)
     image.header.extensions.clear()
     affine = _nifti_affine(image.header)
-    array = _scaled(native, image.dataobj.slope, image.dataobj.inter)
+    array = _scale(native, image.dataobj.slope, image.dataobj.inter)
     stated = image.header["sform_code"] > 0 or image.header["qform_code"] > 0
     remarks = () if stated else (_AXES_UNKNOWN,)
     note = as_note(image.header["descrip"].item().decode("ascii", "replace"))
@@ -123,7 +123,7 @@ def _voxels(stream: Any, offset: int, dtype: np.dtype[Any], shape: tuple[int, ..
     return array
 
 
-def _stated_lengths(header: nib.Nifti1Header) -> Array:
+def _read_lengths(header: nib.Nifti1Header) -> Array:
     """(3,) pixdim as it stands in the file, before nibabel mends it. Raises ValueError for other oddities."""
     for form in ("sform_code", "qform_code"):
         if int(header[form]) not in _CODES:
@@ -158,7 +158,7 @@ def _without_unit_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if trailing else shape[:3]
 
 
-def _scaled(stored: Array, slope: float, intercept: float) -> Array:
+def _scale(stored: Array, slope: float, intercept: float) -> Array:
     if (slope, intercept) == (1, 0):
         return stored
     scaled = stored.astype(np.result_type(stored, np.float32))  # exact for 16-bit integers and whole factors

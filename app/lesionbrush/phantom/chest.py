@@ -97,7 +97,7 @@ def lung_mask(volume: Volume) -> Volume:
     air = volume.array[tuple(slice(None, None, n) for n in step)] < LUNG_HU
     parts_of_air, _ = ndimage.label(air)
     size_voxels = np.bincount(parts_of_air.ravel())
-    size_voxels[[0, *_touching_the_sides(parts_of_air, volume.affine)]] = 0
+    size_voxels[[0, *_find_touching(parts_of_air, volume.affine)]] = 0
     if not size_voxels.any():
         raise EmptyMask(
             f"no lungs found: no air below {LUNG_HU} HU is enclosed by the body; paint a mask instead"
@@ -105,7 +105,7 @@ def lung_mask(volume: Volume) -> Volume:
     largest = np.argsort(size_voxels)[-2:]
     largest = largest[size_voxels[largest] > 0.1 * size_voxels.max()]
     spacing_mm = np.array(volume.spacing_mm) * step
-    lungs = _closed(np.isin(parts_of_air, largest), spacing_mm, radius_mm=4.0)
+    lungs = _close(np.isin(parts_of_air, largest), spacing_mm, radius_mm=4.0)
     smooth = ndimage.affine_transform(
         lungs.astype(np.float32),
         np.diag(1 / np.array(step)),
@@ -121,14 +121,14 @@ def _strides(volume: Volume) -> tuple[int, int, int]:
     return i, j, k
 
 
-def _touching_the_sides(labels: Array, affine: Array) -> Array:
+def _find_touching(labels: Array, affine: Array) -> Array:
     """Labels on the faces in front of, behind and beside the patient; lungs may reach the other two."""
     upward = int(np.argmax(np.abs(affine[2, :3])))
     faces = [labels.take(end, axis) for axis in range(3) if axis != upward for end in (0, -1)]
     return np.unique(np.concatenate([face.ravel() for face in faces]))
 
 
-def _closed(mask: Array, spacing_mm: Array, radius_mm: float) -> Array:
+def _close(mask: Array, spacing_mm: Array, radius_mm: float) -> Array:
     """Binary closing with a ball, the mask continued beyond the edges of the array; enclosed holes filled."""
     margin = [int(np.ceil(radius_mm / mm)) for mm in spacing_mm]
     padded = np.pad(mask, [(n, n) for n in margin], mode="edge")

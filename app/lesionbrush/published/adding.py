@@ -80,9 +80,9 @@ def add(
     check_order(order, root)
     root = root or models_dir()
     with _workshop(root) as workshop:
-        file = _obtained(order, workshop, on_bytes, opener)
-        origin = _checked_origin(order, file)
-        state = _converted(order.known, read_weights(file))
+        file = _obtain(order, workshop, on_bytes, opener)
+        origin = _check_origin(order, file)
+        state = _convert(order.known, read_weights(file))
         folder = workshop / order.known.name
         card = _write(folder, order, origin, state)
         (workshop / "download").unlink(missing_ok=True)
@@ -103,13 +103,13 @@ def read_weights(file: Path) -> Any:
             "in a browser, download the file there, and give its path"
         )
     if start.startswith((_ZIP, _LEGACY_PICKLE)):
-        return _unpickled(file)
+        return _unpickle(file)
     if start[8:9] == b"{" and struct.unpack("<Q", start[:8])[0] < file.stat().st_size:
         return _safetensors(file)
     raise DamagedFile("this is neither a PyTorch file nor safetensors: check that it is the weights file")
 
 
-def _unpickled(file: Path) -> Any:
+def _unpickle(file: Path) -> Any:
     import torch
 
     try:
@@ -141,7 +141,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _obtained(order: Order, workshop: Path, on_bytes: OnBytes, opener: OpenerDirector | None) -> Path:
+def _obtain(order: Order, workshop: Path, on_bytes: OnBytes, opener: OpenerDirector | None) -> Path:
     if is_url(order.source):
         fetch(order.source, workshop / "download", on_bytes, opener)
         return workshop / "download"
@@ -151,7 +151,7 @@ def _obtained(order: Order, workshop: Path, on_bytes: OnBytes, opener: OpenerDir
     return file
 
 
-def _checked_origin(order: Order, file: Path) -> Origin:
+def _check_origin(order: Order, file: Path) -> Origin:
     """InvalidRequest when size or SHA-256 are not the expected ones."""
     known = order.known
     wanted_bytes, wanted = order.size_bytes or known.size_bytes, order.sha256 or known.sha256
@@ -169,7 +169,7 @@ def _checked_origin(order: Order, file: Path) -> Origin:
     return Origin(source=source, size_bytes=size, sha256=digest, sha256_expected=wanted is not None)
 
 
-def published_by(known: KnownModel) -> PublishedWeights:
+def find_weights(known: KnownModel) -> PublishedWeights:
     """What its system knows of such weights. WeightsError where it knows none."""
     system = find_system(str(known.architecture))
     if system.published is None:
@@ -177,10 +177,10 @@ def published_by(known: KnownModel) -> PublishedWeights:
     return system.published()
 
 
-def _converted(known: KnownModel, checkpoint: Any) -> dict[str, Tensor]:
+def _convert(known: KnownModel, checkpoint: Any) -> dict[str, Tensor]:
     import torch
 
-    state = published_by(known).convert(checkpoint)
+    state = find_weights(known).convert(checkpoint)
     damaged = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
     if damaged:
         raise WeightsError(
@@ -203,7 +203,7 @@ def _write(folder: Path, order: Order, origin: Origin, state: Mapping[str, Tenso
         added_on=date.today().isoformat(),
     )
     (folder / PUBLISHED).write_text(added.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    card = card_of(order.known, published_by(order.known), file_sha256(folder / WEIGHTS))
+    card = card_of(order.known, find_weights(order.known), file_sha256(folder / WEIGHTS))
     write_configs(folder, card)
     documents = documents_of(order.known, card)
     for part, text in documents.items():

@@ -37,7 +37,7 @@ DEFAULT_SYSTEM = "lesion_inpainting"
 
 def list_systems() -> dict[str, System]:
     """All systems by name, the project's own first. WeightsError for a folder of the admin's without any."""
-    return _found(os.environ.get(VARIABLE, ""))
+    return _find(os.environ.get(VARIABLE, ""))
 
 
 def find_system(name: str) -> System:
@@ -85,7 +85,7 @@ def load_model(installed: InstalledModel, device: str | None = None) -> Any:
 
 
 @cache
-def _found(elsewhere: str) -> dict[str, System]:
+def _find(elsewhere: str) -> dict[str, System]:
     found: dict[str, System] = {}
     for system in (system for module in _modules(elsewhere) for system in module.SYSTEMS):
         if system.name in found:
@@ -97,10 +97,10 @@ def _found(elsewhere: str) -> dict[str, System]:
 @cache
 def _modules(elsewhere: str) -> tuple[ModuleType, ...]:
     own = (import_module(f"{__name__}.{folder}") for folder in FOLDERS)
-    return (*own, *(_imported(Path(elsewhere)) if elsewhere else ()))
+    return (*own, *(_import(Path(elsewhere)) if elsewhere else ()))
 
 
-def _imported(root: Path) -> Iterator[ModuleType]:
+def _import(root: Path) -> Iterator[ModuleType]:
     """The packages in a folder, each as a top-level module of its folder's name."""
     folders = sorted(path.parent for path in root.glob("*/__init__.py"))
     if not folders:

@@ -139,10 +139,10 @@ def in_tiles(predict: Callable[[Tensor], Tensor], inputs: Tensor, tile: int) -> 
 
 def lesion_generators(rois: RoiBatch, items: Sequence[tuple[int, int]]) -> list[torch.Generator]:
     """One per item (seed, number of the lesion), whatever else is in the batch; see `RoiBatch.entropy`."""
-    return [torch.Generator().manual_seed(mixed_seed(*rois.entropy(*item))) for item in items]
+    return [torch.Generator().manual_seed(mix_seed(*rois.entropy(*item))) for item in items]
 
 
-def mixed_seed(seed: int, lesion: int) -> int:
+def mix_seed(seed: int, lesion: int) -> int:
     """One number from two, so that neighbouring seeds and lesions share nothing."""
     return int(np.random.SeedSequence((seed, lesion)).generate_state(1)[0])
 

@@ -97,7 +97,7 @@ class Patches:
         """As on a CPU, for validation: its loss is the same whatever the scale."""
         return replace(self, scale=1)
 
-    def resized(self, sides: Sequence[int]) -> Patches:
+    def resize(self, sides: Sequence[int]) -> Patches:
         """Of other sides, each as often; the smallest count is kept."""
         if tuple(sides) == self.sides:
             return self
@@ -178,7 +178,7 @@ class UNetSizes(Protocol):
     def multiple(self) -> int: ...
 
 
-def resized(recipe: RecipeT, sides: Sequence[int] | None, channels: Sequence[int] | None) -> RecipeT:
+def resize(recipe: RecipeT, sides: Sequence[int] | None, channels: Sequence[int] | None) -> RecipeT:
     """With patches and a network of other sizes; the deepest levels keep their attention.
 
     InvalidRequest for sizes that do not fit each other.
@@ -189,7 +189,7 @@ def resized(recipe: RecipeT, sides: Sequence[int] | None, channels: Sequence[int
         network = replace(network, channels=tuple(channels), attention=attention)
     sides = tuple(sides or recipe.patches.sides)
     require_sizes(network, sides)
-    return replace(recipe, network=network, patches=recipe.patches.resized(sides))
+    return replace(recipe, network=network, patches=recipe.patches.resize(sides))
 
 
 def require_sizes(network: UNetSizes, sides: Sequence[int]) -> None:

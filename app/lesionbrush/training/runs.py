@@ -40,7 +40,7 @@ def run_training(
     print(f"step {trainer.progress.step} of {steps}: {run.out / 'checkpoint.pt'}, {trainer.draw(run.out)}")
 
 
-def made_once(path: Path, write: Callable[[Path], object]) -> Path:
+def make_once(path: Path, write: Callable[[Path], object]) -> Path:
     """The file, written unless it is there: half a pack never passes for one."""
     if not path.exists():
         draft = path.with_suffix(f".draft{path.suffix}")

@@ -49,6 +49,6 @@ class Training(ABC, Generic[RecipeT]):
 
 
 def add_size_arguments(group: _ArgumentGroup) -> None:
-    """--sides and --channels, to be read by `recipes.resized`."""
+    """--sides and --channels, to be read by `recipes.resize`."""
     group.add_argument("--sides", type=int, nargs="+", metavar="VOXELS", help="of the patches")
     group.add_argument("--channels", type=int, nargs="+", metavar="N", help="widths, one a level")

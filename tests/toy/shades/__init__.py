@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from lesionbrush.core.inputs import Input, Inputs
 from lesionbrush.core.lesions import Lesions
-from lesionbrush.core.model import EditHooks, Prepared, painted
+from lesionbrush.core.model import EditHooks, Prepared, place_mask
 from lesionbrush.core.region import Scope
 from lesionbrush.core.registry import InstalledModel
 from lesionbrush.core.request import EditRequest
@@ -42,7 +42,7 @@ INPUTS = (Input("shade_map", "volume", "HU to shade each place towards, on the g
 
 def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: ShadesRequest) -> Scope:
     """The painted lesion, in whole slices: that is what a 2D network sees."""
-    return Scope(painted(reference, mask, request), holds="slab")
+    return Scope(place_mask(reference, mask, request), holds="slab")
 
 
 def prepare(

@@ -52,7 +52,7 @@ class Parts:
         """The same numbers, but only the voxels that are True in `where`."""
         return Parts.numbered(np.where(where, self.labels, 0), len(self.voxels))
 
-    def touching(self, where: Array) -> Array:
+    def find_touching(self, where: Array) -> Array:
         """Which parts have a voxel that is True in `where`."""
         found = np.zeros(len(self.voxels), dtype=bool)
         found[np.unique(self.labels[where])] = True
@@ -73,7 +73,7 @@ def outside(grid: CoarseGrid) -> Array:
     """
     parts = Parts.of(grid.hu < AIR_HU, IN_PLANE)
     at_side = parts.mask(_at_sides(parts))
-    whole = Parts.of(_smoothed(at_side))
+    whole = Parts.of(_smooth(at_side))
     tissue = whole.share((grid.hu > FOAM_HU) & (grid.hu < TISSUE_HU[1])) > 0.5
     inner = ndimage.binary_erosion(whole.labels > 0, IN_PLANE, iterations=3, border_value=1)
     vessels = whole.within(inner).share(grid.hu > VESSEL_HU) > VESSEL_SHARE
@@ -88,7 +88,7 @@ def _at_sides(parts: Parts) -> Array:
     return found
 
 
-def _smoothed(mask: Array) -> Array:
+def _smooth(mask: Array) -> Array:
     """Closed in its slice over what is as thin as a vessel, up to the sides."""
     padded = np.pad(mask, ((3, 3), (3, 3), (0, 0)), mode="edge")
     return ndimage.binary_closing(padded, IN_PLANE, iterations=3)[3:-3, 3:-3] | mask
@@ -137,8 +137,8 @@ def lung_air(grid: CoarseGrid, air: Array, gas: Array, midline: float) -> Array:
         return lungs
     dark = parts.share(grid.hu < GAS_HU) > 0.05
     small = (parts.voxels * grid.voxel_ml > FRAGMENT_ML) & ~main & ~dark
-    near = parts.touching(grid.distance_mm(lungs) < FRAGMENT_AWAY_MM)
+    near = parts.find_touching(grid.distance_mm(lungs) < FRAGMENT_AWAY_MM)
     stray = ndimage.binary_dilation(gas)
     reach = MIDDLE_MM / grid.spacing_mm[0]
     stray[max(0, int(midline - reach)) : int(midline + reach) + 1] = True
-    return lungs | parts.mask(small & near & ~parts.touching(stray))
+    return lungs | parts.mask(small & near & ~parts.find_touching(stray))

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from lesionbrush.anatomy.lung_steps.air import IN_PLANE, SOFT_HU, Parts
 from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
-from lesionbrush.core.boxes import bounding_box, dilated
+from lesionbrush.core.boxes import bounding_box, dilate
 from lesionbrush.core.volume import Array
 
 LUMEN_HU = -850.0  # a tube of gas on coarse voxels; its edge is lighter
@@ -30,11 +30,11 @@ def find_airways(grid: CoarseGrid, air: Array, midline: float) -> Array:
     trachea = _trachea(grid, air, midline)
     if not trachea.any():
         return trachea
-    lumen = _followed(grid, air, trachea)
+    lumen = _follow(grid, air, trachea)
     wall_mm = max(WALL_MM, *grid.spacing_mm[:2])
-    box = dilated(bounding_box(lumen), wall_mm + NARROW_MM, np.array(grid.spacing_mm), lumen.shape)
+    box = dilate(bounding_box(lumen), wall_mm + NARROW_MM, np.array(grid.spacing_mm), lumen.shape)
     part = grid.crop(box)
-    wide = _opened(part, lumen[box], NARROW_MM) | trachea[box]
+    wide = _open(part, lumen[box], NARROW_MM) | trachea[box]
     airways = np.zeros_like(lumen)
     airways[box] = part.distance_mm(wide) <= wall_mm
     return airways
@@ -81,12 +81,12 @@ def _round_parts(grid: CoarseGrid, gas: Array) -> Array:
     return parts.mask(fits & (ring.share(grid.hu > SOFT_HU) > SOFT_SHARE))
 
 
-def _followed(grid: CoarseGrid, air: Array, trachea: Array) -> Array:
+def _follow(grid: CoarseGrid, air: Array, trachea: Array) -> Array:
     """The lumen that hangs on the windpipe, at the highest threshold before it leaks into the lung."""
     lumen = trachea
     for number, threshold in enumerate(THRESHOLDS_HU):
         parts = Parts.of((grid.hu < threshold) & air)
-        grown = parts.mask(parts.touching(trachea)) | trachea
+        grown = parts.mask(parts.find_touching(trachea)) | trachea
         grown_ml, lumen_ml = (np.count_nonzero(mask) * grid.voxel_ml for mask in (grown, lumen))
         if grown_ml > AIRWAYS_ML or (number and grown_ml - lumen_ml > LEAK_ML):
             break
@@ -94,6 +94,6 @@ def _followed(grid: CoarseGrid, air: Array, trachea: Array) -> Array:
     return lumen
 
 
-def _opened(grid: CoarseGrid, mask: Array, radius_mm: float) -> Array:
+def _open(grid: CoarseGrid, mask: Array, radius_mm: float) -> Array:
     core = grid.distance_mm(~mask) > radius_mm
     return (grid.distance_mm(core) <= radius_mm) & mask

@@ -8,7 +8,7 @@ from scipy import ndimage
 from lesionbrush.anatomy.lung_steps.air import Parts
 from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
 from lesionbrush.anatomy.lung_steps.sides import LEFT, RIGHT, next_labels
-from lesionbrush.core.boxes import bounding_box, dilated
+from lesionbrush.core.boxes import bounding_box, dilate
 from lesionbrush.core.volume import Array
 
 VESSEL_MM = 5.0  # radius of a ball that rolls around the lung towards the mediastinum ...
@@ -28,9 +28,9 @@ def close_lungs(grid: CoarseGrid, labels: Array, never: Array) -> Array:
         mine = labels == lung
         if not mine.any():
             continue
-        box = dilated(bounding_box(mine), reach_mm, np.array(grid.spacing_mm), mine.shape)
+        box = dilate(bounding_box(mine), reach_mm, np.array(grid.spacing_mm), mine.shape)
         costal = ~_faces_the_middle(labels[box], lung)
-        filled = _closed(grid.crop(box), mine[box], costal) & (closed[box] == 0) & ~never[box]
+        filled = _close(grid.crop(box), mine[box], costal) & (closed[box] == 0) & ~never[box]
         closed[box][filled] = lung
     return closed
 
@@ -39,7 +39,7 @@ def without_tubes(grid: CoarseGrid, labels: Array, airways: Array) -> Array:
     """The labels without thin ends of bronchi that stick out of the lungs near the main airways."""
     if not airways.any():
         return labels
-    box = dilated(bounding_box(airways), HILUM_MM, np.array(grid.spacing_mm), labels.shape)
+    box = dilate(bounding_box(airways), HILUM_MM, np.array(grid.spacing_mm), labels.shape)
     part, inside = grid.crop(box), labels[box]
     near = part.distance_mm(airways[box]) < HILUM_MM
     tidy = labels.copy()
@@ -56,7 +56,7 @@ def _faces_the_middle(labels: Array, lung: int) -> Array:
     return (next_labels(labels, outer) == lung) & (next_labels(labels, inner) != lung)
 
 
-def _closed(grid: CoarseGrid, lung: Array, costal: Array) -> Array:
+def _close(grid: CoarseGrid, lung: Array, costal: Array) -> Array:
     margin = [int(np.ceil(PLEURA_MM / mm)) + 1 for mm in grid.spacing_mm]
     padded = np.pad(lung, [(n, n) for n in margin], mode="edge")
     inner = tuple(slice(n, -n) for n in margin)

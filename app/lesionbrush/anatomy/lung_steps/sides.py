@@ -59,15 +59,15 @@ def label_sides(grid: CoarseGrid, lungs: Array, middle: float) -> Array:
     if midline is None:
         centre = float(np.nonzero(lungs)[0].mean())
         return np.where(lungs, RIGHT if centre < middle else LEFT, 0).astype(np.uint8)
-    labels, joined = _sorted(grid, lungs, midline)
+    labels, joined = _sort(grid, lungs, midline)
     if not joined.any():
         return labels
     box = bounding_box(joined)
-    labels[box][joined[box]] = _parted(grid.crop(box), joined[box], midline - box[0].start)[joined[box]]
+    labels[box][joined[box]] = _part(grid.crop(box), joined[box], midline - box[0].start)[joined[box]]
     return labels
 
 
-def _sorted(grid: CoarseGrid, mask: Array, midline: float) -> tuple[Array, Array]:
+def _sort(grid: CoarseGrid, mask: Array, midline: float) -> tuple[Array, Array]:
     """Labels of the parts that lie on one side, and the voxels of those in which both lungs may be."""
     parts = Parts.of(mask)
     beyond = _share_beyond(parts, midline)
@@ -77,12 +77,12 @@ def _sorted(grid: CoarseGrid, mask: Array, midline: float) -> tuple[Array, Array
     return side[parts.labels], parts.mask(joined)
 
 
-def _parted(grid: CoarseGrid, joined: Array, midline: float) -> Array:
+def _part(grid: CoarseGrid, joined: Array, midline: float) -> Array:
     """Both lungs in one mask: shrunk until it falls apart, then each half is grown back."""
     depth_mm = grid.distance_mm(~joined)
     markers, rest = np.zeros(joined.shape, np.uint8), joined
     for shrink_mm in SHRINK_MM:
-        found, rest = _sorted(grid, rest & (depth_mm > shrink_mm), midline)
+        found, rest = _sort(grid, rest & (depth_mm > shrink_mm), midline)
         markers = np.maximum(markers, found)
         if not rest.any():
             break

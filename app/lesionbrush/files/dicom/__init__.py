@@ -68,7 +68,7 @@ def _note(header: Dataset) -> str:
     return max(said, key=lambda text: (text.startswith(MARK_GENERATED), text != ""))
 
 
-def sorted_slices(folder: Path) -> list[Dataset]:
+def read_slices(folder: Path) -> list[Dataset]:
     """Headers of the one CT series in a folder, ascending along the slice normal.
 
     They hold the tags needed here and, as `filename`, where the rest is. Raises as `read_dicom_series` does.

@@ -68,7 +68,7 @@ def refuse_doubles(doubles: list[list[Dataset]]) -> None:
     if not doubles:
         return
     normal = _slice_axes(doubles[0][0])[2]
-    listed = _listed(np.array([_position(group[1]) @ normal for group in doubles]))
+    listed = _list_positions(np.array([_position(group[1]) @ normal for group in doubles]))
     raise UnsupportedSeries(
         f"{len(doubles)} slice positions are taken twice (at {listed} mm along the slice normal) by "
         f"different images, as {name_of(doubles[0][0])} and {name_of(doubles[0][1])}: the folder holds "
@@ -187,6 +187,6 @@ def _text(values: Array) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def _listed(positions_mm: Array) -> str:
+def _list_positions(positions_mm: Array) -> str:
     shown = ", ".join(f"{position:.2f}" for position in positions_mm[:3])
     return shown + (", ..." if len(positions_mm) > 3 else "")

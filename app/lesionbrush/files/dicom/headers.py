@@ -136,7 +136,7 @@ def numbers_of(header: Dataset, keyword: str, count: int) -> Array:
     except ValueError:
         values = np.empty(0)
     if values.size != count or not np.isfinite(values).all():
-        found = f"it says {shown(said)}" if said else "it is missing or empty"
+        found = f"it says {show_values(said)}" if said else "it is missing or empty"
         raise UnsupportedSeries(
             f"{name_of(header)} has no usable {keyword} ({count} numbers are needed; {found})"
         )
@@ -153,7 +153,7 @@ def whole_of(header: Dataset, keyword: str) -> int | None:
     return None if value is None or not value.is_integer() else int(value)
 
 
-def shown(said: Sequence[str]) -> str:
+def show_values(said: Sequence[str]) -> str:
     """Values as they stand in the file, cut short."""
     text = "\\".join(said)
     return repr(text if len(text) <= 60 else text[:57] + "...")

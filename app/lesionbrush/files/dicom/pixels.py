@@ -64,7 +64,7 @@ def read_cells(header: Dataset, meaning: StoredValues) -> Array:
         raise DamagedFile(f"{name} holds no pixels: it ends too early, or is no image; copy it again")
     syntax = transfer_syntax(header)
     _require_known(name, syntax, meaning.bits_allocated)
-    unpack = _uncompressed if syntax in _PLAIN else _decoded
+    unpack = _read_uncompressed if syntax in _PLAIN else _decode
     try:
         cells = unpack(_plain_image(header, syntax, meaning), name)
     except UNREADABLE as error:
@@ -118,12 +118,12 @@ def _plain_image(header: Dataset, syntax: UID, meaning: StoredValues) -> FileDat
     image.RescaleIntercept, image.RescaleSlope = "0", "1"
     image.Rows, image.Columns = meaning.rows, meaning.columns
     image.BitsAllocated = meaning.bits_allocated
-    image.BitsStored, image.HighBit, image.PixelRepresentation = _asked_of_decoder(meaning, syntax)
+    image.BitsStored, image.HighBit, image.PixelRepresentation = _choose_for_decoder(meaning, syntax)
     image["PixelData"] = header["PixelData"]
     return image
 
 
-def _asked_of_decoder(meaning: StoredValues, syntax: UID) -> tuple[int, int, int]:
+def _choose_for_decoder(meaning: StoredValues, syntax: UID) -> tuple[int, int, int]:
     """BitsStored, HighBit, PixelRepresentation.
 
     Whole cells where GDCM would not know which bits to take, or would cut off those beyond the stored ones.
@@ -133,7 +133,7 @@ def _asked_of_decoder(meaning: StoredValues, syntax: UID) -> tuple[int, int, int
     return meaning.bits_stored, meaning.high_bit, int(meaning.signed)
 
 
-def _uncompressed(image: Dataset, name: str) -> Array:
+def _read_uncompressed(image: Dataset, name: str) -> Array:
     """As `read_cells`; too few bytes, or more of them than zeros behind the end, are damage."""
     image.PixelRepresentation = 0
     data = image.PixelData
@@ -147,10 +147,10 @@ def _uncompressed(image: Dataset, name: str) -> Array:
     return cells.astype(cells.dtype.newbyteorder("="), copy=False)
 
 
-def _decoded(image: FileDataset, name: str) -> Array:
+def _decode(image: FileDataset, name: str) -> Array:
     """As `read_cells`, by GDCM, which takes files alone, and fills up what a frame lacks without a word."""
     if image.file_meta.TransferSyntaxUID == RLELossless:
-        return _unpacked_runs(image)
+        return _unpack_runs(image)
     frame = b"".join(decode_data_sequence(image.PixelData)).rstrip(b"\0\xff ")
     if not frame.endswith(_END_OF_IMAGE):
         raise DamagedFile(f"{name}: its compressed pixels end too early; copy it again")
@@ -171,6 +171,6 @@ def _decoded(image: FileDataset, name: str) -> Array:
     return array[0].view(f"u{array.dtype.itemsize}")
 
 
-def _unpacked_runs(image: FileDataset) -> Array:
+def _unpack_runs(image: FileDataset) -> Array:
     image.PixelRepresentation = 0
     return unpack_runs(image).reshape(image.Rows, image.Columns)

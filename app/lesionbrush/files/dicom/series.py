@@ -54,7 +54,7 @@ def find_series(folder: Path) -> FoundSeries:
     _require_one_patient(headers)
     found.unused[ELSEWHERE] += len(found.images) - len(headers)
     others = [header for header in found.scouts if _uid(header) == uid]
-    return FoundSeries(headers, +found.unused, others, frozenset(_listed(found.directories, uid)))
+    return FoundSeries(headers, +found.unused, others, frozenset(_list_uids(found.directories, uid)))
 
 
 def unused_remarks(unused: Counter[str], used: int) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ def _fewer_than_listed(found: FoundSeries) -> str:
 def _require_one_patient(headers: list[Dataset]) -> None:
     """One series UID may be given twice, or to nobody. The values are not repeated: they name a patient."""
     for keyword in _ONE_OF_EACH:
-        said = [(_said(header, keyword), header) for header in headers]
+        said = [(_quote(header, keyword), header) for header in headers]
         if keyword not in _WHOSE:
             said = [(value, header) for value, header in said if value]
         if keyword in _MADE_UP_EACH and len({value for value, _ in said}) == len(headers) > 2:
@@ -119,7 +119,7 @@ def _require_one_patient(headers: list[Dataset]) -> None:
             )
 
 
-def _said(header: Dataset, keyword: str) -> str:
+def _quote(header: Dataset, keyword: str) -> str:
     """As it stands; `120` for 120.0 kV."""
     volts = whole_of(header, keyword) if keyword == "KVP" else None
     return text_of(header, keyword) if volts is None else str(volts)
@@ -161,7 +161,7 @@ def _description(header: Dataset) -> str:
     return text_of(header, "SeriesDescription") or "no description"
 
 
-def _listed(directories: list[Dataset], uid: str) -> Iterator[str]:
+def _list_uids(directories: list[Dataset], uid: str) -> Iterator[str]:
     """SOP instance UIDs of the images that a DICOMDIR has below a series."""
     for directory in directories:
         within = ""

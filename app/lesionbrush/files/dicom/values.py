@@ -15,7 +15,7 @@ from pydicom.tag import BaseTag, Tag
 
 from lesionbrush.core.volume import Array
 from lesionbrush.errors import DamagedFile, NotACT, UnsupportedSeries
-from lesionbrush.files.dicom.headers import items_of, name_of, number, shown, texts_of, whole_of
+from lesionbrush.files.dicom.headers import items_of, name_of, number, show_values, texts_of, whole_of
 from lesionbrush.files.dicom.kinds import is_lossy
 
 KEYWORDS = (
@@ -50,7 +50,7 @@ class StoredValues:
     def gives_whole_hu(self) -> bool:
         return float(self.slope).is_integer() and float(self.intercept).is_integer()
 
-    def stored(self, cells: Array) -> Array:
+    def decode(self, cells: Array) -> Array:
         """Integers. cells: unsigned, of `bits_allocated` bits; bits that store nothing are not used."""
         if self.bits_stored == self.bits_allocated:
             return cells.view(f"i{cells.itemsize}") if self.signed else cells
@@ -64,7 +64,7 @@ class StoredValues:
 
         name: of the file. Raises NotACT for tissue beyond 16 bits, and for bits that should store nothing.
         """
-        stored = self.stored(cells)
+        stored = self.decode(cells)
         hu = np.rint(stored * self.slope + self.intercept)
         if self.bits_stored == self.bits_allocated and _fits(hu):
             return hu.astype(np.int16), 0
@@ -161,7 +161,7 @@ def _rescale(header: Dataset, name: str) -> tuple[float, float]:
             (text,) = said
             values.append(number(text))
         except ValueError as error:
-            raise NotACT(f"{name} has {keyword} {shown(said)}: one number is needed") from error
+            raise NotACT(f"{name} has {keyword} {show_values(said)}: one number is needed") from error
         if _THOUSANDS.fullmatch(text):
             raise NotACT(
                 f"{name} has {keyword} {text!r}, which is {text.replace(',', '.')} or "

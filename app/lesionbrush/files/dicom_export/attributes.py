@@ -80,7 +80,7 @@ ORIGINAL = (
 """All that is ever asked of an original."""
 
 
-def kept(source: Dataset, keywords: Iterable[str]) -> Dataset:
+def keep(source: Dataset, keywords: Iterable[str]) -> Dataset:
     """A new dataset with those attributes of `source` that have a valid value.
 
     One that says the same in a valid form is rewritten ("0,5" is 0.5); any other is left out, or empty where

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.volume import Array, Volume, mask_on_grid, require_ct
 from lesionbrush.errors import DamagedFile, InvalidRequest
-from lesionbrush.files.dicom import read_dicom_series, sorted_slices
+from lesionbrush.files.dicom import read_dicom_series, read_slices
 from lesionbrush.files.dicom_export.seg import Segments, make_seg, read_seg
 from lesionbrush.files.dicom_export.series import (
     DicomOptions,
@@ -23,7 +23,7 @@ from lesionbrush.files.dicom_export.series import (
     Uids,
     as_file,
     derive_series,
-    right_handed,
+    make_right_handed,
 )
 from lesionbrush.files.durable import new_folder
 from lesionbrush.files.io import read_volume
@@ -44,7 +44,7 @@ class Reference:
     @classmethod
     def read(cls, path: Path) -> Reference:
         """A folder with one series, or a file. Raises what `read_volume` and `require_ct` raise."""
-        return cls(require_ct(read_volume(path)), sorted_slices(path) if path.is_dir() else None)
+        return cls(require_ct(read_volume(path)), read_slices(path) if path.is_dir() else None)
 
     @property
     def series_uid(self) -> str:
@@ -135,7 +135,7 @@ class DicomCase:
         path = folder / "00001.dcm"
         as_file(make_seg(self.series, segments, self.uids)).save_as(path, write_like_original=False)
         written = read_seg(path, self.series.volume, self.series.headers)
-        _require_same(written, replace(right_handed(segments.labels), affine=written.affine))
+        _require_same(written, replace(make_right_handed(segments.labels), affine=written.affine))
         return path
 
 
@@ -156,12 +156,12 @@ def on_grid_of(reference: Volume, volume: Volume, what: str = "synthetic CT") ->
     turn = np.linalg.inv(reference.affine[:3, :3]) @ volume.affine[:3, :3]
     whole = np.rint(turn).astype(int)
     if np.allclose(turn, whole, atol=_WHOLE_TURN) and np.array_equal(whole @ whole.T, np.eye(3)):
-        volume = _turned(volume, whole)
+        volume = _turn(volume, whole)
     reference.require_same_grid(volume, what, _GRID_VOXELS)
     return reference.with_array(volume.array)
 
 
-def _turned(volume: Volume, whole: Array) -> Volume:
+def _turn(volume: Volume, whole: Array) -> Volume:
     """whole: (3, 3) signed permutation, from this volume's axes to the wanted ones."""
     order = np.abs(whole).argmax(axis=1).tolist()
     back = [int(whole[axis, own]) < 0 for axis, own in enumerate(order)]

@@ -36,7 +36,7 @@ class Charset:
     @classmethod
     def declared(cls, terms: Sequence[str]) -> Charset:
         """By the values of Specific Character Set (0008,0005); none, or one that nobody knows: ASCII."""
-        terms = [_spelled(term) for term in terms]
+        terms = [_spell(term) for term in terms]
         known = [_ENCODINGS.get(term) for term in terms]
         encodings = tuple(_ASCII if name == default_encoding else name for name in known if name)
         if len(encodings) < len(terms) or set(encodings) <= {_ASCII}:
@@ -60,7 +60,7 @@ class Charset:
         return None if _LOST in text else text
 
 
-def _spelled(term: str) -> str:
+def _spell(term: str) -> str:
     """As the standard spells it: also ISO-IR 100, iso_ir 192 and the like."""
     found = re.fullmatch(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?(\d+)", term.strip(" \0").upper())
     if not found:

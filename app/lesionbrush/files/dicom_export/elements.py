@@ -77,10 +77,10 @@ class Source:
         element = self._raw(tag)
         if element is None:
             return [
-                str(value) for value in self._parsed(tag) if isinstance(value, (str, PersonName, int, float))
+                str(value) for value in self._parse(tag) if isinstance(value, (str, PersonName, int, float))
             ]
         if element.VR not in {None, VR.UN, *STR_VR}:
-            return [str(value) for value in self._parsed(tag) if isinstance(value, (int, float))]
+            return [str(value) for value in self._parse(tag) if isinstance(value, (int, float))]
         text = self._charset.decode(element.value or b"", vr)
         if text is None:
             return []
@@ -95,7 +95,7 @@ class Source:
         return element if isinstance(element, RawDataElement) else None
 
     def _numbers(self, tag: BaseTag, vr: str) -> list[Any]:
-        values = [value for value in self._parsed(tag) if isinstance(value, (int, float))]
+        values = [value for value in self._parse(tag) if isinstance(value, (int, float))]
         if vr in _FLOATS:
             return [float(value) for value in values] if all(map(math.isfinite, values)) else []
         if vr in _INTEGERS:
@@ -103,7 +103,7 @@ class Source:
         return []
 
     def _items(self, tag: BaseTag) -> list[Dataset]:
-        items = [value for value in self._parsed(tag) if isinstance(value, Dataset)]
+        items = [value for value in self._parse(tag) if isinstance(value, Dataset)]
         copies = [self._item(item) for item in items]
         return [copy for copy in copies if copy]
 
@@ -122,7 +122,7 @@ class Source:
                 copy.add(DataElement(tag, dictionary_VR(tag), None))
         return copy
 
-    def _parsed(self, tag: BaseTag) -> list[Any]:
+    def _parse(self, tag: BaseTag) -> list[Any]:
         """The values as pydicom has them; none where it fails."""
         try:
             value = self._dataset[tag].value

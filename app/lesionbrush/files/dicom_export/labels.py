@@ -12,7 +12,7 @@ from pydicom.uid import CTImageStorage
 from lesionbrush import __version__
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.files.dicom.headers import SYNTHETIC_DATA
-from lesionbrush.files.dicom_export.attributes import ANONYMOUS_SCANNER, SCANNER, kept
+from lesionbrush.files.dicom_export.attributes import ANONYMOUS_SCANNER, SCANNER, keep
 
 MANUFACTURER = "LesionBrush"
 _MODIFYING = ("109103", "Modifying Equipment")
@@ -65,7 +65,7 @@ def equipment(provenance: Provenance, made: datetime) -> Dataset:
     """The record of what made it, short enough for a tag; the whole one is the provenance sidecar."""
     item = Dataset()
     purpose = _MODIFYING if provenance.is_edit else _PROCESSING
-    item.PurposeOfReferenceCodeSequence = Items([_coded(*purpose)])
+    item.PurposeOfReferenceCodeSequence = Items([_make_code(*purpose)])
     item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, text(provenance.model, 64)
     item.SoftwareVersions = text(__version__, 64)
     item.ContributionDateTime = made.strftime("%Y%m%d%H%M%S%z")
@@ -88,7 +88,7 @@ def reference_original(header: Dataset, original: Dataset) -> None:
         item.ReferencedSOPClassUID = original.get("SOPClassUID") or CTImageStorage
         item.ReferencedSOPInstanceUID = original.SOPInstanceUID
     image.SpatialLocationsPreserved = "YES"
-    image.PurposeOfReferenceCodeSequence = Items([_coded(*_SOURCE_IMAGE)])
+    image.PurposeOfReferenceCodeSequence = Items([_make_code(*_SOURCE_IMAGE)])
     series.SeriesInstanceUID = original.SeriesInstanceUID
     series.ReferencedInstanceSequence = Items([instance])
     header.SourceImageSequence, header.ReferencedSeriesSequence = Items([image]), Items([series])
@@ -126,15 +126,15 @@ def text(value: str, length: int) -> str:
     return " ".join(value.encode("ascii", "replace").decode().replace("\\", "/").split())[:length]
 
 
-def _coded(value: str, meaning: str) -> Dataset:
+def _make_code(value: str, meaning: str) -> Dataset:
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "DCM", meaning
     return code
 
 
 def _scanner(original: Dataset, anonymous: bool) -> list[Dataset]:
-    item = kept(original, ANONYMOUS_SCANNER if anonymous else SCANNER)
+    item = keep(original, ANONYMOUS_SCANNER if anonymous else SCANNER)
     if item.get("Manufacturer", MANUFACTURER) == MANUFACTURER:  # a synthetic CT edited again
         return []
-    item.PurposeOfReferenceCodeSequence = Items([_coded(*_ACQUIRING)])
+    item.PurposeOfReferenceCodeSequence = Items([_make_code(*_ACQUIRING)])
     return [item]

@@ -18,7 +18,7 @@ from lesionbrush.core.inputs import Layout
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import DamagedFile, EmptyMask
-from lesionbrush.files.dicom_export.attributes import PATIENT, STUDY, kept
+from lesionbrush.files.dicom_export.attributes import PATIENT, STUDY, keep
 from lesionbrush.files.dicom_export.labels import (
     MANUFACTURER,
     equipment,
@@ -27,7 +27,7 @@ from lesionbrush.files.dicom_export.labels import (
     set_moment,
     text,
 )
-from lesionbrush.files.dicom_export.series import SyntheticSeries, Uids, right_handed
+from lesionbrush.files.dicom_export.series import SyntheticSeries, Uids, make_right_handed
 
 LABEL = "Synthetic lesion"
 _CONTENT = {
@@ -88,7 +88,7 @@ def make_seg(series: SyntheticSeries, segments: Segments, uids: Uids | None = No
     Raises GeometryMismatch, EmptyMask.
     """
     uids = uids or Uids()
-    labels = right_handed(segments.labels)
+    labels = make_right_handed(segments.labels)
     series.volume.require_same_grid(labels)
     if not labels.array.any():
         raise EmptyMask(f"the {segments.title} is empty: there is nothing to write")
@@ -168,7 +168,7 @@ def _bare(header: Dataset, distance_mm: float) -> Dataset:
 
     A SEG needs a slice thickness, a CT may leave it empty: then the slices are as thick as they are apart.
     """
-    bare = kept(header, _OF_THE_SLICE)
+    bare = keep(header, _OF_THE_SLICE)
     if bare.get("SliceThickness", 0) <= 0:
         bare.SliceThickness = format_number_as_ds(float(distance_mm))
     for keyword in _OF_THE_STUDY:

@@ -23,7 +23,7 @@ from lesionbrush.core.volume import Array, Volume, require_ct
 from lesionbrush.errors import DamagedFile, GeometryMismatch
 from lesionbrush.files.dicom import series_affine
 from lesionbrush.files.dicom.headers import UNREADABLE
-from lesionbrush.files.dicom_export.attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, kept
+from lesionbrush.files.dicom_export.attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, keep
 from lesionbrush.files.dicom_export.labels import describe_image, name_fresh_study, reference_original, text
 from lesionbrush.files.geometry import LPS_TO_RAS
 
@@ -92,7 +92,7 @@ def derive_series(
     slices: Sequence[Dataset] | None = None,
     options: DicomOptions | None = None,
 ) -> SyntheticSeries:
-    """The series of a synthetic CT. slices: the original's (`sorted_slices`); None: it was no DICOM.
+    """The series of a synthetic CT. slices: the original's (`read_slices`); None: it was no DICOM.
 
     Without slices, or de-identified, it starts a study of its own. A volume with left-handed axes, which
     DICOM cannot have, gets its slices in the opposite order; each voxel stays where it is in the patient.
@@ -100,12 +100,12 @@ def derive_series(
     Raises GeometryMismatch (another grid than the slices, axes at an angle), NotACT, DamagedFile.
     """
     options = options or DicomOptions()
-    volume = right_handed(require_ct(synthetic))
+    volume = make_right_handed(require_ct(synthetic))
     if slices is not None:
         volume = _on_series_grid(volume, slices)
     originals = _plain(volume) if slices is None else read_originals(slices)
     fresh = slices is None or options.deidentify
-    headers = [kept(o, TECHNICAL if options.deidentify else IDENTIFIED) for o in originals]
+    headers = [keep(o, TECHNICAL if options.deidentify else IDENTIFIED) for o in originals]
     _place(headers, volume)
     _join_study(headers, options.uids)
     if fresh:
@@ -122,7 +122,7 @@ def derive_series(
     return SyntheticSeries(headers, volume, provenance)
 
 
-def right_handed(volume: Volume) -> Volume:
+def make_right_handed(volume: Volume) -> Volume:
     """The same voxels in the same places, slices reversed where the axes would not suit DICOM."""
     if np.linalg.det(LPS_TO_RAS[:3, :3] @ volume.affine[:3, :3]) > 0:
         return volume
@@ -169,7 +169,7 @@ def _read_original(path: Path) -> Dataset:
         raise DamagedFile(f"{path.name} is a damaged DICOM file ({kind}); copy it again") from error
     if "Rows" not in whole:  # it had them when the series was read
         raise DamagedFile(f"{path.name} ends within its header; copy the series again")
-    return kept(whole, ORIGINAL)
+    return keep(whole, ORIGINAL)
 
 
 def _place(headers: list[Dataset], volume: Volume) -> None:
@@ -206,13 +206,13 @@ def _decimals(values: Array) -> list[str]:
 
 def _join_study(headers: list[Dataset], uids: Uids) -> None:
     """One study, one frame of reference: the original's where it is kept and known, else new ones."""
-    study = _known(headers, "StudyInstanceUID") or uids.new("study")
-    frame = _known(headers, "FrameOfReferenceUID") or uids.new("frame of reference")
+    study = _find_value(headers, "StudyInstanceUID") or uids.new("study")
+    frame = _find_value(headers, "FrameOfReferenceUID") or uids.new("frame of reference")
     for header in headers:
         header.StudyInstanceUID, header.FrameOfReferenceUID = study, frame
 
 
-def _known(headers: list[Dataset], keyword: str) -> str | None:
+def _find_value(headers: list[Dataset], keyword: str) -> str | None:
     return next((header[keyword].value for header in headers if keyword in header), None)
 
 

@@ -23,11 +23,11 @@ def scan(canvas: Canvas, generator: np.random.Generator) -> Array:
     per_slice /= per_slice.mean()
     noise = scanner_noise(hu.shape, generator)
     noise += np.clip(per_slice - 1.1, 0, 0.5) * streaks(noise)
-    hu += noise * (NOISE_HU * per_slice * _crossed_tissue(density))
+    hu += noise * (NOISE_HU * per_slice * _measure_tissue(density))
     return np.clip(np.rint(hu), *INT16_HU).astype(np.int16)
 
 
-def _crossed_tissue(density: Array) -> Array:
+def _measure_tissue(density: Array) -> Array:
     """(1, J, K): noise grows with the tissue that lateral rays cross, from 0.55 beside the body to 1.1."""
     lateral = ndimage.uniform_filter1d(density.mean(axis=0), max(3, density.shape[1] // 12), axis=0)
     return (0.55 + 0.55 * lateral / lateral.max(axis=0))[None]

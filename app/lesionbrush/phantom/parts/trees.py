@@ -58,10 +58,10 @@ def grow_tree(root: Array, tips: Array, lobe: Array, generator: np.random.Genera
         names, group = np.unique(halves, return_inverse=True)
         start, parent = end[names // 2], names // 2 + grown
         grown += len(supplies)
-    return _joined(levels)
+    return _join(levels)
 
 
-def _joined(trees: list[Tree]) -> Tree:
+def _join(trees: list[Tree]) -> Tree:
     fields = zip(*((tree.start, tree.end, tree.supplies, tree.parent) for tree in trees), strict=True)
     return Tree(*map(np.concatenate, fields))
 

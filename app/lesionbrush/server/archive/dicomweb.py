@@ -57,7 +57,7 @@ def is_address(studies: str) -> bool:
     return studies.startswith(("http://", "https://"))
 
 
-def checked_address(address: str) -> str:
+def check_address(address: str) -> str:
     """An address without credentials, query, final slash. InvalidRequest: it repeats no secret."""
     try:
         parts = urlsplit(address)
@@ -94,7 +94,7 @@ class Archive:
     def __init__(self, address: str, environ: Mapping[str, str] | None = None) -> None:
         """Raises InvalidRequest for an address or credentials that cannot be used. Asks nothing yet."""
         given = os.environ if environ is None else environ
-        self.address = checked_address(address)
+        self.address = check_address(address)
         session = requests.Session()
         session.trust_env = False  # no proxy, no .netrc: a patient's CT goes where the address says
         session.max_redirects = 0
@@ -114,11 +114,11 @@ class Archive:
         found: dict[str, FoundSeries] = {}
         while len(found) < MAX_SERIES:
             try:
-                with _told():
+                with _translate_errors():
                     page = self._client.search_for_series(
                         search_filters=filters, fields=list(_FIELDS), limit=PAGE, offset=len(found)
                     )
-                    listed = [one for one in map(_found, page) if one is not None]
+                    listed = [one for one in map(_parse_series, page) if one is not None]
             except NotInArchive as error:
                 if series is not None:  # some archives answer so where nothing fits
                     break
@@ -132,11 +132,11 @@ class Archive:
     def find_seg(self, study: str) -> list[str]:
         """SeriesInstanceUIDs of the segmentations in a study."""
         try:
-            with _told():
+            with _translate_errors():
                 page = self._client.search_for_series(
                     require_uid(study), search_filters={"Modality": "SEG"}, fields=list(_FIELDS), limit=PAGE
                 )
-                listed = [one for one in map(_found, page) if one is not None]
+                listed = [one for one in map(_parse_series, page) if one is not None]
         except NotInArchive:
             return []
         return [one.series for one in listed if one.modality == "SEG"]
@@ -146,7 +146,7 @@ class Archive:
         found: set[str] = set()
         while True:
             try:
-                with _told():
+                with _translate_errors():
                     page = self._client.search_for_instances(
                         require_uid(study), require_uid(series), limit=PAGE, offset=len(found)
                     )
@@ -160,12 +160,12 @@ class Archive:
 
     def retrieve(self, study: str, series: str) -> Iterator[Dataset]:
         """The instances of a series, one by one, with pixels, as files."""
-        with _told():
+        with _translate_errors():
             yield from self._client.iter_series(require_uid(study), require_uid(series))
 
     def store(self, study: str, paths: Sequence[Path]) -> dict[str, int]:
         """Send files; returns those the archive refused: SOP Instance UID -> its failure reason."""
-        with _told():
+        with _translate_errors():
             answer = self._client.store_instances(
                 [pydicom.dcmread(path) for path in paths], require_uid(study)
             )
@@ -175,7 +175,7 @@ class Archive:
     def remove(self, study: str, series: str) -> bool:
         """Try to delete a series; DICOMweb does not oblige an archive to offer it."""
         try:
-            with _told():
+            with _translate_errors():
                 self._client.delete_series(require_uid(study), require_uid(series))
         except LesionBrushError:
             return False
@@ -243,7 +243,7 @@ def _credentials(environ: Mapping[str, str]) -> AuthBase | None:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """From what requests and dicomweb-client raise to what an admin can act on. Addresses stay out of it."""
     try:
         yield
@@ -274,7 +274,7 @@ def save(instance: Dataset, path: Path) -> None:
         raise DamagedFile("the archive sent a DICOM object that cannot be written as a file") from error
 
 
-def _found(item: Mapping[str, Any]) -> FoundSeries | None:
+def _parse_series(item: Mapping[str, Any]) -> FoundSeries | None:
     """None for a series whose UIDs are none: it could not be asked for."""
     study, series = str(_value(item, "0020000D")), str(_value(item, "0020000E"))
     if not (is_uid(study) and is_uid(series)):

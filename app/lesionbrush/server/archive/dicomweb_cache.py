@@ -7,9 +7,9 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.dicom import read_slices
 from lesionbrush.files.dicom.headers import read_header
-from lesionbrush.server.archive.dicomweb import PREFIX, checked_address
+from lesionbrush.server.archive.dicomweb import PREFIX, check_address
 from lesionbrush.server.storage.references import ABOUT
 
 SUFFIX = ".nrrd"
@@ -21,7 +21,7 @@ def cache_folder(address: str) -> Path:
     chosen = os.environ.get(f"{PREFIX}CACHE")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     root = Path(chosen) if chosen else home / "lesionbrush" / "dicomweb"
-    folder = root / sha256(checked_address(address).encode()).hexdigest()[:16]
+    folder = root / sha256(check_address(address).encode()).hexdigest()[:16]
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
@@ -32,7 +32,7 @@ def file_in(folder: Path) -> Path:
 
 def strip_slices(slices: Path) -> int:
     """Leave the headers of the slices, without pixels; returns how many instances the archive had sent."""
-    used = {Path(header.filename) for header in sorted_slices(slices)}
+    used = {Path(header.filename) for header in read_slices(slices)}
     sent = list(slices.iterdir())
     for path in sent:
         if path in used:

@@ -13,7 +13,7 @@ def synthetic(found: FoundSeries) -> bool:
     return found.description.startswith((MARK, MARK_GENERATED))
 
 
-def listed(found: FoundSeries) -> dict[str, Any]:
+def describe_series(found: FoundSeries) -> dict[str, Any]:
     """As the datastore lists it."""
     return {**asdict(found), "synthetic": synthetic(found)}
 

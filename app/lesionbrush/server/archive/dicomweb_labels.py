@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-from lesionbrush.files.dicom import sorted_slices
+from lesionbrush.files.dicom import read_slices
 from lesionbrush.files.dicom_export.seg import read_seg
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.archive.dicomweb import Archive, save
@@ -24,8 +24,8 @@ def newest_seg(archive: Archive, study: str, series: str, folder: Path) -> Path 
 
     None where there is none. Raises TooLarge, DamagedFile, and what `Archive` raises.
     """
-    found = [path for path in _received(archive, study, folder) if _refers_to(path, series)]
-    return max(found, key=_made, default=None)
+    found = [path for path in _receive(archive, study, folder) if _refers_to(path, series)]
+    return max(found, key=_read_moment, default=None)
 
 
 def write_label(seg: Path, ct: Path, slices: Path, label: Path) -> None:
@@ -35,12 +35,12 @@ def write_label(seg: Path, ct: Path, slices: Path, label: Path) -> None:
     segments overlap or are no masks, and what reading and writing volumes raises.
     """
     named = ["SeriesInstanceUID", "SOPInstanceUID"]
-    files = [one.filename for one in sorted_slices(slices)]
+    files = [one.filename for one in read_slices(slices)]
     headers: list[Dataset] = [pydicom.dcmread(file, specific_tags=named) for file in files]
     write_volume(read_seg(seg, read_volume(ct), headers), label)
 
 
-def _received(archive: Archive, study: str, folder: Path) -> Iterator[Path]:
+def _receive(archive: Archive, study: str, folder: Path) -> Iterator[Path]:
     size, most_bytes = 0, Limits.current().unpacked_bytes
     for series in archive.find_seg(study):
         try:
@@ -62,7 +62,7 @@ def _refers_to(path: Path, series: str) -> bool:
     )
 
 
-def _made(path: Path) -> tuple[str, str, str]:
+def _read_moment(path: Path) -> tuple[str, str, str]:
     """Date, time and UID, to order by."""
     keywords = ["ContentDate", "ContentTime", "SOPInstanceUID"]
     header = pydicom.dcmread(path, specific_tags=keywords)

@@ -49,7 +49,7 @@ def push(archive: Archive, case: DicomCase, folder: Path) -> None:
         if missing:
             raise PushFailed(f"the archive took {len(missing)} instances and does not have them")
     except LesionBrushError as error:
-        raise PushFailed(f"{error}. {_undone(archive, study, parts, there)}") from error
+        raise PushFailed(f"{error}. {_undo(archive, study, parts, there)}") from error
 
 
 def _part(path: Path) -> _Part:
@@ -81,7 +81,7 @@ def _batches(parts: Sequence[_Part]) -> Iterator[list[_Part]]:
         yield batch
 
 
-def _undone(archive: Archive, study: str, parts: Sequence[_Part], before: set[str]) -> str:
+def _undo(archive: Archive, study: str, parts: Sequence[_Part], before: set[str]) -> str:
     """Take back what this push brought, and say how that went. Never what was there before it."""
     again = "accept it again to complete it"
     try:

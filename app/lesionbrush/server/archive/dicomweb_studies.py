@@ -18,7 +18,7 @@ import numpy as np
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.dicom import read_dicom_series, sorted_slices
+from lesionbrush.files.dicom import read_dicom_series, read_slices
 from lesionbrush.files.dicom_export.case import DicomCase, Reference
 from lesionbrush.files.dicom_export.seg import Segments
 from lesionbrush.files.dicom_export.series import DicomOptions, Uids
@@ -37,7 +37,7 @@ from lesionbrush.server.archive.dicomweb_cache import (
     file_in,
     strip_slices,
 )
-from lesionbrush.server.archive.dicomweb_facts import in_dicom_words, listed, synthetic
+from lesionbrush.server.archive.dicomweb_facts import describe_series, in_dicom_words, synthetic
 from lesionbrush.server.archive.dicomweb_labels import TAG, newest_seg, write_label
 from lesionbrush.server.archive.dicomweb_push import push
 from lesionbrush.server.doors.limits import Limits
@@ -117,7 +117,7 @@ class DicomWebStudies(Studies):
             if cached and found.instances not in (None, count_sent(cached)):
                 self.shelf.drop(image)
                 cached = None
-            path = file_in(cached or self._fetched(found))
+            path = file_in(cached or self._fetch(found))
             self._complete_at[image] = self._now()
             return path
 
@@ -151,7 +151,7 @@ class DicomWebStudies(Studies):
         """
         original = accepted.reference_id
         if original is None:
-            case = _generated(accepted)
+            case = _make_case(accepted)
         else:
             if is_uid(original):
                 self.fetch(original)
@@ -168,7 +168,7 @@ class DicomWebStudies(Studies):
             raise UnknownImage(f"the archive has no series {image}")
         return found[0]
 
-    def _fetched(self, found: FoundSeries) -> Path:
+    def _fetch(self, found: FoundSeries) -> Path:
         """The series as an entry of the cache, from the whole of what the archive sent."""
         with naming_full_disk(), self.private.workspace() as folder:
             slices = folder / SLICES
@@ -201,19 +201,19 @@ class DicomWebStudies(Studies):
 
     def locate(self, image: str) -> Path:
         """A series that `fetch` has brought. Raises InvalidRequest, UnknownImage."""
-        path = self._cached(require_uid(image))
+        path = self._find_cached(require_uid(image))
         if path is None:
             raise UnknownImage(
                 f"no CT series {image} is here; GET /datastore/?output=all lists the archive's"
             )
         return path
 
-    def _cached(self, image: str) -> Path | None:
+    def _find_cached(self, image: str) -> Path | None:
         folder = self.shelf.use(image)
         return file_in(folder) if folder else None
 
     def get_image_uri(self, image_id: str) -> str:
-        return str(self._cached(image_id) or "")
+        return str(self._find_cached(image_id) or "")
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         folder = self.shelf.use(label_id)
@@ -225,7 +225,7 @@ class DicomWebStudies(Studies):
 
     def get_image_info(self, image_id: str) -> dict[str, Any]:
         found = self._listed.get(image_id)
-        return listed(found) if found else {}
+        return describe_series(found) if found else {}
 
     def place_for_image(self, image: str, file_name: str) -> Path:
         raise InvalidRequest(
@@ -264,13 +264,13 @@ class DicomWebStudies(Studies):
     def json(self) -> dict[str, Any]:
         """As MONAI Label lists a folder, with what the archive says of each series."""
         images = {
-            uid: {"image": {"ext": SUFFIX, "info": listed(f)}, "labels": {}}
+            uid: {"image": {"ext": SUFFIX, "info": describe_series(f)}, "labels": {}}
             for uid, f in self._listed.items()
         }
         return {"name": "DICOMweb", "description": "CT series of a DICOMweb archive", "objects": images}
 
 
-def _generated(accepted: AcceptedCase) -> DicomCase:
+def _make_case(accepted: AcceptedCase) -> DicomCase:
     """A patient of its own, with all that its labels name."""
     options = DicomOptions(uids=Uids(f"accept|{accepted.key}"))
     layout = Layout(accepted.mask, dict(accepted.label_names))
@@ -285,5 +285,5 @@ def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:
     if cached is None:
         lesion = Segments.of_lesion(mask)
         return DicomCase.prepare_alone(accepted.synthetic, lesion, accepted.provenance, options)
-    reference = Reference(read_ct(file_in(cached)), sorted_slices(cached / SLICES))
+    reference = Reference(read_ct(file_in(cached)), read_slices(cached / SLICES))
     return DicomCase.prepare(accepted.synthetic, mask, accepted.provenance, reference, options)

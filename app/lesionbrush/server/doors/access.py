@@ -65,8 +65,8 @@ def _token(name: str, value: SecretStr | None, file: Path | None) -> str | None:
     if value is not None and file is not None:
         raise InvalidRequest(f"set {variable(name)} or {variable(name + '_file')}, not both")
     if file is not None:
-        return _checked(f"the token in {variable(name + '_file')}", _content(name, file))
-    return None if value is None else _checked(variable(name), value.get_secret_value().strip())
+        return _check(f"the token in {variable(name + '_file')}", _content(name, file))
+    return None if value is None else _check(variable(name), value.get_secret_value().strip())
 
 
 def _content(name: str, file: Path) -> str:
@@ -79,7 +79,7 @@ def _content(name: str, file: Path) -> str:
         raise InvalidRequest(f"{variable(name + '_file')} holds no token: it is no plain text") from error
 
 
-def _checked(where: str, token: str) -> str:
+def _check(where: str, token: str) -> str:
     """The text never has the token in it."""
     if len(token) < MIN_CHARACTERS:
         raise InvalidRequest(

@@ -164,11 +164,11 @@ class Gate:
         if scope["type"] == "lifespan":
             await self.stock(scope, receive, send)
         elif scope["type"] == "http":
-            await self._watched(scope, receive, send)
+            await self._watch(scope, receive, send)
         else:  # there is no WebSocket here
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _watch(self, scope: Scope, receive: Receive, send: Send) -> None:
         began, request = monotonic(), uuid4().hex[:12]
         door, ident = find_door(scope["method"], scope["path"])
         status = 500

@@ -128,14 +128,14 @@ def _require_no_bomb(path: Path, name: str, declared: _Declared, limits: Limits)
     try:
         with path.open("rb") as stream:
             stream.seek(declared.packed_at or 0)
-            unpacked = _unpacked_bytes(stream.read, allowed)
+            unpacked = _count_unpacked(stream.read, allowed)
     except zlib.error:
         return
     if unpacked > allowed:
         raise TooLarge(f"{name} unpacks to more than the {promised} bytes its header promises")
 
 
-def _unpacked_bytes(read: Callable[[int], bytes], enough: int, wbits: int = zlib.MAX_WBITS | 32) -> int:
+def _count_unpacked(read: Callable[[int], bytes], enough: int, wbits: int = zlib.MAX_WBITS | 32) -> int:
     """Counted up to `enough` and a little; memory stays at a chunk. wbits: see zlib. Raises zlib.error."""
     total, inflate, left = 0, zlib.decompressobj(wbits), b""
     while total <= enough:
@@ -250,7 +250,7 @@ def _require_no_deflated_bomb(path: Path, limits: Limits) -> None:
             meta = _read_file_meta_info(stream)  # where pydicom itself begins to unpack, whatever lengths say
             if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
                 return
-            unpacked = _unpacked_bytes(stream.read, allowed, -zlib.MAX_WBITS)
+            unpacked = _count_unpacked(stream.read, allowed, -zlib.MAX_WBITS)
         except UNREADABLE:
             return
     if unpacked > allowed:

@@ -23,9 +23,9 @@ from lesionbrush.server.http.deps import (
 )
 from lesionbrush.server.stock.label_map import KEPT, Submission, submit
 from lesionbrush.server.stock.runs import Run, Runs
-from lesionbrush.server.stock.words import understood
+from lesionbrush.server.stock.words import understand
 from lesionbrush.server.storage.cases import TAG
-from lesionbrush.server.storage.uploads import stored
+from lesionbrush.server.storage.uploads import store
 from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.server.threads import few_at_a_time
 
@@ -46,7 +46,7 @@ async def put_image(
 ) -> dict[str, str]:
     info = _json_object(params)
     place = studies.place_for_image(image, file.filename or "")
-    await few_at_a_time(stored)(file.file, place)
+    await few_at_a_time(store)(file.file, place)
     studies.refresh()
     studies.update_image_info(image, info)
     return {"image": image}
@@ -63,7 +63,7 @@ class SentLabel(NamedTuple):
     run: Run | None
 
 
-async def sent_label(
+async def receive_label(
     request: Request,
     image: str,
     label: UploadFile,
@@ -80,7 +80,7 @@ async def sent_label(
 
 @router.put("/datastore/label")
 async def put_label(
-    sent: Annotated[SentLabel, Depends(sent_label)],
+    sent: Annotated[SentLabel, Depends(receive_label)],
     studies: TheStudies,
     service: TheService,
     files: TheIncoming,
@@ -89,14 +89,14 @@ async def put_label(
     both = {"image": sent.image, "label": sent.image}
     if sent.run is not None:
         uri = studies.get_image_uri(sent.image)
-        words = understood({"label_info": sent.info.get("label_info", ())})
+        words = understand({"label_info": sent.info.get("label_info", ())})
         mask = await few_at_a_time(files.mask)(sent.file)
         submission = Submission(sent.image, Path(uri) if uri else None, mask, words, sent.client)
         cases = await few_at_a_time(submit)(service, studies, sent.run, submission)
         return {**both, "cases": cases, "note": KEPT}
     place = studies.place_for_label(sent.image, sent.tag, sent.file.filename or "")
     await few_at_a_time(_require_fitting)(service, studies.locate(sent.image), sent.file, files)
-    await few_at_a_time(stored)(sent.file.file, place, checked=True)
+    await few_at_a_time(store)(sent.file.file, place, checked=True)
     studies.refresh()
     studies.update_label_info(sent.image, sent.tag, sent.info)
     return both
@@ -114,7 +114,7 @@ def _require_fitting(service: Service, image: Path, label: UploadFile, files: In
             f"the label holds values that are no labels (lowest {mask.value_range[0]:g}); use 0, 1, 2, ..."
         )
     with suppress(EmptyMask):
-        mask_on_grid(mask.with_array((mask.array != 0).astype(np.uint8)), service.stored_ct(image))
+        mask_on_grid(mask.with_array((mask.array != 0).astype(np.uint8)), service.load_ct(image))
 
 
 def _json_object(text: str) -> dict[str, Any]:

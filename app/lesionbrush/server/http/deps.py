@@ -20,7 +20,7 @@ from lesionbrush.core.inputs import require_accepted
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.inputs import names_sent
+from lesionbrush.files.inputs import list_sent
 from lesionbrush.files.records import record_of
 from lesionbrush.server.doors.limits import check_volume
 from lesionbrush.server.errors import UnknownReference
@@ -29,7 +29,7 @@ from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.stock.runs import Runs
 from lesionbrush.server.stock.words import client_name
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.storage.uploads import copied, receive_volume, suffix_of
+from lesionbrush.server.storage.uploads import copy_stream, receive_volume, suffix_of
 from lesionbrush.server.synthesis.inference import Service, Vault
 from lesionbrush.server.synthesis.order import ReferenceCT
 from lesionbrush.systems import find_system, list_inputs
@@ -102,17 +102,17 @@ class Incoming(NamedTuple):
         """Raises as `receive_volume`."""
         return receive_volume(upload, self.folder, "mask")
 
-    def stored_mask(self, label: Path) -> Path:
+    def take_stored_mask(self, label: Path) -> Path:
         """A label of the datastore, as if it had come with the request: jobs take their mask away."""
         with label.open("rb") as stream:
-            file = copied(stream, self.folder / f"mask{suffix_of(label.name)}")
+            file = copy_stream(stream, self.folder / f"mask{suffix_of(label.name)}")
         check_volume(file)
         return file
 
     def inputs(self, card: ModelCard) -> dict[str, Path]:
         """Raises InvalidRequest for one the model does not take, or lacks, and as `receive_volume`."""
         accepted = find_system(card.system).inputs
-        require_accepted(card.name, names_sent(self.uploads, accepted), accepted)
+        require_accepted(card.name, list_sent(self.uploads, accepted), accepted)
         volumes = {one.name for one in accepted if one.kind != "text"}
         return {
             name: self._volume(name, sent) if name in volumes else self._text(name, sent)
@@ -130,10 +130,10 @@ class Incoming(NamedTuple):
         if isinstance(sent, str):
             file.write_text(sent, encoding="utf-8")
             return file
-        return copied(sent.file, file)
+        return copy_stream(sent.file, file)
 
 
-def made_from_record(reference: ReferenceCT, sent: str | None) -> Provenance | None:
+def read_made_from(reference: ReferenceCT, sent: str | None) -> Provenance | None:
     """The record of a CT that is synthetic itself: what came with it, or what lies beside a stored one.
 
     Raises InvalidRequest, DamagedFile.
@@ -152,14 +152,14 @@ def made_from_record(reference: ReferenceCT, sent: str | None) -> Provenance | N
         ) from error
 
 
-async def incoming(request: Request, folder: Annotated[Path, Depends(workspace)]) -> Incoming:
+async def receive_inputs(request: Request, folder: Annotated[Path, Depends(workspace)]) -> Incoming:
     """What systems take comes under their own names, which are not known here."""
     form = await request.form()
     parts = {name: part for name, part in form.items() if name not in OWN_PARTS}
     return Incoming(folder, cast(dict[str, UploadFile | str], parts))
 
 
-def documented_parts() -> dict[str, Any]:
+def document_parts() -> dict[str, Any]:
     """What all systems take, for the OpenAPI document of a route."""
     properties: dict[str, Any] = {}
     for one in list_inputs().values():
@@ -175,7 +175,7 @@ TheService = Annotated[Service, Depends(the_service)]
 TheVault = Annotated[Vault, Depends(the_vault)]
 TheJob = Annotated[JobRecord, Depends(the_job)]
 TheStudies = Annotated[Studies, Depends(the_studies)]
-TheIncoming = Annotated[Incoming, Depends(incoming)]
+TheIncoming = Annotated[Incoming, Depends(receive_inputs)]
 Workspace = Annotated[Path, Depends(workspace)]
 TheClient = Annotated[str, Depends(the_client)]
 TheRuns = Annotated[Runs, Depends(the_runs)]

@@ -26,8 +26,8 @@ from lesionbrush.server.http.deps import (
     TheService,
     TheStudies,
     TheVault,
-    documented_parts,
-    made_from_record,
+    document_parts,
+    read_made_from,
 )
 from lesionbrush.server.http.stream import last_event_id, news
 from lesionbrush.server.http.variant_routes import variants
@@ -134,7 +134,7 @@ class SubmitQuery(BaseModel):
     abandon_after: float | None = Field(None, ge=1, le=86400)
 
 
-async def stored_image(query: Annotated[SubmitQuery, Query()], studies: TheStudies) -> Path | None:
+async def locate_image(query: Annotated[SubmitQuery, Query()], studies: TheStudies) -> Path | None:
     return studies.locate(query.image) if query.image else None
 
 
@@ -146,7 +146,7 @@ class Sent(NamedTuple):
     record: str | None
 
 
-async def sent_form(
+async def receive_form(
     params: Annotated[str, Form(description="the model's parameters as JSON, see its schema")] = "{}",
     label: Annotated[UploadFile | None, File(description="the mask of an edit, a volume file")] = None,
     record: Annotated[
@@ -159,8 +159,8 @@ async def sent_form(
 @few_at_a_time
 def the_order(
     query: Annotated[SubmitQuery, Query()],
-    sent: Annotated[Sent, Depends(sent_form)],
-    image: Annotated[Path | None, Depends(stored_image)],
+    sent: Annotated[Sent, Depends(receive_form)],
+    image: Annotated[Path | None, Depends(locate_image)],
     files: TheIncoming,
     service: TheService,
     vault: TheVault,
@@ -180,7 +180,7 @@ def the_order(
         raise InvalidRequest("name one CT: an uploaded one as 'reference', or a stored one as 'image'")
     path = image or vault.references.path(str(query.reference))
     reference = ReferenceCT(path, query.image, query.reference)
-    made_from = made_from_record(reference, sent.record)
+    made_from = read_made_from(reference, sent.record)
     return Order(query.model, request, reference, files.mask(sent.label), files.inputs(card), made_from)
 
 
@@ -210,7 +210,7 @@ def the_ticket(
     return replace(ticket, abandon_after_s=query.abandon_after, key=key, content=content)
 
 
-@router.post("/jobs", status_code=202, openapi_extra=documented_parts())
+@router.post("/jobs", status_code=202, openapi_extra=document_parts())
 def submit(
     response: Response, ticket: Annotated[Ticket, Depends(the_ticket)], service: TheService
 ) -> JobStatus:

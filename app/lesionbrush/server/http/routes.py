@@ -32,7 +32,7 @@ from lesionbrush.server.http.deps import (
     TheService,
     TheStudies,
     asker,
-    made_from_record,
+    read_made_from,
     the_vault,
 )
 from lesionbrush.server.http.downloads import router as downloads
@@ -40,11 +40,11 @@ from lesionbrush.server.http.job_routes import PREFIX, job_app
 from lesionbrush.server.http.replies import Kind, reply
 from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.job import JobRecord
-from lesionbrush.server.stock.label_map import drawn_lesion, label_map_of
+from lesionbrush.server.stock.label_map import extract_lesion, label_map_of
 from lesionbrush.server.stock.routes import router as stock
 from lesionbrush.server.stock.runs import Run, Runs
 from lesionbrush.server.stock.stale import TrueBoundary
-from lesionbrush.server.stock.strategies import NextWithoutCase, offered
+from lesionbrush.server.stock.strategies import NextWithoutCase, list_strategies
 from lesionbrush.server.stock.words import Words, require_device, split
 from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.sessions import keep_upload
@@ -69,7 +69,7 @@ def front_app(
     """strategies: of Next Sample, by name; MONAI Label lists its own app's."""
     app = FastAPI(openapi_url=None, exception_handlers=HANDLERS)
     app.state.service, app.state.studies, app.state.runs = service, studies, Runs()
-    app.state.strategies = strategies or offered(np.random.default_rng())
+    app.state.strategies = strategies or list_strategies(np.random.default_rng())
     for routes in (router, datastore, downloads, stock):
         app.include_router(routes)
     app.add_middleware(TrueBoundary)
@@ -114,7 +114,7 @@ class Named(NamedTuple):
     label: Path | None = None
 
 
-async def named_reference(
+async def hold_reference(
     query: Annotated[InferQuery, Query()],
     sent: Annotated[Uploads, Depends(uploads)],
     studies: TheStudies,
@@ -156,11 +156,11 @@ class Received:
 
 
 @few_at_a_time
-def received_order(
+def receive_order(
     model: str,
     query: Annotated[InferQuery, Query()],
     sent: Annotated[Uploads, Depends(uploads)],
-    named: Annotated[Named | None, Depends(named_reference)],
+    named: Annotated[Named | None, Depends(hold_reference)],
     files: TheIncoming,
     service: TheService,
 ) -> Received:
@@ -186,8 +186,8 @@ def received_order(
     if (
         sent.label is not None and getattr(request, "label", None) is None
     ):  # else it was said which value is the lesion
-        mask = drawn_lesion(mask, words)
-    made_from = made_from_record(reference, sent.record)
+        mask = extract_lesion(mask, words)
+    made_from = read_made_from(reference, sent.record)
     order = Order(model, request, reference, mask, files.inputs(card), made_from)
     return Received(order, words, files.folder, suffix)
 
@@ -212,7 +212,7 @@ def _mask(label: UploadFile | None, named: Named | None, files: Incoming) -> Pat
         return files.mask(label)
     assert named is not None
     assert named.label is not None
-    return files.stored_mask(named.label)
+    return files.take_stored_mask(named.label)
 
 
 def _result_suffix(query: InferQuery, words: Words, reference: Path) -> str:
@@ -224,7 +224,7 @@ def _result_suffix(query: InferQuery, words: Words, reference: Path) -> str:
 @router.post("/infer/{model}")
 async def infer(
     request: Request,
-    received: Annotated[Received, Depends(received_order)],
+    received: Annotated[Received, Depends(receive_order)],
     query: Annotated[InferQuery, Query()],
     service: TheService,
     client: TheClient,
@@ -242,12 +242,12 @@ async def infer(
     ticket = replace(ticket, what=f"infer {order.model}")
     record = await run_in_threadpool(service.jobs.submit, ticket)
     await _over(request, service.jobs, record)
-    output = await run_in_threadpool(_shown, service, record, received)
+    output = await run_in_threadpool(_show, service, record, received)
     runs.remember(client, query.image, Run(record.id, received.words.selected_label_name))
     return reply(output, query.output)
 
 
-def _shown(service: Service, record: JobRecord, received: Received) -> Output:
+def _show(service: Service, record: JobRecord, received: Received) -> Output:
     """Raises what ended the job, StorageFull."""
     require_done(record)
     name = f"{LABEL_STEM}{received.suffix or '.nii.gz'}"

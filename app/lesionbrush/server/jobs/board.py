@@ -52,14 +52,14 @@ class Jobs:
 
     def submit(self, ticket: Ticket) -> JobRecord:
         """The new job, or the one that came with the same key. Raises QueueFull, IdempotencyConflict."""
-        with self._held():
+        with self._hold():
             earlier = self._earlier(ticket)
         if earlier is not None:
             return earlier
         ident = f"{self._run}{token_hex(8)}"
         record = JobRecord(ident, ticket, ticket.work(ident), steps=ticket.steps)
         try:
-            with self._held():
+            with self._hold():
                 earlier = self._earlier(ticket) or self._put(record)
         except LesionBrushError:
             record.forget()
@@ -70,7 +70,7 @@ class Jobs:
 
     def get(self, ident: str) -> JobRecord:
         """Raises UnknownJob. Counts as a sign of life of its client."""
-        with self._held():
+        with self._hold():
             record = self._records.get(ident)
             if record is None:
                 raise UnknownJob.of(ident, self._run)
@@ -82,19 +82,19 @@ class Jobs:
         record.seen = time.monotonic()
 
     def status(self, record: JobRecord) -> JobStatus:
-        with self._held():
+        with self._hold():
             waiting = self._queue.in_order() if record.state is State.QUEUED else []
             position = waiting.index(record) if record in waiting else None
             return record.status(position, self._until_done(record))
 
     def cancel(self, record: JobRecord, why: str = "cancelled by its client") -> None:
         """At once while it waits, at its next step while it runs; one that is over stays as it is."""
-        with self._held():
+        with self._hold():
             self._cancel(record, why)
 
     def forget(self, record: JobRecord) -> None:
         """Remove a job that is over, with its result."""
-        with self._held():
+        with self._hold():
             if record.state.over:
                 self._drop(record)
 
@@ -103,12 +103,12 @@ class Jobs:
         return record.over.wait(timeout_s)
 
     def accept(self, record: JobRecord, variant: int, image: str) -> None:
-        with self._held():
+        with self._hold():
             record.accepted[variant] = image
             record.feed.publish("status")
 
     def discard(self, record: JobRecord, variant: int) -> None:
-        with self._held():
+        with self._hold():
             record.discarded.add(variant)
             record.feed.publish("status")
 
@@ -118,7 +118,7 @@ class Jobs:
 
     def close(self, *, finish_running: bool, timeout_s: float = 30.0) -> None:
         """Take no more work. What waits is cancelled; what runs is cancelled too, or may finish."""
-        with self._held():
+        with self._hold():
             self._closed = True
             for record in self._queue.in_order():
                 self._cancel(record, CLOSING)
@@ -135,7 +135,7 @@ class Jobs:
     def take(self) -> JobRecord | None:
         """The next job, as soon as there is one; None once the board is closed."""
         while True:
-            with self._held():
+            with self._hold():
                 if self._closed:
                     return None
                 record = self._queue.take()
@@ -148,18 +148,18 @@ class Jobs:
                 self._changed.wait(SWEEP_S)
 
     def count(self, record: JobRecord, done: int, total: int) -> None:
-        with self._held():
+        with self._hold():
             record.count(done, total)
             record.feed.publish("status")
 
     def show(self, record: JobRecord, png: bytes) -> None:
-        with self._held():
+        with self._hold():
             record.preview = (record.step, png)
             record.feed.publish("preview")
 
     def look_for_client(self, record: JobRecord) -> None:
         """Cancel a job whose client has vanished, if it is wanted so."""
-        with self._held():
+        with self._hold():
             self._abandon(record)
 
     def finish(
@@ -174,7 +174,7 @@ class Jobs:
         """failure: what the caller can mend; problem: what is said of anything else."""
         if failure is not None:
             problem = Problem(code=failure.code, message=str(failure))
-        with self._held():
+        with self._hold():
             self._running.discard(record)
             record.failure = failure
             if outcome is not None:
@@ -183,7 +183,7 @@ class Jobs:
             self._end(record, state, problem)
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _hold(self) -> Iterator[None]:
         """Under the lock; what jobs leave is removed after it, as no one should wait for the disk."""
         with self._changed:
             self._sweep()

@@ -185,8 +185,8 @@ class JobRecord:
             **facts,
             model=self.ticket.model,
             position=position,
-            seconds_left=_rounded(seconds_left),
-            estimated_seconds=_rounded(self.estimated_s),
+            seconds_left=_round(seconds_left),
+            estimated_seconds=_round(self.estimated_s),
             discarded=sorted(self.discarded),
             error=self.problem,
         )
@@ -195,5 +195,5 @@ class JobRecord:
 _SAME = ("id", "state", "step", "steps", "variants", "accepted", "remarks", "created")
 
 
-def _rounded(seconds: float | None) -> float | None:
+def _round(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 2)

@@ -23,6 +23,6 @@ def middle_slice_png(hu: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def wanted(step: int) -> bool:
+def is_wanted(step: int) -> bool:
     """The first, and every few after it. step counts from 1."""
     return step % EVERY_STEPS == 1

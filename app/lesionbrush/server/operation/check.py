@@ -15,7 +15,7 @@ from lesionbrush.server.doors.perimeter import is_loopback, require_bindable
 from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.settings import ServerSettings
 from lesionbrush.server.storage.uploads import SUFFIXES
-from lesionbrush.server.synthesis.devices import chosen_devices
+from lesionbrush.server.synthesis.devices import choose_devices
 from lesionbrush.systems import find_system
 
 LABELS = "labels"
@@ -56,7 +56,7 @@ def findings(studies: Path | str, host: str, port: int, *, encrypted: bool) -> l
 
 
 def _devices() -> Iterator[Finding]:
-    for device in chosen_devices():
+    for device in choose_devices():
         yield Finding("device", device if device != "cpu" else "cpu (a GPU is far faster)")
 
 
@@ -86,10 +86,10 @@ def _disk(studies: Path | str, settings: ServerSettings) -> Iterator[Finding]:
             pass
     free_gb, wanted_gb = shutil.disk_usage(place).free / 1e9, settings.free_gb + settings.upload_gb
     room = f"{free_gb:.1f} GB free, {wanted_gb:g} GB are needed"
-    yield Finding("disk", f"{room}; {_offered(studies)}", wrong=free_gb < wanted_gb)
+    yield Finding("disk", f"{room}; {_describe_offer(studies)}", wrong=free_gb < wanted_gb)
 
 
-def _offered(studies: Path) -> str:
+def _describe_offer(studies: Path) -> str:
     """A misspelt folder is an empty one."""
     if not studies.exists():
         return f"{studies} is not there yet and will be made, without a CT"

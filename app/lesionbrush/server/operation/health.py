@@ -82,9 +82,9 @@ class Operation:
                 self._models = now, _any_sound(self.service.models.root)
             return self._models[1]
 
-    def visited(self, visit: Visit) -> None:
+    def note_visit(self, visit: Visit) -> None:
         log_visit(visit)
-        self.service.meter.visited(visit)
+        self.service.meter.count_visit(visit)
 
     def collect(self) -> Iterator[Any]:
         """Gauges, at the moment they are asked for (prometheus-client calls this)."""

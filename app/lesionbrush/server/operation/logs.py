@@ -41,7 +41,7 @@ _SALT = secrets.token_bytes(16)
 _MAX_CHARACTERS = 2000
 
 
-def hashed(value: str) -> str:
+def digest(value: str) -> str:
     """The same for the same value, until the server starts again; nobody finds the value by trying."""
     return sha256(_SALT + value.encode()).hexdigest()[:10]
 
@@ -84,7 +84,7 @@ def message_of(record: logging.LogRecord) -> str:
         text = _template(record)
     else:
         text = _WITHHELD
-    return _one_line(scrubbed(text))
+    return _one_line(scrub(text))
 
 
 def _template(record: logging.LogRecord) -> str:
@@ -118,7 +118,7 @@ def error_of(info: ExcInfo | Any) -> str:
     return f"{kind.__name__}{code} in {' < '.join(places)}"
 
 
-def scrubbed(text: str) -> str:
+def scrub(text: str) -> str:
     """Without paths of this or another machine, and without names of image files."""
     text = _PATH.sub(_unless_ours, text)
     return _FILE_NAME.sub("<file>", text)
@@ -148,7 +148,7 @@ def log_visit(visit: Visit) -> None:
         "request": visit.request,
         "status": visit.status,
         "ms": round(visit.seconds * 1000),
-        "peer": hashed(visit.peer),
+        "peer": digest(visit.peer),
         **({"id": visit.ident} if visit.ident else {}),
     }
     access_log.info(route, extra={"fields": fields})

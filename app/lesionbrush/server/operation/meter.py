@@ -32,7 +32,7 @@ class Meter:
             registry=registry,
         )  # fmt: skip
 
-    def visited(self, visit: Visit) -> None:
+    def count_visit(self, visit: Visit) -> None:
         route = visit.door.template if visit.door else "not offered"
         self._requests.labels(visit.method, route, str(visit.status)).inc()
         self._request_seconds.labels(route).observe(visit.seconds)
@@ -40,7 +40,7 @@ class Meter:
     def job_over(self, state: str) -> None:
         self._jobs.labels(state).inc()
 
-    def worked(self, seconds: Mapping[str, float]) -> None:
+    def count_work(self, seconds: Mapping[str, float]) -> None:
         """seconds: per phase of one synthesis."""
         for phase, value in seconds.items():
             self._phase_seconds.labels(phase).observe(value)

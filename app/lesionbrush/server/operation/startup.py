@@ -50,7 +50,7 @@ def open_doors(front: FastAPI, service: Service, studies: Path) -> Operation:
         service.vault.references.private.use_for_temporary_files()
     operation = Operation(service, studies, settings)
     add_operation(front, operation)
-    install(front, Perimeter.of(settings), operation.visited)
+    install(front, Perimeter.of(settings), operation.note_visit)
     operation.close_on_signals()
     sys.setswitchinterval(SWITCH_S)
     settle()

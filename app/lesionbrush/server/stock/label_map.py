@@ -43,7 +43,7 @@ class LabelMapAnswer(Answer):
     note: str
 
 
-def drawn_lesion(mask: Path, words: Words) -> Path:
+def extract_lesion(mask: Path, words: Words) -> Path:
     """What was drawn as the lesion, where the client says which values of its mask that are.
 
     The plugin sends all of its segments, and what its scribbles tool painted as one of them. The file is
@@ -100,7 +100,7 @@ def submit(service: Service, studies: Studies, run: Run, sent: Submission) -> li
         raise Gone("the synthetic CT was kept for its time and is gone: run again, then submit") from error
     variants = [the_variant(record, number) for number in range(1, record.variants + 1)]
     _require_same_lesion(variants[0], run, sent)
-    return [_accepted(service, studies, variant, sent) for variant in variants]
+    return [_accept(service, studies, variant, sent) for variant in variants]
 
 
 def _require_same_lesion(variant: Variant, run: Run, sent: Submission) -> None:
@@ -119,7 +119,7 @@ def _lesion(array: Array, values: Sequence[int]) -> Array:
     return inside.astype(np.uint8)
 
 
-def _accepted(service: Service, studies: Studies, variant: Variant, sent: Submission) -> str:
+def _accept(service: Service, studies: Studies, variant: Variant, sent: Submission) -> str:
     case = case_of(variant, sent.client)
     image = accept_case(studies, replace(case, reference_id=_reference_id(service, case, variant, sent)))
     service.jobs.accept(variant.record, variant.number, image)
@@ -130,6 +130,6 @@ def _reference_id(service: Service, case: AcceptedCase, variant: Variant, sent: 
     """The stored image, also where a session or a file was run and the same CT was stored since."""
     reference = variant.stored.order.reference
     if reference is not None and reference.image is None and sent.stored is not None:
-        same = service.stored_ct(sent.stored).voxel_sha256 == case.provenance.reference_sha256
+        same = service.load_ct(sent.stored).voxel_sha256 == case.provenance.reference_sha256
         return sent.image if same else case.reference_id
     return case.reference_id

@@ -26,7 +26,7 @@ class NextWithoutCase(Strategy):
         return {"id": self._choose(images)} if images else None
 
 
-def offered(random: np.random.Generator) -> dict[str, NextWithoutCase]:
+def list_strategies(random: np.random.Generator) -> dict[str, NextWithoutCase]:
     """By the names that MONAI Label's clients know."""
 
     def any_of(images: Sequence[str]) -> str:

@@ -75,10 +75,10 @@ def split(params: str) -> tuple[Words, Any]:
         return Words(), values
     words = {name: value for name, value in values.items() if name in Words.model_fields}
     rest = {name: value for name, value in values.items() if name not in _PASSED_OVER and name not in words}
-    return understood(words), rest
+    return understand(words), rest
 
 
-def understood(values: dict[str, Any]) -> Words:
+def understand(values: dict[str, Any]) -> Words:
     """Raises InvalidRequest, with the value."""
     try:
         return Words.model_validate(values)

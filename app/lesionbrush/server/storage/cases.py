@@ -44,7 +44,7 @@ class Cases:
                 self._recover(pending)
             self._images: dict[str, str] = {}
             self._references: dict[str, Any] = {}
-            for record in self._recorded():
+            for record in self._list_records():
                 self._images[record["key_sha256"]] = record["image"]
                 self._references[record["image"]] = record.get("reference_id")
 
@@ -143,7 +143,7 @@ class Cases:
             targets[name].exists() != here or (name == RECORD and here) for name, here in staged.items()
         )
 
-    def _recorded(self) -> list[dict[str, Any]]:
+    def _list_records(self) -> list[dict[str, Any]]:
         """The record of every case that was accepted here."""
         found = []
         for path in sorted(self.folder.glob(f"*{RECORD_SUFFIX}")):

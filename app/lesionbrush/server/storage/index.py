@@ -29,7 +29,7 @@ def read_index(path: Path, base: str) -> LocalDatastoreModel:
     return model
 
 
-def rebuilt(known: LocalDatastoreModel, folder: Path, notes: Notes) -> LocalDatastoreModel:
+def rebuild(known: LocalDatastoreModel, folder: Path, notes: Notes) -> LocalDatastoreModel:
     """The index as the files say; what `known` has noted about a file stays, `notes` come with a new one."""
     images, labels = volumes(folder), folder / "labels"
     tags = (

@@ -34,7 +34,7 @@ def read_ct(path: Path) -> Volume:
 
 def read_checked_ct(path: Path) -> Volume:
     """The same of what `check_volume` has looked at: a packed file is unpacked by each of the two."""
-    volume = with_remarks(require_ct(read_volume(path)), _noted(path.parent / ABOUT))
+    volume = with_remarks(require_ct(read_volume(path)), _read_remarks(path.parent / ABOUT))
     volume.array.setflags(write=False)
     return volume
 
@@ -46,7 +46,7 @@ def with_remarks(volume: Volume, more: tuple[str, ...]) -> Volume:
     return replace(volume, source=replace(volume.source, remarks=volume.source.remarks + more))
 
 
-def _noted(about: Path) -> tuple[str, ...]:
+def _read_remarks(about: Path) -> tuple[str, ...]:
     try:
         return tuple(map(str, json.loads(about.read_text(encoding="utf-8"))["remarks"]))
     except (OSError, ValueError, KeyError, TypeError):

@@ -22,7 +22,7 @@ from lesionbrush.errors import InvalidRequest, StorageFull
 from lesionbrush.server.errors import AlreadyStored, UnknownImage, naming_full_disk
 from lesionbrush.server.storage.cases import TAG, Cases
 from lesionbrush.server.storage.durable import write_text
-from lesionbrush.server.storage.index import read_index, rebuilt
+from lesionbrush.server.storage.index import read_index, rebuild
 from lesionbrush.server.storage.names import require_name, split
 from lesionbrush.server.storage.private import private_root
 from lesionbrush.server.storage.uploads import SUFFIXES, suffix_of
@@ -123,7 +123,7 @@ class Studies(LocalDatastore):
     def _reconcile_datastore(self) -> None:
         with self._indexing:
             self._init_from_datastore_file()
-            fresh = rebuilt(self._datastore, self.folder, self._notes)
+            fresh = rebuild(self._datastore, self.folder, self._notes)
             if fresh.objects == self._datastore.objects and not self._index_is_behind:
                 return
             self._datastore, self._index_is_behind = fresh, True

@@ -49,7 +49,7 @@ def suffix_of(name: str, allowed: Sequence[str] = SUFFIXES) -> str:
 
 def receive_volume(upload: UploadFile, folder: Path, name: str = "mask") -> Path:
     """A volume as the file `name` in `folder`. Raises InvalidRequest, StorageFull, and as `check_volume`."""
-    file = copied(upload.file, folder / f"{name}{suffix_of(upload.filename or '')}")
+    file = copy_stream(upload.file, folder / f"{name}{suffix_of(upload.filename or '')}")
     check_volume(file)
     return file
 
@@ -57,11 +57,11 @@ def receive_volume(upload: UploadFile, folder: Path, name: str = "mask") -> Path
 def receive_reference(upload: UploadFile, folder: Path) -> Path:
     """The uploaded volume, or the folder of an unpacked DICOM series. Raises as `receive_volume` does."""
     suffix = suffix_of(upload.filename or "", (*SUFFIXES, SERIES))
-    file = copied(upload.file, folder / f"reference{suffix}")
+    file = copy_stream(upload.file, folder / f"reference{suffix}")
     if suffix != SERIES:
         check_volume(file)
         return file
-    came = unpacked(file, folder / "reference")
+    came = unpack(file, folder / "reference")
     with came.naming():
         check_volume(came.folder)
         find_slices(came.folder)  # what tags tell is told before the work, and by the names of the archive
@@ -69,15 +69,15 @@ def receive_reference(upload: UploadFile, folder: Path) -> Path:
     return came.folder
 
 
-def copied(stream: IO[bytes], path: Path) -> Path:
+def copy_stream(stream: IO[bytes], path: Path) -> Path:
     """Raises StorageFull."""
     with naming_full_disk(), path.open("xb") as file:
         shutil.copyfileobj(stream, file, _CHUNK_BYTES)
     return path
 
 
-def stored(stream: IO[bytes], path: Path, *, checked: bool = False) -> None:
-    """As `copied`, but for keeps: `path` holds all of it or is not there.
+def store(stream: IO[bytes], path: Path, *, checked: bool = False) -> None:
+    """As `copy_stream`, but for keeps: `path` holds all of it or is not there.
 
     checked: `check_volume` has looked at these bytes already.
     Raises StorageFull, AlreadyStored, and what `check_volume` raises.
@@ -86,7 +86,7 @@ def stored(stream: IO[bytes], path: Path, *, checked: bool = False) -> None:
     draft = path.with_name(f".lesionbrush-{uuid4().hex}.part")
     try:
         with naming_full_disk():
-            sync_file(copied(stream, draft))
+            sync_file(copy_stream(stream, draft))
         if not checked:
             check_volume(draft, name=path.name)
         with PUBLISHING:  # under this lock, what was free is free
@@ -123,7 +123,7 @@ class Unpacked:
             raise type(error)("".join(self.names.get(word, word) for word in words)) from error
 
 
-def unpacked(archive: Path, folder: Path) -> Unpacked:
+def unpack(archive: Path, folder: Path) -> Unpacked:
     """The DICOM files of a .zip, numbered, in one new folder; the archive goes.
 
     The names in the archive never become a path, so no entry can land elsewhere.
@@ -138,14 +138,14 @@ def unpacked(archive: Path, folder: Path) -> Unpacked:
             for number, entry in enumerate(_slices(zipped)):
                 name = PurePosixPath(entry.filename).name
                 with zipped.open(entry) as source:
-                    start, suffix = source.read(START_BYTES), _kept_suffix(entry)
+                    start, suffix = source.read(START_BYTES), _keep_suffix(entry)
                     if is_dicom(start) or suffix:  # all else is passed over, and not even written
                         source.seek(0)
-                        kept = copied(source, _place(folder, entry) / f"{number:05d}{suffix}")
+                        kept = copy_stream(source, _place(folder, entry) / f"{number:05d}{suffix}")
                         names[kept.name] = name
                     else:
                         nothing.append(name)
-            left_out = len(nothing) + len(_hidden(zipped))
+            left_out = len(nothing) + len(_list_hidden(zipped))
     except _BROKEN_ZIP as error:
         raise DamagedFile("the .zip is damaged or has a password: pack the series again") from error
     if not names:
@@ -181,13 +181,13 @@ def _require_no_lost_slice(nothing: Sequence[str], slices: Iterable[str]) -> Non
             )
 
 
-def _hidden(zipped: ZipFile) -> list[ZipInfo]:
+def _list_hidden(zipped: ZipFile) -> list[ZipInfo]:
     files = [entry for entry in zipped.infolist() if not entry.is_dir()]
     return [entry for entry in files if PurePosixPath(entry.filename).name.startswith((".", "__MACOSX"))]
 
 
 def _slices(zipped: ZipFile) -> list[ZipInfo]:
-    hidden = {entry.filename for entry in _hidden(zipped)}
+    hidden = {entry.filename for entry in _list_hidden(zipped)}
     entries = [e for e in zipped.infolist() if not e.is_dir() and e.filename not in hidden]
     total = sum(entry.file_size for entry in entries)
     most_bytes = Limits.current().unpacked_bytes
@@ -199,6 +199,6 @@ def _slices(zipped: ZipFile) -> list[ZipInfo]:
     return entries
 
 
-def _kept_suffix(entry: ZipInfo) -> str:
+def _keep_suffix(entry: ZipInfo) -> str:
     suffix = PurePosixPath(entry.filename).suffix.lower()
     return suffix if suffix in DICOM_SUFFIXES else ""

@@ -25,7 +25,7 @@ from lesionbrush.server.storage.incoming import Incoming
 from lesionbrush.server.storage.private import PrivateRoot
 from lesionbrush.server.storage.references import ABOUT, read_ct, with_remarks
 from lesionbrush.server.storage.retention import Bounds, Clock, Shelf, size_of
-from lesionbrush.server.storage.uploads import unpacked
+from lesionbrush.server.storage.uploads import unpack
 from lesionbrush.server.threads import few_at_a_time
 
 Format = Literal["nii", "nii.gz", "nrrd", "mha", "zip"]
@@ -133,14 +133,14 @@ class References:
                     await run_sync(incoming.write, bytes(buffer))
                     buffer.clear()
             await run_sync(incoming.write, bytes(buffer))
-            return await few_at_a_time(self._finished)(incoming)
+            return await few_at_a_time(self._finish)(incoming)
 
     def receive_file(self, sha256: str, format: str, stream: IO[bytes], size_bytes: int) -> StoredReference:
         """As `receive`, from an open file, in the caller's thread."""
         with self._incoming(sha256, format, size_bytes) as incoming:
             while chunk := stream.read(_CHUNK_BYTES):
                 incoming.write(chunk)
-            return self._finished(incoming)
+            return self._finish(incoming)
 
     @contextmanager
     def _incoming(self, sha256: str, format: str, size_bytes: int) -> Iterator[Incoming]:
@@ -160,13 +160,13 @@ class References:
         finally:
             discard(folder, self.private.tmp)
 
-    def _finished(self, incoming: Incoming) -> StoredReference:
+    def _finish(self, incoming: Incoming) -> StoredReference:
         incoming.close()
         path: Path = incoming.path
         remarks: tuple[str, ...] = ()
         with ExitStack() as stack:
             if incoming.format == "zip":
-                came = unpacked(incoming.path, incoming.folder / "reference")
+                came = unpack(incoming.path, incoming.folder / "reference")
                 path, remarks = came.folder, came.remarks
                 stack.enter_context(came.naming())
                 more = max(size_of(path) - incoming.size_bytes, 0)

@@ -10,7 +10,7 @@ VARIABLE = "LESIONBRUSH_DEVICE"
 """Set by `run.py serve --device`; read when the app is made."""
 
 
-def chosen_devices(wanted: str | None = None) -> list[str]:
+def choose_devices(wanted: str | None = None) -> list[str]:
     """Names as torch has them. wanted: "cpu", "cuda" (all), "cuda:0,cuda:2"; None: what `VARIABLE` says.
 
     With nothing said: all CUDA devices, or the CPU where there is none. Raises InvalidRequest.

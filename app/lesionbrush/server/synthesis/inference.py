@@ -25,7 +25,7 @@ from lesionbrush.server.storage.private import private_root
 from lesionbrush.server.storage.references import ReferenceCache
 from lesionbrush.server.storage.sessions import Sessions
 from lesionbrush.server.storage.vault import RESULT_BOUNDS, References, Results
-from lesionbrush.server.synthesis.devices import chosen_devices
+from lesionbrush.server.synthesis.devices import choose_devices
 from lesionbrush.server.synthesis.facts import WeightsCheck
 from lesionbrush.server.synthesis.making import Finished, Variant, carry_out
 from lesionbrush.server.synthesis.models import ModelPool
@@ -45,12 +45,12 @@ class Service:
         self.meter = Meter()
         self.weights = WeightsCheck()
         limits = limits or limits_of(ServerSettings.from_environment())
-        self.jobs = Jobs(chosen_devices(), limits)
+        self.jobs = Jobs(choose_devices(), limits)
         self.vault = None if studies is None else Vault.open(studies, limits.result_seconds)
         if self.vault is not None:
             self.vault.references.on_stored = self.references.keep  # it was decoded to be checked
 
-    def stored_ct(self, path: Path) -> Volume:
+    def load_ct(self, path: Path) -> Volume:
         """Raises UnknownReference when it went since it was named, and what `read_ct` raises."""
         try:
             return self.references.get(path)

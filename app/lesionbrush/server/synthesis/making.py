@@ -19,7 +19,7 @@ from lesionbrush.errors import WeightsError
 from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.io import read_volume
 from lesionbrush.server.jobs.job import Watch
-from lesionbrush.server.jobs.previews import middle_slice_png, wanted
+from lesionbrush.server.jobs.previews import is_wanted, middle_slice_png
 from lesionbrush.server.storage.references import read_checked_ct
 from lesionbrush.server.synthesis.models import Warm
 from lesionbrush.server.synthesis.order import Order, ReferenceCT
@@ -50,7 +50,7 @@ def carry_out(service: Service, order: Order, device: str, watch: Watch) -> Fini
     run, hooks = _Run(service, order, device, watch), find_system(installed.card.system).hooks
     done = run.edit(installed, hooks) if isinstance(hooks, EditHooks) else run.generate(hooks)
     seconds = {**run.clock.seconds, **done.variants[0].provenance.seconds}
-    service.meter.worked(seconds)
+    service.meter.count_work(seconds)
     return replace(done, seconds=seconds)
 
 
@@ -101,7 +101,7 @@ class _Run:
 
     def _ct(self, reference: ReferenceCT) -> Volume:
         """One that came with the request was checked when it came."""
-        return self.service.stored_ct(reference.path) if reference.stays else read_checked_ct(reference.path)
+        return self.service.load_ct(reference.path) if reference.stays else read_checked_ct(reference.path)
 
     def _warm(self) -> Warm:
         self.watch.check()
@@ -127,7 +127,7 @@ class _Show:
 
     def estimate(self, hu: np.ndarray) -> None:
         self.step += 1
-        if wanted(self.step):
+        if is_wanted(self.step):
             self.watch.on_preview(middle_slice_png(hu))
 
 

@@ -45,7 +45,7 @@ class ModelPool:
             warm = here.pop(name, None)
             if warm is None or warm.model.card != installed.card:
                 del warm  # before the new one comes
-                warm = self._loaded(installed, device)
+                warm = self._load(installed, device)
                 settle()
             if not warm.remarks:  # one that had to go elsewhere is tried here again next time
                 here[name] = warm
@@ -57,7 +57,7 @@ class ModelPool:
         """The warm ones, the least recently used first."""
         return list(self._warm[device])
 
-    def _loaded(self, installed: InstalledModel, device: str | None) -> Warm:
+    def _load(self, installed: InstalledModel, device: str | None) -> Warm:
         import torch
 
         for makes_room in (self._warm[device].clear, None):

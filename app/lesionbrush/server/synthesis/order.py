@@ -54,7 +54,7 @@ class Order:
         """What came with the order, the CT aside."""
         return {**({} if self.mask is None else {"label": self.mask}), **self.inputs}
 
-    def moved_to(self, folder: Path) -> Order:
+    def move_to(self, folder: Path) -> Order:
         """The same; what came with it is in `folder` now. Raises OSError."""
         moved = {name: Path(shutil.move(path, folder / path.name)) for name, path in self.files.items()}
         inputs = {name: moved[name] for name in self.inputs}

@@ -46,7 +46,7 @@ class StoredResult:
         self._held = True
         try:
             with naming_full_disk():
-                self.order = order.moved_to(vault.results.hold(ident))
+                self.order = order.move_to(vault.results.hold(ident))
         except BaseException:
             self.forget()
             raise
@@ -144,9 +144,9 @@ class StoredResult:
 
     def _reference(self, path: Path) -> Volume:
         if self._uploaded is None:
-            return self.service.stored_ct(path)
+            return self.service.load_ct(path)
         with self.vault.references.using(self._uploaded) as kept:
-            return self.service.stored_ct(kept)
+            return self.service.load_ct(kept)
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:

@@ -157,13 +157,13 @@ class Batches:
         if kind < HEALTHY_SHARE:
             return self._healthy(side)
         nodule = self._nodule(side)
-        return self._composed(nodule, side) if kind < HEALTHY_SHARE + COMPOSED_SHARE else nodule
+        return self._compose(nodule, side) if kind < HEALTHY_SHARE + COMPOSED_SHARE else nodule
 
     def _nodule(self, side: int) -> Sample:
         """A real nodule in its own crop; what lies outside the crop is unknown."""
         k = self._choose(side)
         image, mask = self.pack.nodule(k)
-        image, mask = _turned(image, mask, self.rng)
+        image, mask = _turn(image, mask, self.rng)
         start = _placement(mask > 127, side, self.rng)
         known = _cut(np.ones(image.shape, bool), start, side, False)
         fill = float(np.median(image[mask < 128])) if (mask < 128).any() else -850.0
@@ -191,11 +191,11 @@ class Batches:
         centre = centres[self.rng.integers(len(centres))].astype(int)
         start = np.clip(centre - side // 2, 0, np.array(image.shape) - side)
         patch = _cut(image, start, side, 0).astype(np.float32)
-        return _turned(patch, patch, self.rng)[0]
+        return _turn(patch, patch, self.rng)[0]
 
-    def _composed(self, nodule: Sample, side: int) -> Sample:
+    def _compose(self, nodule: Sample, side: int) -> Sample:
         """One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no nodule."""
-        return composed(nodule, self._host_patch(side), self.rng) if stands_free(nodule) else nodule
+        return compose(nodule, self._host_patch(side), self.rng) if stands_free(nodule) else nodule
 
     def _healthy(self, side: int) -> Sample:
         """Lung under the mask of some lesion: what a removal should bring back."""
@@ -212,13 +212,13 @@ class Batches:
         margin = self.rng.uniform(*MARGIN_MM)
         edit = (ramp(sample.mask > 0.5, 1.0, margin) > 0) | sample.blind
         image = self.window.to_unit(sample.image_hu).astype(np.float32)
-        attributes = as_input(self._dropped(sample.attributes))
+        attributes = as_input(self._drop(sample.attributes))
         flags = (sample.known & ~edit, sample.known & edit)
         visible, scored = (flag.astype(np.float32) for flag in flags)
         weight = np.float32(np.clip((USUAL_NOISE / noise_level(image, visible > 0)) ** 2, *WEIGHTS))
         return image, visible, sample.mask.astype(np.float32), scored, attributes, np.asarray(weight)
 
-    def _dropped(self, attributes: np.ndarray) -> np.ndarray:
+    def _drop(self, attributes: np.ndarray) -> np.ndarray:
         """Leave attributes open at random, so that any subset may be asked for. Being a lesion stays."""
         drop = self.rng.random(len(attributes)) < self.rng.random()
         drop[0] = False  # in a blind sample it is open already
@@ -237,7 +237,7 @@ def stands_free(nodule: Sample) -> bool:
     return bool(near.any()) and float((nodule.image_hu[near] < -500).mean()) > FREE_SHARE
 
 
-def composed(nodule: Sample, host_hu: np.ndarray, rng: np.random.Generator) -> Sample:
+def compose(nodule: Sample, host_hu: np.ndarray, rng: np.random.Generator) -> Sample:
     """The nodule in lung with context on all sides, put there the way a result is put back into a CT."""
     weight = ramp(nodule.mask > 0.5, 1.0, rng.uniform(2.0, 4.0)) * nodule.known
     weight = weight * (1 - in_the_way(host_hu, nodule))
@@ -254,7 +254,7 @@ def in_the_way(host_hu: np.ndarray, nodule: Sample) -> np.ndarray:
     return (np.clip(excess / DENSER_HU, 0, 1) * ~cavity).astype(np.float32)
 
 
-def _turned(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _turn(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """The same random mirror image and in-plane transpose of both arrays."""
     flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
     a, b = np.flip(a, flips), np.flip(b, flips)

@@ -34,12 +34,12 @@ class Surroundings:
         core_hu = float(np.percentile(self.image_hu[inside], 75))
         self.contrast_hu = max(core_hu - self.lung_hu, LEAST_CONTRAST_HU)
         surface = np.ravel_multi_index(tuple(nearest), inside.shape)
-        self.facing_lung = self._facing(surface)[surface]
+        self.facing_lung = self._find_facing(surface)[surface]
 
     def _between(self, low_mm: float, high_mm: float) -> np.ndarray:
         return (self.distance_mm > low_mm) & (self.distance_mm <= high_mm)
 
-    def _facing(self, surface: np.ndarray) -> np.ndarray:
+    def _find_facing(self, surface: np.ndarray) -> np.ndarray:
         """Per piece of surface (flat index): is most of what lies 2.5 to 5 mm before it as dark as lung?"""
         far = self._between(2.5, 5.0)
         dark = self.image_hu[far] < self.lung_hu + 0.4 * self.contrast_hu

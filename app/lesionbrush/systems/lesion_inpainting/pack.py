@@ -24,7 +24,7 @@ from lesionbrush.systems.lesion_inpainting.measures import (
     Surroundings,
     rank,
 )
-from lesionbrush.training.runs import made_once
+from lesionbrush.training.runs import make_once
 from lesionbrush.training.trainings import Run
 
 SPACING_MM = 1.0
@@ -57,12 +57,12 @@ def nodule_cases(data: Path) -> Iterator[Case]:
         coverage = isotropic(turned.view(mask.array) > 0, spacing, triangle)
         if coverage.max() < 0.5:
             continue
-        attributes = from_readers(rows[path.name], measured(hu, coverage >= 0.5))
+        attributes = from_readers(rows[path.name], measure(hu, coverage >= 0.5))
         patient = path.name.split("_R_")[0]
         yield Case(path.name, patient, _int16(hu), (coverage * 255).round().astype(np.uint8), attributes)
 
 
-def measured(hu: np.ndarray, inside: np.ndarray) -> Measured:
+def measure(hu: np.ndarray, inside: np.ndarray) -> Measured:
     """What the image shows of the nodule. hu: (Z, Y, X) on the model's grid; inside: bool."""
     around, values = Surroundings(hu, inside), hu[inside]
     roughness = rank(around.border_roughness(), ROUGHNESS_DECILES)
@@ -146,6 +146,6 @@ def _int16(hu: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
 
 
-def packed(run: Run) -> Path:
+def prepare_pack(run: Run) -> Path:
     """Nodules and lungs, resampled, in one file."""
-    return made_once(run.out / "pack.npz", partial(write_pack, run.data))
+    return make_once(run.out / "pack.npz", partial(write_pack, run.data))

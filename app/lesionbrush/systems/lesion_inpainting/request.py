@@ -147,7 +147,7 @@ class SynthesisRequest(EditRequest):
         draws = self.draw_shape and wish.lesion == "present"
         return self.margin_mm + (self.shape_mm * strength if draws else 0.0)
 
-    def settled(self) -> SynthesisRequest:
+    def settle(self) -> SynthesisRequest:
         return self.model_copy(update={"sampler": self.sampler_used})
 
     @property

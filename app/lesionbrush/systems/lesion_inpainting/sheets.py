@@ -51,8 +51,8 @@ def card_of(trainer: Trainer) -> ModelCard:
 
 
 def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:
-    image, mask = (centred(array, SIDE, fill) for array, fill in zip(pack.nodule(k), (-1000, 0), strict=True))
-    known = centred(np.ones(pack.nodule(k)[0].shape, bool), SIDE, False)
+    image, mask = (centre(array, SIDE, fill) for array, fill in zip(pack.nodule(k), (-1000, 0), strict=True))
+    known = centre(np.ones(pack.nodule(k)[0].shape, bool), SIDE, False)
     margin_mm = SynthesisRequest().margin_mm
     editable = ramp(mask > 127, 1.0, margin_mm) > 0
     rois = RoiBatch(
@@ -65,7 +65,7 @@ def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:
         yield Panel(np.where(known[z], hu[z], -1000)[::-1, ::-1], (1.0, 1.0), LUNG, caption)
 
 
-def centred(array: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
+def centre(array: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
     """A cube of `side` voxels around the middle of a (Z, Y, X) array, cropped or filled."""
     out = np.full((side,) * 3, fill, dtype=array.dtype)
     source, target = [], []

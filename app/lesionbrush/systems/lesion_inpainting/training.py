@@ -8,7 +8,7 @@ import numpy as np
 
 from lesionbrush.systems.lesion_inpainting.data import Batches, side_of_split
 from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
-from lesionbrush.systems.lesion_inpainting.pack import packed
+from lesionbrush.systems.lesion_inpainting.pack import prepare_pack
 from lesionbrush.systems.lesion_inpainting.recipes import RECIPES
 from lesionbrush.systems.lesion_inpainting.sheets import sample_sheet
 from lesionbrush.systems.lesion_inpainting.trainer import Trainer
@@ -22,7 +22,7 @@ class LesionTraining(Training[Recipe[LesionUNetConfig]]):
     recipes = RECIPES
 
     def run(self, recipe: Recipe[LesionUNetConfig], run: Run) -> None:
-        pack = packed(run)
+        pack = prepare_pack(run)
         seen, held_out = (side_of_split(pack, validation=flag) for flag in (False, True))
         trainer = Trainer(recipe, pick_device(run.device), run.seed)
         trainer.sheet = partial(sample_sheet, trainer, held_out)

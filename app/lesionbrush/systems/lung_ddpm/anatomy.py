@@ -134,7 +134,7 @@ def _slopes(estimates: Sequence[Tensor], past: Sequence[float], h: float) -> lis
     return [newest, first_0 + ratio_0 * change, change]
 
 
-def dynamically_thresholded(x_0: Tensor, share: float = 0.995) -> Tensor:
+def threshold_dynamically(x_0: Tensor, share: float = 0.995) -> Tensor:
     """Each item of (B, ...) clamped to its quantile of |x_0|, at least 1, and divided by it (Saharia 2022).
 
     As released for Lung-DDPM+, but per item: the released code works for a batch of one only.

@@ -17,12 +17,12 @@ from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS
 from lesionbrush.systems.lung_ddpm.anatomy import (
     Level,
-    dynamically_thresholded,
     inversion_start,
     multistep,
+    threshold_dynamically,
     uniform_levels,
 )
-from lesionbrush.systems.lung_ddpm.layout import nodule_layout, thresholded
+from lesionbrush.systems.lung_ddpm.layout import nodule_layout, threshold
 from lesionbrush.systems.lung_ddpm.model import CLIP, Item, LayoutDiffusion, require_nodule
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest
 from lesionbrush.systems.running import visited_timesteps
@@ -35,7 +35,7 @@ class LungDDPMPlus(LayoutDiffusion):
 
     def layout(self, rois: RoiBatch, lesion: int) -> tuple[np.ndarray, np.ndarray]:
         """Raises InvalidRequest for a layout without a nodule."""
-        nodule = thresholded(rois.mask[lesion])
+        nodule = threshold(rois.mask[lesion])
         require_nodule(nodule)
         return nodule_layout(nodule), nodule
 
@@ -45,9 +45,9 @@ class LungDDPMPlus(LayoutDiffusion):
 
     def draw(self, item: Item, request: object) -> Tensor:
         assert isinstance(request, LungDDPMPlusRequest)
-        return self._inverted(item, request) if request.start == "inversion" else self._blended(item, request)
+        return self._invert(item, request) if request.start == "inversion" else self._blend(item, request)
 
-    def _blended(self, item: Item, request: LungDDPMPlusRequest) -> Tensor:
+    def _blend(self, item: Item, request: LungDDPMPlusRequest) -> Tensor:
         def denoise(x: Tensor, t: int) -> Tensor:
             level = (self.schedule.alpha(t), self.schedule.sigma(t), t)
             x_0 = self.estimate(item, x, level).clamp(*CLIP)
@@ -61,12 +61,12 @@ class LungDDPMPlus(LayoutDiffusion):
             denoise, item.noise, self.schedule, times, generator=item.generators, after_step=[keep]
         )
 
-    def _inverted(self, item: Item, request: LungDDPMPlusRequest) -> Tensor:
+    def _invert(self, item: Item, request: LungDDPMPlusRequest) -> Tensor:
         """EAAS. The released code tells the network other times, and thresholds; see `anatomy`."""
 
         def denoise(x: Tensor, level: Level) -> Tensor:
             x_0 = self.estimate(item, x, (level.alpha, level.sigma, level.timestep))
-            x_0 = dynamically_thresholded(x_0) if request.as_published else x_0.clamp(*CLIP)
+            x_0 = threshold_dynamically(x_0) if request.as_published else x_0.clamp(*CLIP)
             item.watch(x_0)
             return x_0
 

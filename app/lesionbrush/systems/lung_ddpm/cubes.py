@@ -25,7 +25,7 @@ class NoduleBatches(Batches):
     def draw(self) -> LayoutBatch:  # type: ignore[override]
         side, count = self.patches.draw(self.rng)
         samples = [self.sample(side) for _ in range(count)]
-        columns = zip(*(self._scored(sample) for sample in samples), strict=True)
+        columns = zip(*(self._score(sample) for sample in samples), strict=True)
         return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
 
     def sample(self, side: int) -> Sample:
@@ -34,9 +34,9 @@ class NoduleBatches(Batches):
             empty = np.zeros((side,) * 3, np.float32)
             return Sample(self._host_patch(side), empty, np.ones(empty.shape, bool), healthy())
         nodule = self._nodule(side)
-        return self._composed(nodule, side) if kind < EMPTY_SHARE + COMPOSED_SHARE else nodule
+        return self._compose(nodule, side) if kind < EMPTY_SHARE + COMPOSED_SHARE else nodule
 
-    def _scored(self, sample: Sample) -> tuple[np.ndarray, ...]:
+    def _score(self, sample: Sample) -> tuple[np.ndarray, ...]:
         image = self.window.to_unit(sample.image_hu).astype(np.float32)
         inside = sample.mask >= 0.5
         near = ramp(inside, 1.0, NEAR_MM) > 0 if inside.any() else inside

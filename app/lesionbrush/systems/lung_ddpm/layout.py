@@ -7,7 +7,7 @@ import numpy as np
 LEAST_COVERAGE = 0.02
 
 
-def thresholded(coverage: np.ndarray) -> np.ndarray:
+def threshold(coverage: np.ndarray) -> np.ndarray:
     """(Z, Y, X) bool: where a nodule is, at half its greatest coverage, so that no small one is lost."""
     most = float(coverage.max())
     return coverage >= max(0.5 * most, LEAST_COVERAGE)

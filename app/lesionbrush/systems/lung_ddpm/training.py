@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from lesionbrush.systems.lesion_inpainting.data import side_of_split
-from lesionbrush.systems.lesion_inpainting.pack import packed
+from lesionbrush.systems.lesion_inpainting.pack import prepare_pack
 from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.pack import write_lungs
@@ -20,8 +20,8 @@ from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.volumes import LungBatches, read_lungs
 from lesionbrush.systems.running import pick_device
 from lesionbrush.training.loop import Draws
-from lesionbrush.training.recipes import Recipe, resized
-from lesionbrush.training.runs import made_once, run_training
+from lesionbrush.training.recipes import Recipe, resize
+from lesionbrush.training.runs import make_once, run_training
 from lesionbrush.training.trainings import Run, Training, add_size_arguments
 
 LayoutRecipe = Recipe[LungDDPMConfig]
@@ -36,13 +36,13 @@ class CubeTraining(Training[LayoutRecipe]):
         add_size_arguments(group)
 
     def adapt(self, recipe: LayoutRecipe, options: Namespace) -> LayoutRecipe:
-        return resized(recipe, options.sides, options.channels)
+        return resize(recipe, options.sides, options.channels)
 
     def batches(
         self, recipe: LayoutRecipe, run: Run, generator: np.random.Generator, *, validation: bool
     ) -> Draws[LayoutBatch]:
         """Of one side of the split."""
-        nodules = side_of_split(packed(run), validation=validation)
+        nodules = side_of_split(prepare_pack(run), validation=validation)
         return NoduleBatches(nodules, recipe.window, generator, recipe.patches)
 
     def run(self, recipe: LayoutRecipe, run: Run) -> None:
@@ -66,7 +66,7 @@ class WholeTraining(CubeTraining):
     def batches(
         self, recipe: LayoutRecipe, run: Run, generator: np.random.Generator, *, validation: bool
     ) -> Draws[LayoutBatch]:
-        nodules = side_of_split(packed(run), validation=validation)
-        lungs = made_once(run.out / "lungs.npz", partial(write_lungs, run.data))
+        nodules = side_of_split(prepare_pack(run), validation=validation)
+        lungs = make_once(run.out / "lungs.npz", partial(write_lungs, run.data))
         chests = read_lungs(lungs, validation=validation)
         return LungBatches(nodules, chests, recipe.window, generator, recipe.patches)

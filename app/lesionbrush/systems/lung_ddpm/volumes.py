@@ -17,12 +17,12 @@ from lesionbrush.systems.lesion_inpainting.data import (
     WEIGHTS,
     Batches,
     Pack,
-    composed,
+    compose,
     noise_level,
     stands_free,
 )
 from lesionbrush.systems.lung_ddpm.cubes import NEAR_MM, NEAR_WEIGHT
-from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded
+from lesionbrush.systems.lung_ddpm.layout import lung_layout, threshold
 from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch
 from lesionbrush.training.recipes import Patches
 from lesionbrush.training.split import is_validation
@@ -117,7 +117,7 @@ class LungBatches(Batches):
         for _ in range(TRIES if fits else 0):
             nodule = self._nodule(NODULE_SIDE)
             if stands_free(nodule):
-                made = composed(nodule, hu[box], self.rng)
+                made = compose(nodule, hu[box], self.rng)
                 hu[box], nodule_mask[box] = made.image_hu, made.mask
                 break
         return Scene(hu, chest.mask | (nodule_mask >= 0.5), nodule_mask)
@@ -126,7 +126,7 @@ class LungBatches(Batches):
         unit_mm = np.ones(3)
         image = self.window.to_unit(to_roi(scene.hu, unit_mm, grid)).astype(np.float32)
         lungs = to_roi(scene.lungs, unit_mm, grid, triangle) >= 0.5
-        nodule = thresholded(to_roi(scene.nodule, unit_mm, grid, triangle))
+        nodule = threshold(to_roi(scene.nodule, unit_mm, grid, triangle))
         near = ramp(nodule, grid.spacing_mm, NEAR_MM) > 0 if nodule.any() else nodule
         scored = np.where(near, NEAR_WEIGHT, np.where(lungs, 1.0, OUTSIDE_WEIGHT)).astype(np.float32) * known
         noise = noise_level(image, known & lungs & ~near)

@@ -20,7 +20,7 @@ from lesionbrush.diffusion.schedules import FixedVariance, timesteps
 from lesionbrush.errors import InvalidRequest, NoLungs
 from lesionbrush.systems.lung_ddpm.anatomy import ReleasedBlend
 from lesionbrush.systems.lung_ddpm.hooks import WHOLE
-from lesionbrush.systems.lung_ddpm.layout import lung_layout, thresholded
+from lesionbrush.systems.lung_ddpm.layout import lung_layout, threshold
 from lesionbrush.systems.lung_ddpm.model import CLIP, Item, LayoutDiffusion, require_nodule
 from lesionbrush.systems.lung_ddpm.request import LungDDPMRequest
 from lesionbrush.systems.running import visited_timesteps
@@ -37,7 +37,7 @@ class LungDDPM(LayoutDiffusion):
         """Raises NoLungs, and InvalidRequest for a layout without a nodule."""
         if rois.own is None or rois.own[lesion].max() < 0.5:
             raise NoLungs("the layout has no lung on the model's grid: send lungs, or leave them out")
-        nodule = thresholded(rois.mask[lesion])
+        nodule = threshold(rois.mask[lesion])
         require_nodule(nodule)
         lungs = rois.own[lesion] >= 0.5
         return lung_layout(lungs, nodule), lungs | nodule

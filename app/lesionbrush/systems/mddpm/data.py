@@ -65,7 +65,7 @@ class SliceBatches:
         if kind < CHEST_SHARE:
             drawn = self._chest(side)
         elif kind < CHEST_SHARE + COMPOSED_SHARE and self._free.size:
-            drawn = self._composed(side)
+            drawn = self._compose(side)
         else:
             drawn = self._nodule(side)
         flips = tuple(axis for axis in range(2) if self.rng.random() < 0.5)
@@ -89,7 +89,7 @@ class SliceBatches:
         z, *centre = centres[self.rng.integers(len(centres))].astype(int)
         start = np.array(centre) - self.rng.integers(0, side, 2)
         start = np.clip(start, 0, np.maximum(0, np.array(image.shape[1:]) - side))
-        return framed(image[z], -start, side)
+        return frame_slice(image[z], -start, side)
 
     def _slice_of(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """A slice through nodule k: HU, coverage 0..1."""
@@ -104,16 +104,16 @@ class SliceBatches:
 
     def _nodule(self, side: int) -> Slice:
         hu, _ = self._slice_of(self._rare(self.pack.nodules))
-        return mirrored(hu, self._place(hu.shape, side), side)
+        return mirror_slice(hu, self._place(hu.shape, side), side)
 
     def _rare(self, among: np.ndarray) -> int:
         weights = self.pack.weights[np.searchsorted(self.pack.nodules, among)]
         return int(self.rng.choice(among, p=weights / weights.sum()))
 
-    def _composed(self, side: int) -> Slice:
+    def _compose(self, side: int) -> Slice:
         hu, mask = self._slice_of(self._rare(self._free))
         corner = self._place(hu.shape, side)
-        nodule, coverage = framed(hu, corner, side), framed(mask, corner, side, fill=0)
+        nodule, coverage = frame_slice(hu, corner, side), frame_slice(mask, corner, side, fill=0)
         host = self._chest(side)
         layers = (nodule.image_hu, coverage.image_hu, nodule.known)
         image, mask, known = (layer[None] for layer in layers)
@@ -131,7 +131,7 @@ class SliceBatches:
         return SliceBatch(*map(torch.from_numpy, (image[:, None], scored[:, None], weight)))
 
 
-def framed(array: np.ndarray, corner: np.ndarray, side: int, fill: float = AIR_HU) -> Slice:
+def frame_slice(array: np.ndarray, corner: np.ndarray, side: int, fill: float = AIR_HU) -> Slice:
     """A square of `side` voxels with (Y, X) `array` placed at `corner`, which may lie outside; float32."""
     image, known = np.full((side, side), fill, np.float32), np.zeros((side, side), bool)
     low = np.maximum(corner, 0)
@@ -142,10 +142,10 @@ def framed(array: np.ndarray, corner: np.ndarray, side: int, fill: float = AIR_H
     return Slice(image, known)
 
 
-def mirrored(array: np.ndarray, corner: np.ndarray, side: int) -> Slice:
-    """As `framed`, but what the array does not reach is its own mirror image."""
-    placed = framed(array, corner, side)
+def mirror_slice(array: np.ndarray, corner: np.ndarray, side: int) -> Slice:
+    """As `frame_slice`, but what the array does not reach is its own mirror image."""
+    placed = frame_slice(array, corner, side)
     before = np.maximum(corner, 0)
     after = np.maximum(side - corner - array.shape, 0)
     grown = np.pad(array, tuple(zip(before, after, strict=True)), mode="symmetric")
-    return Slice(framed(grown, np.minimum(corner, 0), side).image_hu, placed.known)
+    return Slice(frame_slice(grown, np.minimum(corner, 0), side).image_hu, placed.known)

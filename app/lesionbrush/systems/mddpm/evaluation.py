@@ -19,7 +19,7 @@ from lesionbrush.core.synthesize import synthesize
 from lesionbrush.evaluation.cases import Nodule, load_nodules
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest, WholeRequest
 from lesionbrush.systems.mddpm.slices import MDDPM
-from lesionbrush.systems.mddpm.whole import MDDPMWhole, grid_of, guided, lung_dice, rois_of
+from lesionbrush.systems.mddpm.whole import MDDPMWhole, grid_of, guide_slices, lung_dice, rois_of
 from lesionbrush.systems.mddpm.whole_hooks import frame_of
 
 NODULES, FACTOR, STEPS, MAPS = 6, 4, 12, 8
@@ -54,9 +54,9 @@ def neighbours(data: Path, model: MDDPM, count: int = NODULES) -> Neighbours:
     apart = SlicesApart(model.card, model.network, model.device)
     rows = [
         (
-            difference_hu(nodule.patch(_made(nodule, model)).hu, nodule.real.inside),
+            difference_hu(nodule.patch(_make(nodule, model)).hu, nodule.real.inside),
             difference_hu(nodule.real.hu, nodule.real.inside),
-            difference_hu(nodule.patch(_made(nodule, apart)).hu, nodule.real.inside),
+            difference_hu(nodule.patch(_make(nodule, apart)).hu, nodule.real.inside),
         )
         for nodule in tqdm(nodules, desc="neighbouring slices", unit="nodule")
     ]
@@ -77,7 +77,9 @@ def evaluate_whole(model: MDDPMWhole, data: Path, cases: int) -> dict[str, float
     grid, dices = grid_of(frame, request), []
     for seed in tqdm(range(cases or MAPS), desc="sampled maps", unit="map"):
         scene = model.scene(frame, grid, request, Inputs(), seed)
-        hu = model.slices.sample(rois_of(scene, grid), guided(request, scene), [seed], lambda a, b: None).hu
+        hu = model.slices.sample(
+            rois_of(scene, grid), guide_slices(request, scene), [seed], lambda a, b: None
+        ).hu
         dices.append(lung_dice(scene.anatomy, hu[0, 0]))
     worst, median = round(min(dices), 3), round(float(np.median(dices)), 3)
     print(f"lungs of map and result, Dice over {len(dices)} sampled maps: median {median}, worst {worst}")
@@ -90,7 +92,7 @@ def difference_hu(hu: np.ndarray, inside: np.ndarray) -> float:
     return float(np.abs(np.diff(hu, axis=0))[both].mean()) if both.any() else float("nan")
 
 
-def _made(nodule: Nodule, model: MDDPM) -> np.ndarray:
+def _make(nodule: Nodule, model: MDDPM) -> np.ndarray:
     case = nodule.case
     request = MDDPMRequest(steps=STEPS, pathology=Guide(factor=FACTOR))
     inputs = Inputs(pathology=case.crop, pathology_mask=case.mask)

@@ -34,7 +34,7 @@ def guidance_images(rois: RoiBatch, request: MDDPMRequest, axes: tuple[int, ...]
     Raises InvalidRequest for a factor that does not divide the ROI, for a guide that was changed though its
     image is not there, and when no image acts at all.
     """
-    images = list(_acting(rois, request))
+    images = list(_find_acting(rois, request))
     if not images:
         raise InvalidRequest(
             "mDDPM needs something to follow: send the CT of another case and the mask of its lesion "
@@ -52,8 +52,8 @@ def guidance_images(rois: RoiBatch, request: MDDPMRequest, axes: tuple[int, ...]
     return images
 
 
-def _acting(rois: RoiBatch, request: MDDPMRequest) -> Iterator[GuidanceImage]:
-    sent = followed(rois)
+def _find_acting(rois: RoiBatch, request: MDDPMRequest) -> Iterator[GuidanceImage]:
+    sent = read_sent(rois)
     there: dict[str, np.ndarray | None] = {"reference": rois.reference_hu, "anatomy": sent.anatomy_hu}
     there["pathology"] = None if sent.pathology_hu is None else rois.reference_hu
     lesion_acts = sent.pathology_hu is not None and request.pathology.factor > 0
@@ -71,25 +71,25 @@ def with_lesion(background_hu: np.ndarray, rois: RoiBatch) -> np.ndarray:
 
     All images show the lesion, so that none takes away what another one puts in.
     """
-    sent = followed(rois)
+    sent = read_sent(rois)
     assert sent.pathology_hu is not None
     assert sent.pathology_mask is not None
-    return joined_lesion(background_hu, sent.pathology_hu, sent.pathology_mask, rois.spacing_mm)
+    return join_lesion(background_hu, sent.pathology_hu, sent.pathology_mask, rois.spacing_mm)
 
 
-def joined_lesion(
+def join_lesion(
     background_hu: np.ndarray, lesion_hu: np.ndarray, coverage: np.ndarray, spacing_mm: float
 ) -> np.ndarray:
     """(L, Z, Y, X) HU: a lesion (coverage 0..1) with a little of its own surroundings in another tissue."""
-    return background_hu + rimmed(coverage, spacing_mm) * (lesion_hu - background_hu)
+    return background_hu + fade_rim(coverage, spacing_mm) * (lesion_hu - background_hu)
 
 
-def rimmed(coverage: np.ndarray, spacing_mm: float) -> np.ndarray:
+def fade_rim(coverage: np.ndarray, spacing_mm: float) -> np.ndarray:
     """(L, Z, Y, X) float32: 1 in each lesion (coverage 0..1), fading out over its rim."""
     return np.stack([ramp(c >= 0.5 * c.max(), spacing_mm, RIM_MM) for c in coverage])
 
 
-def followed(rois: RoiBatch) -> Followed:
+def read_sent(rois: RoiBatch) -> Followed:
     """What was sent to be followed."""
     return Followed() if rois.own is None else rois.own
 
@@ -99,7 +99,7 @@ def remarks_on(rois: RoiBatch, request: MDDPMRequest, images: list[GuidanceImage
     names = {image.name for image in images}
     found = [
         f"{name} was sent but is not followed: its factor is 0"
-        for name, hu in (("anatomy", followed(rois).anatomy_hu), ("pathology", followed(rois).pathology_hu))
+        for name, hu in (("anatomy", read_sent(rois).anatomy_hu), ("pathology", read_sent(rois).pathology_hu))
         if hu is not None and name not in names
     ]
     if "pathology" in names:
@@ -108,7 +108,7 @@ def remarks_on(rois: RoiBatch, request: MDDPMRequest, images: list[GuidanceImage
 
 
 def _on_overlap(rois: RoiBatch) -> Iterator[str]:
-    coverage = followed(rois).pathology_mask
+    coverage = read_sent(rois).pathology_mask
     assert coverage is not None
     lesion = coverage >= 0.5
     cut = 1 - _share(lesion & rois.editable, lesion)

@@ -135,8 +135,8 @@ class _Job:
         """(B, Z, Y, X) in [-1, 1] for the chosen items (seed, lesion)."""
         model, chosen = self.model, [self.items[k] for k in part]
         lesions = [lesion for _, lesion in chosen]
-        image = self._laid_out(model.window.to_unit(self.rois.reference_hu), lesions, device)
-        editable = self._laid_out(self.rois.editable, lesions, device)
+        image = self._lay_out(model.window.to_unit(self.rois.reference_hu), lesions, device)
+        editable = self._lay_out(self.rois.editable, lesions, device)
         seeded = lesion_generators(self.rois, chosen)
         generators = model.noise_of(seeded, self.depth.stop - self.depth.start)
         noise = draw_noise(image.shape, generators, device, torch.float32)
@@ -146,7 +146,7 @@ class _Job:
             ),
             keep_known(image, editable, model.schedule, generators),
         ]
-        watch = self.watch.part(part, lambda x_0: self._shown(torch.lerp(image, x_0, editable), lesions))
+        watch = self.watch.part(part, lambda x_0: self._compute_hu(torch.lerp(image, x_0, editable), lesions))
         made = model.draw(Start(noise, timesteps, generators, watch), hooks)
         return self._put_back(made, lesions)
 
@@ -154,15 +154,15 @@ class _Job:
         schedule = self.model.schedule
         return [
             LowPassGuide(
-                self._laid_out(self.model.window.to_unit(image.hu), lesions, device),
+                self._lay_out(self.model.window.to_unit(image.hu), lesions, device),
                 image.guide.factor,
                 image.guide.stop * schedule.T if image.guide.stop else GUIDE_TO_THE_END,
-                None if image.where is None else self._laid_out(image.where, lesions, device),
+                None if image.where is None else self._lay_out(image.where, lesions, device),
             )
             for image in self.guidance.images
         ]
 
-    def _laid_out(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
+    def _lay_out(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
         """(L, Z, Y, X) to (B, 1, Z, Y, X), or for slices to (B Z, 1, Y, X)."""
         boxes = as_batch(array[:, self.depth], lesions, device)
         return boxes[:, 0].flatten(0, 1)[:, None] if self.model.slices else boxes
@@ -174,5 +174,5 @@ class _Job:
         whole[:, self.depth] = made.reshape(whole[:, self.depth].shape).cpu()
         return whole
 
-    def _shown(self, estimate: Tensor, lesions: list[int]) -> np.ndarray:
+    def _compute_hu(self, estimate: Tensor, lesions: list[int]) -> np.ndarray:
         return self.model.window.from_unit(self._put_back(estimate, lesions)[0].numpy())

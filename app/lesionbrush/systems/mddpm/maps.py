@@ -18,7 +18,7 @@ from lesionbrush.core.roi import Orientation, RoiGrid
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.mddpm.anatomy_maps.curves import Grid
-from lesionbrush.systems.mddpm.anatomy_maps.maps import draw_valid, rasterised
+from lesionbrush.systems.mddpm.anatomy_maps.maps import draw_valid, rasterise
 from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
 from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, STRUCTURES
 from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
@@ -60,7 +60,7 @@ def load_shapes() -> ShapeModel:
     return ShapeModel.load(models_dir().joinpath(*SHAPES))
 
 
-def sampled_map(shapes: ShapeModel, grid: RoiGrid, slice_mm: float, within: float, seed: int) -> AnatomyMap:
+def sample_map(shapes: ShapeModel, grid: RoiGrid, slice_mm: float, within: float, seed: int) -> AnatomyMap:
     """A new anatomy of so many slices, whose outlines move a little from the lowest slice to the highest.
 
     InvalidRequest when no possible one is found.
@@ -74,12 +74,12 @@ def sampled_map(shapes: ShapeModel, grid: RoiGrid, slice_mm: float, within: floa
         curves = shapes.curves(first + share * change)
         if problems(curves):  # the slice takes the outlines of the middle, which are possible
             curves = shapes.curves(first)
-        hu.append(rasterised(curves, shapes.hu, flat))
-        labels.append(rasterised(curves, list(NAMES), flat, outside=0))
+        hu.append(rasterise(curves, shapes.hu, flat))
+        labels.append(rasterise(curves, list(NAMES), flat, outside=0))
     return AnatomyMap(np.stack(hu), np.stack(labels).astype(np.uint8), dict(NAMES))
 
 
-def sent_map(anatomy: Volume, frame: Frame, shapes: ShapeModel) -> AnatomyMap:
+def read_map(anatomy: Volume, frame: Frame, shapes: ShapeModel) -> AnatomyMap:
     """A map in HU that was sent; what is where follows from the levels that maps have."""
     hu = on_frame(anatomy, frame, AIR_HU).astype(np.float32)
     levels = np.array([AIR_HU, *shapes.hu])
@@ -95,7 +95,7 @@ def sent_map(anatomy: Volume, frame: Frame, shapes: ShapeModel) -> AnatomyMap:
     return AnatomyMap(hu, nearest, dict(NAMES))
 
 
-def drawn_map(layout: Layout, frame: Frame) -> AnatomyMap:
+def draw_map(layout: Layout, frame: Frame) -> AnatomyMap:
     """The map of a layout: each structure at its usual HU, air where nothing is.
 
     InvalidRequest names the structures without one.

@@ -83,7 +83,7 @@ class MDDPM(GuidedDiffusion):
         depth = start.generators.depth
 
         def denoise(x: Tensor, t: int) -> Tensor:
-            x_0 = averaged(self.model.denoise(x, t), depth, self.neighbour_weight)
+            x_0 = average(self.model.denoise(x, t), depth, self.neighbour_weight)
             start.watch(x_0)
             return x_0
 
@@ -95,7 +95,7 @@ def slices_at_once(slices: Tensor) -> int:
     return max(1, min(SLICES_AT_ONCE, PIXELS_AT_ONCE // slices[0].numel()))
 
 
-def averaged(slices: Tensor, depth: int, weight: float) -> Tensor:
+def average(slices: Tensor, depth: int, weight: float) -> Tensor:
     """(B Z, 1, Y, X) with each slice mixed with the two beside it; at the ends, with the one there is."""
     boxes = slices.unflatten(0, (-1, depth))
     before = torch.cat((boxes[:, :1], boxes[:, :-1]), dim=1)

@@ -22,9 +22,9 @@ from lesionbrush.core.roi import Kernel, Orientation, RoiGrid, keys_cubic, to_ro
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.errors import InvalidRequest, NoLungs
-from lesionbrush.systems.mddpm.guidance_images import rimmed
+from lesionbrush.systems.mddpm.guidance_images import fade_rim
 from lesionbrush.systems.mddpm.hooks import Followed, OtherLesion
-from lesionbrush.systems.mddpm.maps import AnatomyMap, drawn_map, load_shapes, sampled_map, sent_map
+from lesionbrush.systems.mddpm.maps import AnatomyMap, draw_map, load_shapes, read_map, sample_map
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest, WholeRequest
 from lesionbrush.systems.mddpm.slices import MDDPM
 from lesionbrush.systems.mddpm.whole_hooks import HOOKS
@@ -98,8 +98,10 @@ class MDDPMWhole:
                 on_step(before * total + done, total * len(seeds))
 
             show = on_estimate if k == 0 else None
-            sampled = self.slices.sample(rois_of(scene, grid), guided(request, scene), [seed], told, show)
-            made.append(turned.stored(sampled.hu[0, 0]))
+            sampled = self.slices.sample(
+                rois_of(scene, grid), guide_slices(request, scene), [seed], told, show
+            )
+            made.append(turned.to_stored(sampled.hu[0, 0]))
             layouts.append(layout_of(scene, frame))
             remarks.append(remarks_of(scene, request, sampled.hu[0, 0]))
             device = sampled.device
@@ -109,7 +111,7 @@ class MDDPMWhole:
         """What a seed follows. InvalidRequest where the lesion has no place."""
         anatomy = self._map(frame, grid, request, inputs, seed)
         texture = inputs.volume("texture")
-        texture_hu = None if texture is None else aligned(texture, anatomy, grid, request.slice_mm)
+        texture_hu = None if texture is None else align(texture, anatomy, grid, request.slice_mm)
         ct, mask = inputs.volume("pathology"), inputs.volume("pathology_mask")
         if ct is None or mask is None:
             return Scene(anatomy, texture_hu, None, None)
@@ -123,10 +125,10 @@ class MDDPMWhole:
     ) -> AnatomyMap:
         anatomy, layout = inputs.volume("anatomy"), inputs.layout("layout")
         if layout is not None:
-            return drawn_map(layout, frame)
+            return draw_map(layout, frame)
         if anatomy is not None:
-            return sent_map(require_ct(anatomy), frame, self.shapes)
-        return sampled_map(self.shapes, grid, request.slice_mm, request.map_within, seed)
+            return read_map(require_ct(anatomy), frame, self.shapes)
+        return sample_map(self.shapes, grid, request.slice_mm, request.map_within, seed)
 
 
 def require_guides(request: WholeRequest, inputs: Inputs) -> None:
@@ -167,7 +169,7 @@ def rois_of(scene: Scene, grid: RoiGrid) -> RoiBatch:
     coverage = None if scene.coverage is None else scene.coverage[None]
     where = {"reference": (scene.anatomy.labels > 0)[None].astype(np.float32)}
     if coverage is not None:
-        where["pathology"] = rimmed(coverage, grid.spacing_mm)
+        where["pathology"] = fade_rim(coverage, grid.spacing_mm)
     followed = Followed(scene.anatomy.hu[None], lesion, coverage, where)
     mask = everywhere.astype(np.float32) if coverage is None else coverage
     return RoiBatch(
@@ -175,7 +177,7 @@ def rois_of(scene: Scene, grid: RoiGrid) -> RoiBatch:
     )
 
 
-def guided(request: WholeRequest, scene: Scene) -> MDDPMRequest:
+def guide_slices(request: WholeRequest, scene: Scene) -> MDDPMRequest:
     """The same guides for slices; the texture is what stands in the place of a CT."""
     return MDDPMRequest(
         steps=request.steps,
@@ -193,7 +195,7 @@ def layout_of(scene: Scene, frame: Frame) -> Layout:
         number = max(names, default=0) + 1
         names[number] = LESION
         labels[scene.coverage >= 0.5 * scene.coverage.max()] = number
-    stored = Orientation.of(frame.affine).stored(labels)
+    stored = Orientation.of(frame.affine).to_stored(labels)
     return Layout(Volume(np.asfortranarray(stored), frame.affine), names)
 
 
@@ -246,7 +248,7 @@ def place_of(
     return np.array([middle[0], y, x])
 
 
-def aligned(texture: Volume, anatomy: AnatomyMap, grid: RoiGrid, slice_mm: float) -> np.ndarray:
+def align(texture: Volume, anatomy: AnatomyMap, grid: RoiGrid, slice_mm: float) -> np.ndarray:
     """(Z, Y, X) float32 HU: another CT's slices, the middle between its lungs on that of the map's.
 
     Its largest slice of lungs becomes the middle slice. NoLungs when it has none.

@@ -164,7 +164,7 @@ def _popcorn(inside: np.ndarray, spacing_mm: float, rng: np.random.Generator) ->
     return blobs + np.minimum(depth_mm / (0.4 * deepest_mm), 1)
 
 
-def _laminated(inside: np.ndarray, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
+def _laminate(inside: np.ndarray, spacing_mm: float, rng: np.random.Generator) -> np.ndarray:
     depth_mm, deepest_mm = _depth(inside, spacing_mm)
     apart_mm = max(deepest_mm / 1.8, SHELLS_MM)
     shells = np.cos(2 * np.pi * (depth_mm / apart_mm - rng.uniform(0.3, 0.5)))
@@ -197,6 +197,6 @@ HEIGHTS: dict[str, Height] = {
     "solid": _solid,
     "central": _central,
     "non_central": _non_central,
-    "laminated": _laminated,
+    "laminated": _laminate,
     "popcorn": _popcorn,
 }

@@ -56,7 +56,7 @@ def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float)
     )
 
 
-def rasterised(
+def rasterise(
     curves: Sequence[ClosedCurve],
     hu: Sequence[float] | np.ndarray,
     grid: Grid,
@@ -78,7 +78,7 @@ def centred_grid(pixels: int = MAP_PIXELS, spacing_mm: float = MAP_MM) -> Grid:
 def map_volume(curves: Sequence[ClosedCurve], model: ShapeModel) -> Volume:
     """A drawn anatomy as a volume of one axial slice, in int16 HU."""
     grid = centred_grid()
-    picture = np.rint(rasterised(curves, model.hu, grid)).astype(np.int16)
+    picture = np.rint(rasterise(curves, model.hu, grid)).astype(np.int16)
     affine = np.diag([grid.spacing_mm[1], grid.spacing_mm[0], 1.0, 1.0])
     affine[:2, 3] = grid.origin_mm[::-1]
     return Volume(np.ascontiguousarray(picture.T[:, :, None]), affine)
@@ -97,14 +97,14 @@ def map_of(ct: Volume, model: ShapeModel, coefficients: np.ndarray | None = None
     out = np.empty(turned.view(ct.array).shape, np.int16)
     done: list[int] = []
     for z, anatomy in anatomies(ct):
-        curves = None if anatomy is None else model.moved(anatomy.curves, change)
+        curves = None if anatomy is None else model.move(anatomy.curves, change)
         if anatomy is not None and curves is not None and not problems(curves):
-            out[z] = np.rint(rasterised(curves, model.hu, anatomy.grid))
+            out[z] = np.rint(rasterise(curves, model.hu, anatomy.grid))
             done.append(z)
     if not done:
         raise InvalidRequest("no slice of this CT shows body, both lungs, mediastinum and spine together")
     _spread(out, done)
-    return ct.with_array(turned.stored(out)), len(done)
+    return ct.with_array(turned.to_stored(out)), len(done)
 
 
 def _spread(out: np.ndarray, done: list[int]) -> None:
@@ -113,4 +113,4 @@ def _spread(out: np.ndarray, done: list[int]) -> None:
     out[:] = out[np.array(done)[nearest]]
 
 
-__all__ = ["Drawn", "centred_grid", "draw_valid", "fit", "map_of", "map_volume", "rasterised"]
+__all__ = ["Drawn", "centred_grid", "draw_valid", "fit", "map_of", "map_volume", "rasterise"]

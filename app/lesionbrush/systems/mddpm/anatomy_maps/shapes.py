@@ -46,7 +46,7 @@ class ShapeModel:
             raise InvalidRequest(
                 f"{len(shapes)} slices show all structures; a shape model needs {LEAST_SLICES} or more"
             )
-        vectors = np.stack([flattened(curves) for curves in shapes])
+        vectors = np.stack([flatten(curves) for curves in shapes])
         mean = vectors.mean(axis=0)
         _, singular, components = np.linalg.svd(vectors - mean, full_matrices=False)
         variance = singular**2
@@ -57,7 +57,7 @@ class ShapeModel:
 
     def coefficients(self, curves: Sequence[ClosedCurve]) -> Floats:
         """(M,), in standard deviations; 0 for a component without any."""
-        along = self.components @ (flattened(curves) - self.mean)
+        along = self.components @ (flatten(curves) - self.mean)
         spread = np.where(self.deviations > 0, self.deviations, 1.0)
         return np.where(self.deviations > 0, along / spread, 0.0)
 
@@ -65,9 +65,9 @@ class ShapeModel:
         """The anatomy with these coefficients, in standard deviations."""
         return self._cut(self.mean + (coefficients * self.deviations) @ self.components)
 
-    def moved(self, curves: Sequence[ClosedCurve], coefficients: np.ndarray) -> tuple[ClosedCurve, ...]:
+    def move(self, curves: Sequence[ClosedCurve], coefficients: np.ndarray) -> tuple[ClosedCurve, ...]:
         """Curves that keep all of their own detail, changed by so many standard deviations."""
-        return self._cut(flattened(curves) + (coefficients * self.deviations) @ self.components)
+        return self._cut(flatten(curves) + (coefficients * self.deviations) @ self.components)
 
     def draw(self, generator: np.random.Generator, within: float) -> Floats:
         """(M,) coefficients: normal, each within so many standard deviations. InvalidRequest below 0."""
@@ -113,6 +113,6 @@ class ShapeModel:
         return model
 
 
-def flattened(curves: Sequence[ClosedCurve]) -> Floats:
+def flatten(curves: Sequence[ClosedCurve]) -> Floats:
     """(D,): the control points of all curves, one after the other."""
     return np.concatenate([curve.control_mm.ravel() for curve in curves])

@@ -101,11 +101,11 @@ def anatomy_of(hu: np.ndarray, lungs: np.ndarray, spacing_mm: np.ndarray) -> Ana
     ends = np.argwhere(right | left)
     middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
     grid = Grid((hu.shape[0], hu.shape[1]), np.asarray(spacing_mm), -middle * spacing_mm)
-    curves = outlined(masks, grid)
+    curves = trace_outlines(masks, grid)
     return None if curves is None else Anatomy(hu, grid, masks, curves)
 
 
-def outlined(masks: tuple[Mask, ...], grid: Grid) -> tuple[ClosedCurve, ...] | None:
+def trace_outlines(masks: tuple[Mask, ...], grid: Grid) -> tuple[ClosedCurve, ...] | None:
     """The curves of all masks; None when one has no outline."""
     outlines = [outline_of(mask, grid) for mask in masks]
     return (
