@@ -123,7 +123,7 @@ def test_names_of_other_files(refused: Refused, ct: Path, tmp_path: Path) -> Non
     assert "exists already" in refused("export", "dicom", "--ct", ct, "--reference", ct, "-o", "taken.png")
     assert "file is no folder" in refused("evaluate", "lesions", "--data", tmp_path, "--out", "file/report")
     assert "no such folder" in refused("evaluate", "tiny", "--data", "nowhere", "--out", "report")
-    assert "file is no folder" in refused("train", "lung_lesion", "--data", tmp_path, "--out", "file/run")
+    assert "file is no folder" in refused("train", "tiny", "--data", tmp_path, "--out", "file/run")
 
 
 def test_no_command_replaces_what_it_reads(refused: Refused, ct: Path, mask: Path) -> None:
@@ -152,12 +152,12 @@ def test_a_device_that_is_not_there(
 ) -> None:
     made = ("synthesize", ct, mask, "-o", "new/out.nii", "--model", "tiny", "--device", device)
     assert f"device '{device}': this machine has cpu" in refused(*made)
-    assert "this machine has cpu" in refused("train", "lung_lesion", "--data", tmp_path, "--device", device)
+    assert "this machine has cpu" in refused("train", "tiny", "--data", tmp_path, "--device", device)
 
 
 def test_a_run_that_could_not_start_packs_no_data(refused: Refused, tmp_path: Path) -> None:
     given = ("--data", tmp_path, "--out", "run")
-    assert "'nobody'" in refused("train", "lung_lesion", *given, "--start-from", "nobody")
+    assert "'nobody'" in refused("train", "tiny", *given, "--start-from", "nobody")
     assert "--sides 7" in refused("train", "mddpm", *given, "--sides", 7)
 
 

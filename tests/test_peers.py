@@ -13,6 +13,7 @@ from lesionbrush.cli.peers import Peers, Subject, Timed, lines, time_evaluation
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import HELD_OUT, LungMSE, lung_mse, shifted_error, squared_error
 from lesionbrush.files.io import write_volume
+from lesionbrush.systems.lung_ddpm.hooks import WHOLE
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 
 TINY = Subject("Tiny", LungDDPMConfig(2, (32, 32), (False, True)), 8, 250)
@@ -61,14 +62,8 @@ def test_the_held_out_ct_is_measured_or_asked_for(tmp_path: Path) -> None:
     (tmp_path / "chest_ct").mkdir()
     for part, volume in files.items():
         write_volume(volume, tmp_path / "chest_ct" / f"{HELD_OUT}{part}.nii.gz")
-    card = {
-        "system": "lung_ddpm",
-        "field": "lungs",
-        "inputs": ("lungs",),
-        "roi_voxels": (32,),
-        "spacing_mm": 1.0,
-    }
-    found = lung_mse(tmp_path, paints(-800.0, **card))
+    model = paints(-800.0, WHOLE, system="lung_ddpm", roi_voxels=(32,), spacing_mm=1.0)
+    found = lung_mse(tmp_path, model)
     assert found.volumes == 1
     assert 0 < found.made < 1
     assert 0 < found.floor < 1
