@@ -15,16 +15,24 @@ from lesionbrush.files.layouts import read_layout, write_layout
 from lesionbrush.files.records import read_sidecar
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
-from server_kit import make_noise_model
+from server_kit import make_model, make_noise_model
 
 pytest_plugins = "cli_fixtures"
 
 
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models: `noise`, which makes whole CTs, and `tiny`, which edits them."""
+    root = tmp_path_factory.mktemp("both")
+    make_model(root)
+    make_noise_model(root)
+    return root
+
+
 @pytest.fixture
-def run(command: Command, tiny_models: Path) -> Command:
-    """A command that finds `noise`, which makes whole CTs, beside `tiny`, which edits them."""
-    if not (tiny_models / "noise").exists():
-        make_noise_model(tiny_models)
+def run(command: Command, both: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """A command that finds both."""
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(both))
     return command
 
 
