@@ -116,7 +116,7 @@ def test_what_cannot_be_written_leaves_the_old_record_alone(
     error: type[Exception],
 ) -> None:
     path = write_sidecar(provenance, tmp_path / "ct.nii")
-    monkeypatch.setattr("lesionbrush.files.records.os.replace", fail_with(number))
+    monkeypatch.setattr("lesionbrush.files.durable.os.replace", fail_with(number))
     with pytest.raises(error):
         write_sidecar(provenance.model_copy(update={"seed": 7}), tmp_path / "ct.nii")
     assert read_sidecar(tmp_path / "ct.nii") == provenance
