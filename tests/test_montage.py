@@ -5,7 +5,7 @@ from __future__ import annotations
 import nibabel as nib
 import numpy as np
 import pytest
-from lesionbrush.core.volume import Volume
+from lesionbrush.core.volume import SourceHeader, Volume
 from lesionbrush.errors import EmptyMask, GeometryMismatch, InvalidRequest
 from lesionbrush.montage import (
     AXIAL,
@@ -18,6 +18,7 @@ from lesionbrush.montage import (
     Panel,
     View,
     Window,
+    badge_of,
     draw_panel,
     montage,
     sheet,
@@ -285,3 +286,26 @@ def test_the_scale_bar_is_as_long_as_it_says() -> None:
 def test_the_same_picture_every_time() -> None:
     first, second = (montage(*case(), title="a", panel_px=64) for _ in range(2))
     assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("note", "badge"),
+    [
+        ("", ""),
+        ("SYNTHETIC LesionBrush 0.1.0 tiny seed 3", "SYNTHETIC"),
+        ("SYNTHETIC GENERATED LesionBrush 0.1.0 noise seed 3", "GENERATED"),
+    ],
+)
+def test_a_reference_that_is_synthetic_itself_says_so_in_the_picture(note: str, badge: str) -> None:
+    reference, mask, synthetic = case()
+    reference, synthetic = (
+        Volume(one.array, one.affine, SourceHeader(one.array.dtype, one.affine, note=note))
+        for one in (reference, synthetic)
+    )
+    assert badge_of(reference) == badge
+    noted, plain = (
+        pixels(montage(*volumes, panel_px=120)) for volumes in ((reference, mask, synthetic), case())
+    )
+    changed = np.flatnonzero((noted != plain).any(axis=(0, 2)))
+    assert (len(changed) > 0) == (badge != "")
+    assert (changed.max(initial=0) > 2 * 126) == (badge == "GENERATED")

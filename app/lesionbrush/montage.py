@@ -69,6 +69,12 @@ class Panel:
         return max(1, round(width_mm * scale)), max(1, round(height_mm * scale))
 
 
+def badge_of(volume: Volume) -> str:
+    """What its file says of itself: GENERATED, SYNTHETIC, or nothing."""
+    note = volume.source.note if volume.source else ""
+    return next((word for word in ("GENERATED", "SYNTHETIC") if word in note), "")
+
+
 def montage(
     reference: Volume,
     mask: Volume,
@@ -90,15 +96,16 @@ def montage(
     lesion = _largest_lesion(mask)
     axial, coronal = (_plane_of_lesion(lesion, plane, field_mm) for plane in (AXIAL, CORONAL))
     hu_before, hu_after = (_statistics(volume, mask) for volume in (reference, synthetic))
+    own, made = badge_of(reference), badge_of(synthetic) or "SYNTHETIC"
     panels: list[Panel] = []
     for view, window in ((axial, LUNG), (axial, SOFT), (axial, BONE), (coronal, LUNG)):
         before = view.panel(reference, window, hu_before)
         after = view.panel(synthetic, window, hu_after)
         outlined = replace(before, outline=view.cut(mask, fill=0) > 0, note="")
         panels += [
-            replace(before, caption=f"reference, {before.caption}"),
-            replace(outlined, caption=f"mask, {before.caption}"),
-            replace(after, caption=f"synthetic, {before.caption}", badge="SYNTHETIC"),
+            replace(before, caption=f"reference, {before.caption}", badge=own),
+            replace(outlined, caption=f"mask, {before.caption}", badge=own),
+            replace(after, caption=f"synthetic, {before.caption}", badge=made),
         ]
     return sheet(panels, 3, title=title, panel_px=panel_px)
 
