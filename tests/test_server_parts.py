@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,11 @@ from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import numpy as np
 import pytest
+from fastapi import HTTPException
 from fastapi.testclient import TestClient
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import Cancelled, DamagedFile, InvalidRequest, LesionBrushError
-from lesionbrush.files.io import write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.doors import gate
 from lesionbrush.server.errors import STATUS
 from lesionbrush.server.http import routes
@@ -29,7 +31,7 @@ from lesionbrush.server.storage.references import ReferenceCache
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.synthesis import making, models
 from lesionbrush.server.synthesis.inference import Service
-from server_kit import MODEL, REPOSITORY, STORED, Files, make_ct, make_model, snapshot
+from server_kit import FAST, MODEL, REPOSITORY, STORED, Files, make_ct, make_model, snapshot
 from starlette.datastructures import UploadFile
 
 pytest_plugins = "server_fixtures"
@@ -198,9 +200,33 @@ def app(tmp_path: Path, models_dir: Path, studies: Studies, monkeypatch: pytest.
     return importlib.import_module("main").LesionBrush(str(REPOSITORY / "app"), studies._datastore_path, {})
 
 
-def test_monai_labels_own_call_is_not_for_us(app: Any) -> None:
-    with pytest.raises(NotImplementedError, match="is a route of this server"):
-        app.infer({"model": MODEL, "image": STORED})
+def test_monai_labels_own_call(app: Any, files: Files, scratch: Path) -> None:
+    """As its batch inference does it: the request dict in, a file that is its own to delete out."""
+    result = app.infer({"model": MODEL, "image": STORED, "label": str(files.mask), "synthesis": FAST})
+    path = Path(result["file"])
+    assert path.name.endswith(".nii.gz")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    changed = (read_volume(path).array != make_ct().array).sum()
+    assert changed == result["params"]["variants"][0]["voxels_changed"] > 100
+    path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"model": MODEL}, 422, "invalid_request"),
+        ({"model": MODEL, "label": "no_such_mask.nii"}, 422, "damaged_file"),
+        ({"model": MODEL, "label": "x.nii", "synthesis": {"steps": 0}}, 422, "invalid_request"),
+        ({"model": "bare", "label": "x.nii"}, 503, "weights_error"),
+        ({"model": "noise"}, 422, "invalid_request"),
+    ],
+)
+def test_monai_labels_own_call_refused(
+    app: Any, scratch: Path, request_: dict[str, Any], status: int, code: str
+) -> None:
+    with pytest.raises(HTTPException) as refused:
+        app.infer({"image": STORED, **request_})
+    assert (refused.value.status_code, refused.value.detail["code"]) == (status, code)
 
 
 def test_a_model_of_whole_cts_is_not_listed_where_drawings_are_sent(app: Any) -> None:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory, mkstemp
+from typing import Any
 
+from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from lesionbrush.core.registry import InstalledModel
+from lesionbrush.errors import InvalidRequest, LesionBrushError
+from lesionbrush.files.records import record_of
+from lesionbrush.server.errors import STATUS, detail
+from lesionbrush.server.storage.uploads import suffix_of
 from lesionbrush.server.synthesis.facts import card_facts, request_schema
-from lesionbrush.server.synthesis.inference import Service
-from lesionbrush.systems import find_system
+from lesionbrush.server.synthesis.inference import Service, output_of, submit
+from lesionbrush.server.synthesis.order import Order, ReferenceCT
+from lesionbrush.systems import find_system, parse_request
 
 
 class SynthesisTask(InferTask):
-    """What MONAI Label's clients are told of a model; it is run by the server's own routes."""
+    """What MONAI Label's clients are told of a model, and what its own code runs; our routes need no task."""
 
     def __init__(self, service: Service, installed: InstalledModel) -> None:
         card = installed.card
@@ -40,9 +49,42 @@ class SynthesisTask(InferTask):
         """What is wrong with the weights."""
         return self.service.weights.problem(self.installed)
 
-    def __call__(self, request: dict[str, Any]) -> NoReturn:
-        """MONAI Label has to have it, and calls it from routes alone that this server answers or has not."""
-        raise NotImplementedError("POST /infer/{model} is a route of this server, see server/http/routes.py")
+    def __call__(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """As `MONAILabelApp.infer` asks: paths as `image` and `label`, our parameters as `synthesis`.
+
+        Waits for its turn among jobs; returns a private file, which is the caller's, and what is said of it.
+        Raises HTTPException with the words of the routes.
+        """
+        try:
+            return self._run(request)
+        except LesionBrushError as error:
+            raise HTTPException(STATUS[type(error)], detail(error)) from error
+
+    def _run(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        card = self.installed.card
+        if find_system(card.system).makes == "volume":
+            raise InvalidRequest(f"model {card.name!r} makes whole CTs, and this call edits one")
+        if not request.get("label"):
+            raise InvalidRequest("there is no mask: name its file as 'label'")
+        reference, mask = Path(request["image"]), Path(request["label"])
+        wanted = parse_request(request.get("synthesis", {}), card.system)
+        order = Order(card.name, wanted, ReferenceCT(reference), mask, made_from=record_of(reference))
+        record, work = submit(self.service, order, "server")
+        self.service.jobs.wait(record)
+        suffix = ".nii.gz" if reference.is_dir() else suffix_of(reference.name)
+        with TemporaryDirectory(prefix="lesionbrush-") as folder:
+            output = output_of(record, work, Path(folder), suffix)
+            assert output.path is not None
+            return _hand_over(output.path), output.answer.model_dump(mode="json")
+
+
+def _hand_over(path: Path) -> str:
+    """A private file of its own: MONAI Label deletes files, not folders."""
+    handle, own = mkstemp(prefix="lesionbrush-", suffix="".join(path.suffixes))
+    os.close(handle)
+    path.chmod(0o600)
+    os.replace(path, own)
+    return own
 
 
 def options(system: str) -> dict[str, Any]:
