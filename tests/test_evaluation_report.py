@@ -8,11 +8,18 @@ import pytest
 from lesionbrush.evaluation.report import html, text, write
 from lesionbrush.evaluation.results import Figure, Picture, Report, Section, Table, at_least, at_most
 from lesionbrush.evaluation.statistics import Estimate
+from PIL import Image
 from pydantic import ValidationError
 
 
 def estimate(value: float | None) -> Estimate:
     return Estimate(value=value, low=value, high=value, n=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    Image.new("RGB", (4, 4)).save(tmp_path / "p.png")
+    return tmp_path
 
 
 def report(figure: Figure) -> Report:
@@ -54,14 +61,21 @@ def test_what_comes_from_outside_is_escaped() -> None:
     assert 'src="p.png"' in page
 
 
-def test_both_files_are_written_and_the_json_reads_back(tmp_path: Path) -> None:
+def test_both_files_are_written_and_the_json_reads_back(folder: Path) -> None:
     made = report(Figure(name="f", what="x", unit="HU", value=estimate(1.0), floor=estimate(2.0)))
-    as_json, as_html = write(made, tmp_path)
+    as_json, as_html = write(made, folder)
     assert Report.model_validate_json(as_json.read_text()) == made
     assert as_html.stat().st_size > 1000
     assert made.figure("f").floor == estimate(2.0)
     with pytest.raises(KeyError):
         made.figure("g")
+
+
+def test_a_missing_picture_leaves_no_half_report(folder: Path) -> None:
+    (folder / "p.png").unlink()
+    with pytest.raises(FileNotFoundError):
+        write(report(Figure(name="f", what="x", unit="", value=estimate(1.0))), folder)
+    assert not list(folder.glob("*report*"))
 
 
 def test_a_report_takes_no_unknown_key() -> None:

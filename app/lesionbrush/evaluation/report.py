@@ -38,7 +38,9 @@ def html(report: Report) -> str:
 
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
-    """report.json and report.html, whole or not at all."""
+    """report.json and report.html, whole or not at all. FileNotFoundError when a picture is not there."""
+    for picture in (picture for section in report.sections for picture in section.pictures):
+        (folder / picture.file).stat()
     texts = {"report.json": report.model_dump_json(indent=1), "report.html": html(report)}
     for name, content in texts.items():
         draft = folder / f".{name}"
