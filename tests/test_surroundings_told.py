@@ -12,7 +12,7 @@ from cli_kit import Command
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, Submit, done
 from lesionbrush.core.inputs import NO_INPUTS
-from lesionbrush.core.synthesize import remarks_of_files
+from lesionbrush.core.recording import remarks_of_files
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.records import read_sidecar
 from lesionbrush.server.synthesis.inference import Service

@@ -71,8 +71,7 @@ class Panel:
 
 def badge_of(volume: Volume) -> str:
     """What its file says of itself: GENERATED, SYNTHETIC, or nothing."""
-    note = volume.source.note if volume.source else ""
-    return next((word for word in ("GENERATED", "SYNTHETIC") if word in note), "")
+    return next((word for word in ("GENERATED", "SYNTHETIC") if word in volume.note), "")
 
 
 def montage(

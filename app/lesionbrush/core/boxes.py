@@ -53,6 +53,11 @@ def hull(boxes: Sequence[Box]) -> Box:
     return box_of((min(p.start for p in parts), max(p.stop for p in parts)) for parts in axes)
 
 
+def middle(box: Box) -> np.ndarray:
+    """(3,) of the box, as an index: halves lie between two voxels."""
+    return np.array([(part.start + part.stop - 1) / 2 for part in box])
+
+
 def overlap(a: Box, b: Box) -> bool:
     return all(p.start < q.stop and q.start < p.stop for p, q in zip(a, b, strict=True))
 

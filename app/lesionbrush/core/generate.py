@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from lesionbrush.core.hu import round_hu
 from lesionbrush.core.inputs import NO_INPUTS, Input, Inputs, Layout, check_inputs, require_accepted
 from lesionbrush.core.model import OnEstimate, OnStep
-from lesionbrush.core.provenance import GENERATED, MaskStatistics, Provenance, now, versions
+from lesionbrush.core.provenance import MaskStatistics, Provenance
+from lesionbrush.core.recording import Changes, Clock, Recorder, remarks_of_files
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.synthesize import Clock, remarks_of_files
 from lesionbrush.core.volume import Volume
 
 LESION = "lesion"
-INT16_HU = (-1024, 3071)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,56 +110,19 @@ def generate(
     with clock.phase("sample"):
         made = model.generate(frame, request, inputs, seeds, on_step, on_estimate)
     with clock.phase("compose"):
-        cts = [Volume(round_hu(hu), frame.affine) for hu in made.hu]
+        cts = [Volume(np.asfortranarray(round_hu(hu)), frame.affine) for hu in made.hu]
     layouts: Sequence[Layout | None] = made.layouts or [None] * len(seeds)
     told = made.remarks or [()] * len(seeds)
-    record = _Recorder(card, request, inputs, made.device, clock, noted)
-    rows = enumerate(zip(seeds, cts, layouts, told, strict=True))
-    return [record.generation((k, seed), ct, layout, said) for k, (seed, ct, layout, said) in rows]
+    recorder = Recorder(card, request, inputs, made.device, clock, noted)
+    generations = []
+    for k, (seed, ct, layout, said) in enumerate(zip(seeds, cts, layouts, told, strict=True)):
+        record = recorder.record(k, seed, _changes_of(ct, layout), said)
+        generations.append(Generation(ct, layout, record))
+    return generations
 
 
-def round_hu(hu: np.ndarray) -> np.ndarray:
-    """int16, as a volume is stored."""
-    return np.asfortranarray(np.clip(np.rint(hu), *INT16_HU).astype(np.int16))
-
-
-@dataclass(frozen=True, eq=False)
-class _Recorder:
-    """Writes down where volumes came from."""
-
-    card: ModelCard
-    request: BaseRequest
-    inputs: Inputs
-    device: str
-    clock: Clock
-    noted: tuple[str, ...]
-
-    def generation(
-        self, number: tuple[int, int], ct: Volume, layout: Layout | None, remarks: tuple[str, ...]
-    ) -> Generation:
-        """number: of the variant, and its seed."""
-        inside = None if layout is None else layout.mask(LESION)
-        i, j, k = ct.shape
-        provenance = Provenance(
-            generated=True,
-            notice=GENERATED,
-            model=self.card.name,
-            weights_sha256=self.card.weights_sha256,
-            weights_license=self.card.weights_license,
-            attribution=self.card.attribution,
-            request=self.request.settle().model_dump(mode="json"),
-            variant=number[0],
-            seed=number[1],
-            reference_sha256=None,
-            inputs_sha256=self.inputs.voxel_sha256(),
-            box_offset=(0, 0, 0),
-            box_shape=(i, j, k),
-            voxels_changed=ct.array.size,
-            in_mask=None if inside is None or not inside.any() else MaskStatistics.of(ct.array[inside]),
-            device=self.device,
-            remarks=self.noted + remarks,
-            seconds=dict(self.clock.seconds),
-            created=now(),
-            versions=versions(),
-        )
-        return Generation(ct, layout, provenance)
+def _changes_of(ct: Volume, layout: Layout | None) -> Changes:
+    """All of it was made."""
+    inside = None if layout is None else layout.mask(LESION)
+    in_mask = None if inside is None or not inside.any() else MaskStatistics.of(ct.array[inside])
+    return Changes((0, 0, 0), ct.shape, ct.array.size, in_mask)

@@ -1,4 +1,4 @@
-"""The HU range a model was trained on, and its map to [-1, 1]. Imports no torch: model cards use it."""
+"""HU as whole numbers, and as a model takes them: in [-1, 1]. Imports no torch: model cards use it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Array = TypeVar("Array", "np.ndarray", "Tensor")
+INT16_HU = (-1024, 3071)
+"""What scanners store."""
+
+
+def round_hu(hu: np.ndarray) -> np.ndarray:
+    """int16, within what scanners store."""
+    return np.clip(np.rint(hu), *INT16_HU).astype(np.int16)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
+from lesionbrush.core.volume import Volume, list_labels, mask_on_grid, require_ct
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 
 Kind = Literal["volume", "mask", "layout", "text"]
@@ -47,9 +47,9 @@ class Layout:
         present = {int(value) for value in np.unique(self.labels.array)} - {0}
         nameless = sorted(present - set(self.names))
         if nameless:
-            shown = ", ".join(map(str, nameless[:8])) + (", ..." if len(nameless) > 8 else "")
             raise InvalidRequest(
-                f"the labels {shown} have no name: names decide what a layout means; send a table of them"
+                f"the labels {list_labels(nameless)} have no name: names decide what a layout means; send a "
+                "table of them"
             )
 
 

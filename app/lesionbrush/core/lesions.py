@@ -10,7 +10,8 @@ from zlib import crc32
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.core.boxes import Box, bounding_box, box_of, dilate, hull, merge, round_up, shift
+from lesionbrush.core.boxes import Box, bounding_box, box_of, dilate, hull, merge, middle, round_up, shift
+from lesionbrush.core.hu import INT16_HU
 from lesionbrush.core.region import Region, Scope
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.roi import (
@@ -28,7 +29,6 @@ from lesionbrush.core.volume import Volume
 
 CONTEXT_MM = 8.0
 """Untouched tissue a model sees on each side of the edit region, at least."""
-INT16_HU = (-1024, 3071)
 DETAIL_SIGMAS, LEAST_DETAIL_HU = 3.0, 5.0
 
 
@@ -113,7 +113,7 @@ class Lesions:
         return np.array([part.stop - part.start for part in box]) * self.spacing_mm
 
     def _centre_mm(self, box: Box) -> np.ndarray:
-        return np.array([(part.start + part.stop - 1) / 2 for part in box]) * self.spacing_mm
+        return middle(box) * self.spacing_mm
 
     def reference_hu(self, grids: Sequence[RoiGrid], card: ModelCard) -> np.ndarray:
         """(L, Z, Y, X) float32: the CT on the ROIs, within the model's window."""

@@ -191,17 +191,18 @@ def ramp(mask: np.ndarray, spacing_mm: Sequence[float] | np.ndarray | float, mar
     """
     if margin_mm <= 0 or not mask.any():
         return mask.astype(np.float32)
-    sampling = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
-    distance = distance_transform_edt(~mask, sampling=sampling)
-    s = np.clip(1 - distance / margin_mm, 0, 1).astype(np.float32)
-    return s * s * (3 - 2 * s)
+    return _smooth(1 - distance_transform_edt(~mask, sampling=spacing_mm) / margin_mm)
 
 
 def inner_ramp(mask: np.ndarray, spacing_mm: Sequence[float] | np.ndarray | float, depth_mm: float) -> Float:
     """As `ramp`, but inside: 0 outside the mask, rising to 1 at `depth_mm` below its surface."""
     if depth_mm <= 0 or not mask.any():
         return mask.astype(np.float32)
-    sampling = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), (3,))
-    depth = distance_transform_edt(np.pad(mask, 1, mode="edge"), sampling=sampling)[1:-1, 1:-1, 1:-1]
-    s = np.clip(depth / depth_mm, 0, 1).astype(np.float32)
+    depth = distance_transform_edt(np.pad(mask, 1, mode="edge"), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
+    return _smooth(depth / depth_mm)
+
+
+def _smooth(share: np.ndarray) -> Float:
+    """3 s^2 - 2 s^3, of s from 0 to 1; 0 below and 1 above."""
+    s = np.clip(share, 0, 1).astype(np.float32)
     return s * s * (3 - 2 * s)

@@ -5,34 +5,22 @@ Arrays in, arrays out: no files, no server, no system. A model is whatever can f
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lesionbrush.core.boxes import Box, hull, relative
 from lesionbrush.core.inputs import NO_INPUTS, Inputs, check_inputs, require_accepted
 from lesionbrush.core.lesions import Lesions
-from lesionbrush.core.model import EditHooks, Model, OnEstimate, OnStep, Prepared
-from lesionbrush.core.provenance import (
-    EDITED,
-    GENERATED,
-    MARK_GENERATED,
-    MaskStatistics,
-    Provenance,
-    now,
-    versions,
-)
+from lesionbrush.core.model import EditHooks, Model, OnEstimate, OnStep
+from lesionbrush.core.provenance import MaskStatistics, Provenance
+from lesionbrush.core.recording import Changes, Clock, Recorder, remarks_of_files
 from lesionbrush.core.region import Scope
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.request import EditRequest
-from lesionbrush.core.rois import Sampled
 from lesionbrush.core.surroundings import misfit_remarks
 from lesionbrush.core.volume import Volume, require_ct
-
-_NARROWEST_MM, _WIDEST_MM = 10.0, 3000.0  # of what is imaged in hospitals
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +91,14 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
         drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
         fine = [prepared.details_of(variant, details) for variant in range(len(seeds))]
         boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]
-    record = Recorder(reference, inputs, lesions, card, request, sampled, clock, prepared, noted, made_from)
-    return [record.synthesis(k, seed, box) for k, (seed, box) in enumerate(zip(seeds, boxes, strict=True))]
+    remarks = noted + sampled.remarks
+    recorder = Recorder(card, request, inputs, sampled.device, clock, remarks, reference, made_from)
+    syntheses = []
+    for variant, (seed, edited) in enumerate(zip(seeds, boxes, strict=True)):
+        box, changes = _join(lesions, edited)
+        record = recorder.record(variant, seed, changes, prepared.remarks_of(variant))
+        syntheses.append(Synthesis(reference, box, changes.offset, record))
+    return syntheses
 
 
 def find_scope(
@@ -126,95 +120,19 @@ def find_scope(
     return replace(scope, remarks=remarks_of_files(reference, mask, inputs))
 
 
-def remarks_of_files(reference: Volume | None, mask: Volume | None, inputs: Inputs) -> tuple[str, ...]:
-    """What the readers of the files tell the user; once, where a mask has the header of its CT."""
-    volumes = {"CT": reference, "mask": mask, **inputs.volumes()}
-    said: dict[str, str] = {}
-    for what, volume in volumes.items():
-        for remark in volume.source.remarks if volume is not None and volume.source else ():
-            said.setdefault(remark, f"{what}: {remark}")
-    return (*said.values(), *(() if reference is None else _size_remark(reference)))
-
-
 def _synthetic_remark(reference: Volume) -> tuple[str, ...]:
-    note = _note_of(reference)
+    note = reference.note
     return (f"CT: it is synthetic itself ({note}); its record was not sent",) if note else ()
 
 
-def _note_of(reference: Volume) -> str:
-    return reference.source.note if reference.source else ""
-
-
-def _size_remark(reference: Volume) -> tuple[str, ...]:
-    """Whoever wrote metres for millimetres gets a lesion a thousand times too large."""
-    longest_mm = float(np.multiply(reference.shape, reference.spacing_mm).max())
-    if _NARROWEST_MM <= longest_mm <= _WIDEST_MM:
-        return ()
-    return (
-        f"CT: its header says that it is {longest_mm:.3g} mm long: if not so, margins and sizes are wrong",
-    )
-
-
-@dataclass
-class Clock:
-    """Seconds per phase."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def phase(self, name: str):  # type: ignore[no-untyped-def]
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - began, 4)
-
-
-@dataclass(frozen=True, eq=False)
-class Recorder:
-    """Joins the groups' boxes to one box in stored order, and writes down where it came from."""
-
-    reference: Volume
-    inputs: Inputs
-    lesions: Lesions
-    card: ModelCard
-    request: EditRequest
-    sampled: Sampled
-    clock: Clock
-    prepared: Prepared
-    noted: tuple[str, ...]
-    made_from: Provenance | None
-
-    def synthesis(self, variant: int, seed: int, edited: Sequence[np.ndarray]) -> Synthesis:
-        whole = hull(self.lesions.edit_boxes)
-        joined = self.lesions.view[whole].copy()
-        for part, hu in zip(self.lesions.edit_boxes, edited, strict=True):
-            joined[relative(part, whole)] = hu
-        changed = int((joined != self.lesions.view[whole]).sum())
-        statistics = MaskStatistics.of(joined[self.lesions.mask[whole] > 0])
-        box = self.lesions.orientation.to_stored(joined)
-        offset = self.lesions.orientation.stored_offset(whole, self.lesions.view.shape)
-        generated = self.made_from is not None and self.made_from.generated
-        generated |= _note_of(self.reference).startswith(MARK_GENERATED)  # whatever became of its record
-        provenance = Provenance(
-            generated=generated,
-            notice=GENERATED if generated else EDITED,
-            model=self.card.name,
-            weights_sha256=self.card.weights_sha256,
-            weights_license=self.card.weights_license,
-            attribution=self.card.attribution,
-            request=self.request.settle().model_dump(mode="json"),
-            variant=variant,
-            seed=seed,
-            reference_sha256=self.reference.voxel_sha256,
-            inputs_sha256=self.inputs.voxel_sha256(),
-            box_offset=offset,
-            box_shape=(box.shape[0], box.shape[1], box.shape[2]),
-            voxels_changed=changed,
-            in_mask=statistics,
-            device=self.sampled.device,
-            remarks=self.noted + self.sampled.remarks + self.prepared.remarks_of(variant),
-            seconds=dict(self.clock.seconds),
-            created=now(),
-            versions=versions(),
-            made_from=self.made_from,
-        )
-        return Synthesis(self.reference, box, offset, provenance)
+def _join(lesions: Lesions, edited: Sequence[np.ndarray]) -> tuple[np.ndarray, Changes]:
+    """The groups' edit boxes, int16 HU in the view, as one box in stored order, and what it changes."""
+    whole = hull(lesions.edit_boxes)
+    before = lesions.view[whole]
+    joined = before.copy()
+    for part, hu in zip(lesions.edit_boxes, edited, strict=True):
+        joined[relative(part, whole)] = hu
+    box = lesions.orientation.to_stored(joined)
+    offset = lesions.orientation.stored_offset(whole, lesions.view.shape)
+    statistics = MaskStatistics.of(joined[lesions.mask[whole] > 0])
+    return box, Changes(offset, box.shape, int((joined != before).sum()), statistics)

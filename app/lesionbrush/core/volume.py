@@ -6,6 +6,7 @@ Grids are compared by where their outer corners land, in mm and in voxels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -30,7 +31,7 @@ class SourceHeader:
     """What the file of a volume said, so that a written file keeps it. Only `io` looks inside.
 
     dtype: pixel type in the file; affine: the grid it describes; remarks: what its reader tells the user;
-    note: in which words it says that it is synthetic, "" if it does not.
+    note: see `Volume.note`.
     """
 
     dtype: np.dtype[Any]
@@ -60,6 +61,11 @@ class Volume:
     @property
     def voxel_volume_mm3(self) -> float:
         return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def note(self) -> str:
+        """In which words its file says that it is synthetic, "" if it does not."""
+        return self.source.note if self.source else ""
 
     @cached_property
     def voxel_sha256(self) -> str:
@@ -186,11 +192,13 @@ def _lesion(array: Array, label: int | None) -> Array:
     box = bounding_box(array)
     present = _labels(array[box])
     if label is None and len(present) > 1:
-        raise AmbiguousMask(f"the mask holds {len(present)} labels ({_list(present)}): choose one of them")
+        raise AmbiguousMask(
+            f"the mask holds {len(present)} labels ({list_labels(present)}): choose one of them"
+        )
     if label is not None and label < 1:
         raise InvalidRequest(f"label {label} is no lesion; labels start at 1")
     if label is not None and label not in present:
-        raise EmptyMask(f"the mask has no voxel of label {label}; it holds {_list(present)}")
+        raise EmptyMask(f"the mask has no voxel of label {label}; it holds {list_labels(present)}")
     lesion = np.zeros(array.shape, np.uint8, order="F")
     lesion[box] = array[box] == (label or present[0])
     return lesion
@@ -296,5 +304,6 @@ def _grid_text(volume: Volume) -> str:
     return f"{_by(volume.shape)} voxels of {' x '.join(f'{mm:.4g}' for mm in volume.spacing_mm)} mm"
 
 
-def _list(labels: list[int]) -> str:
+def list_labels(labels: Sequence[int]) -> str:
+    """The first few, and whether there are more."""
     return ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")

@@ -95,7 +95,7 @@ def write_volume(volume: Volume, path: Path, note: str = "") -> None:
 def write_stored(volume: Volume, path: Path, note: str = "") -> None:
     """As `write_volume`, in the pixel type of the array, and not all or nothing."""
     write = require_writable(path)
-    write(volume, path, note or (volume.source.note if volume.source else ""))
+    write(volume, path, note or volume.note)
 
 
 def require_writable(path: Path) -> Callable[[Volume, Path, str], None]:

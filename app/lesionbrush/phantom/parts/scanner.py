@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft, ndimage
 
+from lesionbrush.core.hu import round_hu
 from lesionbrush.core.volume import Array
 from lesionbrush.phantom.parts.canvas import Canvas
 
 NOISE_HU = 17.0
 BLUR_MM = 0.7
-INT16_HU = (-1024, 3071)
 
 
 def scan(canvas: Canvas, generator: np.random.Generator) -> Array:
@@ -24,7 +24,7 @@ def scan(canvas: Canvas, generator: np.random.Generator) -> Array:
     noise = scanner_noise(hu.shape, generator)
     noise += np.clip(per_slice - 1.1, 0, 0.5) * streaks(noise)
     hu += noise * (NOISE_HU * per_slice * _measure_tissue(density))
-    return np.clip(np.rint(hu), *INT16_HU).astype(np.int16)
+    return round_hu(hu)
 
 
 def _measure_tissue(density: Array) -> Array:

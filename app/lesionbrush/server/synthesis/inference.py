@@ -9,8 +9,9 @@ from zipfile import ZIP_STORED, ZipFile
 from pydantic import BaseModel
 
 from lesionbrush.core.provenance import Provenance
+from lesionbrush.core.recording import Clock
 from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.synthesize import Clock, Synthesis
+from lesionbrush.core.synthesize import Synthesis
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import Cancelled
 from lesionbrush.files.io import write_volume

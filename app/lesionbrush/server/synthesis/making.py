@@ -11,9 +11,10 @@ import numpy as np
 from lesionbrush.core.generate import GenerateHooks, Generation, generate
 from lesionbrush.core.inputs import check_inputs
 from lesionbrush.core.model import EditHooks
+from lesionbrush.core.recording import Clock
 from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import EditRequest
-from lesionbrush.core.synthesize import Clock, Synthesis, find_scope, synthesize
+from lesionbrush.core.synthesize import Synthesis, find_scope, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import WeightsError
 from lesionbrush.files.inputs import read_inputs

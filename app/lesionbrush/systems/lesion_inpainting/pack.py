@@ -15,6 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
+from lesionbrush.core.hu import round_hu
 from lesionbrush.core.roi import Kernel, Orientation, RoiGrid, keys_cubic, to_roi, triangle
 from lesionbrush.files.io import read_volume
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, Measured, from_readers
@@ -59,7 +60,7 @@ def nodule_cases(data: Path) -> Iterator[Case]:
             continue
         attributes = from_readers(rows[path.name], measure(hu, coverage >= 0.5))
         patient = path.name.split("_R_")[0]
-        yield Case(path.name, patient, _int16(hu), (coverage * 255).round().astype(np.uint8), attributes)
+        yield Case(path.name, patient, round_hu(hu), (coverage * 255).round().astype(np.uint8), attributes)
 
 
 def measure(hu: np.ndarray, inside: np.ndarray) -> Measured:
@@ -88,7 +89,7 @@ def host_cases(data: Path) -> Iterator[Case]:
 def _host(name: str, view: np.ndarray, spacing_mm: np.ndarray) -> Case:
     hu = isotropic(view, spacing_mm)
     empty = np.zeros(hu.shape, np.uint8)
-    return Case(name, name[:14], _int16(hu), empty, np.full(len(ATTRIBUTES), np.nan, np.float32))
+    return Case(name, name[:14], round_hu(hu), empty, np.full(len(ATTRIBUTES), np.nan, np.float32))
 
 
 def isotropic(view: np.ndarray, spacing_mm: np.ndarray, kernel: Kernel = keys_cubic) -> np.ndarray:
@@ -140,10 +141,6 @@ def _store(arrays: dict[str, np.ndarray], kind: str, cases: list[Case]) -> None:
 def _attribute_rows(path: Path) -> dict[str, dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return {row["file"]: row for row in csv.DictReader(file)}
-
-
-def _int16(hu: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
 
 
 def prepare_pack(run: Run) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lesionbrush.core.hu import round_hu
 from lesionbrush.core.roi import Orientation, triangle
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume
@@ -31,7 +32,7 @@ def whole_lungs(data: Path) -> Iterator[Lungs]:
         spacing = turned.spacing_mm(volume.spacing_mm)
         hu = isotropic(turned.view(volume.array), spacing)
         coverage = isotropic(turned.view(mask.array) > 0, spacing, triangle)
-        image = np.clip(np.rint(hu), -1024, 3071).astype(np.int16)
+        image = round_hu(hu)
         yield Lungs(patient, image, coverage >= 0.5, lung_centres(image, generator))
 
 

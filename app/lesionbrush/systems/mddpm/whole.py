@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from lesionbrush.anatomy.lungs import segment_lungs
-from lesionbrush.core.boxes import bounding_box
+from lesionbrush.core.boxes import bounding_box, middle
 from lesionbrush.core.generate import LESION, Frame, Made
 from lesionbrush.core.inputs import Inputs, Layout
 from lesionbrush.core.model import OnEstimate, OnStep
@@ -261,12 +261,7 @@ def align(texture: Volume, anatomy: AnatomyMap, grid: RoiGrid, slice_mm: float) 
         raise NoLungs(f"texture: {error}") from error
     z = int(lungs.sum(axis=(1, 2)).argmax())
     spacing_mm = turned.spacing_mm(ct.spacing_mm)
-    theirs = _between(lungs[z : z + 1]) + np.array([z, 0, 0])
-    ours = _between(anatomy.lungs) if anatomy.lungs.any() else (np.array(grid.shape) - 1) / 2
+    theirs = middle(bounding_box(lungs[z : z + 1])) + np.array([z, 0, 0])
+    ours = middle(bounding_box(anatomy.lungs)) if anatomy.lungs.any() else (np.array(grid.shape) - 1) / 2
     ours[0] = (grid.shape[0] - 1) / 2
     return Placement(spacing_mm, theirs * spacing_mm, ours, slice_mm).on(grid, turned.view(ct.array))
-
-
-def _between(lungs: np.ndarray) -> np.ndarray:
-    """(3,) voxels: the middle of the box around both lungs."""
-    return np.array([(part.start + part.stop - 1) / 2 for part in bounding_box(lungs)])
