@@ -84,8 +84,6 @@ class Case:
 
     def synthetic_paths(self, variants: int) -> list[Path]:
         """One for each; a single one has no number."""
-        if variants == 1:
-            return [self.synthetic]
         return number_paths(self.synthetic, variants)
 
     def picture_of(self, synthetic: Path) -> Path:

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lesionbrush.cli.machine import this_machine
+from lesionbrush.cli.options import DEFAULT_MODEL
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports
 from lesionbrush.core.registry import METADATA, find_model
 from lesionbrush.errors import InvalidRequest
 
 LESIONS, ABLATION = "lesions", "ablation"
-DEFAULT_MODEL = "lung_lesion"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -33,6 +33,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_all(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    for inside in (path, *path.rglob("*")):
+        (sync_folder if inside.is_dir() else sync_file)(inside)
+
+
 @contextmanager
 def whole_files(*paths: Path, needs: str = "") -> Iterator[list[Path]]:
     """Drafts with the endings of `paths`, all of one folder: they get their names when the block ends well.
@@ -41,7 +47,7 @@ def whole_files(*paths: Path, needs: str = "") -> Iterator[list[Path]]:
     """
     folder = paths[0].parent
     missing = f"needs up to {needs}; nothing was written" if needs else "was not written"
-    with naming_full_disk(f"{paths[0].name} {missing}"):
+    with naming_full_disk(f"the disk is full: {paths[0].name} {missing}"):
         # A folder of their own keeps half a file out of sight of whoever watches `folder` for images.
         with TemporaryDirectory(dir=folder, prefix=".lesionbrush-") as private:
             drafts = [Path(private) / f"{k}{_ending(path)}" for k, path in enumerate(paths)]
@@ -62,14 +68,15 @@ def new_folder(out: Path) -> Iterator[Path]:
     if out.exists() or out.is_symlink():
         raise InvalidRequest(f"{out.name} exists already and is not overwritten: choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
-    with naming_full_disk(f"{out.name} was not written"):
+    with naming_full_disk(f"the disk is full: {out.name} was not written"):
         try:
             with TemporaryDirectory(dir=out.parent, prefix=".lesionbrush-") as private:
                 draft = Path(private) / "draft"
                 draft.mkdir()
                 yield draft
-                _sync_all(draft)  # so that the rename never names files that a power cut empties
+                sync_all(draft)  # so that the rename never names files that a power cut empties
                 draft.rename(out)
+                sync_folder(out.parent)
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
@@ -79,21 +86,20 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def naming_full_disk(what: str) -> Iterator[None]:
-    """StorageFull in place of the operating system's "no space left". what: a name, and what became of it."""
+def naming_full_disk(text: str) -> Iterator[None]:
+    """StorageFull with this text in place of the operating system's "no space left"."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if not is_disk_full(error):
             raise
-        raise StorageFull(f"the disk is full: {what}") from error
+        raise StorageFull(text) from error
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Room or quota."""
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 
 def _ending(path: Path) -> str:
     return "".join(path.suffixes[-2:]).lower()
-
-
-def _sync_all(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            sync_file(path)

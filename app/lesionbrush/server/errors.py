@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -17,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from lesionbrush import errors
 from lesionbrush.errors import LesionBrushError, StorageFull
+from lesionbrush.files import durable
 from lesionbrush.server.jobs import errors as job_errors
 
 logger = logging.getLogger(__name__)
@@ -163,7 +162,7 @@ def on_http(request: Request, error: HTTPException) -> JSONResponse:
     """What the framework itself refuses. A route that does not exist is one this server does not offer."""
     if error.status_code in (404, 405):
         return problem(404, "not_offered", "this server does not offer this")
-    if is_disk_full(error.__cause__):  # while the framework was receiving an upload
+    if durable.is_disk_full(error.__cause__):  # while the framework was receiving an upload
         return on_known(request, StorageFull(FULL))
     return problem(error.status_code, HTTPStatus(error.status_code).name.lower(), str(error.detail))
 
@@ -194,16 +193,6 @@ HANDLERS: dict[int | type[Exception], Any] = {
 FULL = "the server's disk is full; nothing was written"
 
 
-def is_disk_full(error: BaseException | None) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-@contextmanager
-def naming_full_disk() -> Iterator[None]:
-    """Turn the operating system's "no space left" into StorageFull."""
-    try:
-        yield
-    except OSError as error:
-        if is_disk_full(error):
-            raise StorageFull(FULL) from error
-        raise
+def naming_full_disk() -> AbstractContextManager[None]:
+    """As `files.durable` does, of the server's disk."""
+    return durable.naming_full_disk(FULL)

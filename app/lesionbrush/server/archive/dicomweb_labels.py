@@ -15,9 +15,6 @@ from lesionbrush.server.archive.dicomweb import Archive, save
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import NotInArchive, TooLarge
 
-TAG = "final"
-"""A SEG has no such thing; this is the tag MONAI Label gives to what is done."""
-
 
 def newest_seg(archive: Archive, study: str, series: str, folder: Path) -> Path | None:
     """The SEG of a study that was made last for this CT series, as a file in `folder`.

@@ -38,7 +38,7 @@ from lesionbrush.server.archive.dicomweb_cache import (
     strip_slices,
 )
 from lesionbrush.server.archive.dicomweb_facts import describe_series, in_dicom_words, synthetic
-from lesionbrush.server.archive.dicomweb_labels import TAG, newest_seg, write_label
+from lesionbrush.server.archive.dicomweb_labels import newest_seg, write_label
 from lesionbrush.server.archive.dicomweb_push import push
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import (
@@ -49,6 +49,7 @@ from lesionbrush.server.errors import (
     naming_full_disk,
 )
 from lesionbrush.server.storage.accept import AcceptedCase
+from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.durable import write_json
 from lesionbrush.server.storage.references import ABOUT, read_ct
 from lesionbrush.server.storage.retention import Bounds, Shelf, size_of

@@ -5,7 +5,6 @@ What takes microseconds is `async`: the framework would start a thread for it ot
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +26,7 @@ from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.http import wire
 from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.stock.runs import Runs
-from lesionbrush.server.stock.words import client_name
+from lesionbrush.server.stock.words import CLIENT, client_name
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import copy_stream, receive_volume, suffix_of
 from lesionbrush.server.synthesis.inference import Service, Vault
@@ -37,7 +36,6 @@ from lesionbrush.systems import find_system, list_inputs
 CLIENT_HEADER = "X-LesionBrush-Client"
 OWN_PARTS = ("params", "file", "label", "record")
 """Of a form: what does not depend on the system."""
-_CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 async def the_service(request: Request) -> Service:
@@ -65,7 +63,7 @@ async def the_client(request: Request) -> str:
     name = request.headers.get(CLIENT_HEADER)
     if name is None:
         return request.client.host if request.client else "unknown"
-    if not _CLIENT.fullmatch(name):
+    if not CLIENT.fullmatch(name):
         raise InvalidRequest(f"{CLIENT_HEADER}: use 1 to 64 letters, digits, '.', '_' and '-'")
     return name
 

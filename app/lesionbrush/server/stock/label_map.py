@@ -53,9 +53,8 @@ def extract_lesion(mask: Path, words: Words) -> Path:
     if not values:
         return mask
     volume = read_volume(mask)
-    lesion = np.isin(volume.array, values).astype(np.uint8)
     alone = mask.with_name("lesion.nii.gz")
-    write_volume(volume.with_array(lesion), alone)
+    write_volume(volume.with_array(_lesion(volume.array, values)), alone)
     return alone
 
 

@@ -19,7 +19,7 @@ LESION = "lesion"
 SCRIBBLES = "foreground_scribbles"
 """What the Slicer plugin calls the segment that its scribbles tool paints."""
 
-_CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
+CLIENT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PASSED_OVER = frozenset(
     ("result_compress", "restore_label_idx", "logging", "largest_cc", "model_filename", "roi")
 )
@@ -97,7 +97,7 @@ def require_device(words: Words, there: Sequence[str]) -> None:
 
 def client_name(client_id: object, address: str) -> str:
     """Who asks, for the fair order of jobs and the record of a case; many leave `client_id` as it was set."""
-    named = isinstance(client_id, str) and _CLIENT.fullmatch(client_id)
+    named = isinstance(client_id, str) and CLIENT.fullmatch(client_id)
     return f"{client_id}@{address}" if named else address
 
 

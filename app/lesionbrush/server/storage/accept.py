@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from lesionbrush.core.provenance import Provenance, now
+from lesionbrush.core.registry import file_sha256
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import EmptyMask, InvalidRequest
 from lesionbrush.files.io import write_volume
@@ -25,7 +26,6 @@ from lesionbrush.server.storage.cases import IMAGE, LABEL, RECORD, Cases
 from lesionbrush.server.storage.durable import write_json
 from lesionbrush.server.storage.names import require_name
 
-_CHUNK_BYTES = 1 << 20
 _ID_DIGITS = 20
 
 
@@ -128,18 +128,10 @@ def _write(accepted: AcceptedCase, draft: Path, image: str, key: str) -> None:
         user=accepted.user,
         accepted=now(),
         key_sha256=key,
-        files_sha256={"image": _sha256(draft / IMAGE), "label": _sha256(draft / LABEL)},
+        files_sha256={"image": file_sha256(draft / IMAGE), "label": file_sha256(draft / LABEL)},
         label_names=dict(accepted.label_names),
     )
     write_json(draft / RECORD, record.model_dump(mode="json"))
-
-
-def _sha256(path: Path) -> str:
-    found = sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 class _Locks:

@@ -24,6 +24,7 @@ from lesionbrush.server.storage.private import PrivateRoot
 from lesionbrush.server.storage.uploads import require_unused
 
 TAG = "final"
+"""Of a label: what MONAI Label calls what is done. A SEG in an archive has no tag, and counts as this one."""
 SUFFIX = ".nii.gz"
 IMAGE, LABEL, RECORD = f"image{SUFFIX}", f"label{SUFFIX}", "provenance.json"
 

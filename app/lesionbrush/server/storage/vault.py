@@ -17,7 +17,7 @@ from anyio.to_thread import run_sync
 
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.durable import sync_file, sync_folder
+from lesionbrush.files.durable import sync_all, sync_folder
 from lesionbrush.server.doors.limits import Limits
 from lesionbrush.server.errors import TooLarge, UnknownReference, naming_full_disk
 from lesionbrush.server.storage.durable import discard, write_json
@@ -182,7 +182,7 @@ class References:
                     remarks,
                 )
                 with naming_full_disk():
-                    _sync(path)
+                    sync_all(path)
                     write_json(incoming.folder / ABOUT, asdict(about))
                     sync_folder(incoming.folder)
                     kept = self.shelf.publish(incoming.folder, incoming.sha256)
@@ -273,8 +273,3 @@ def _remove_damaged(private: PrivateRoot) -> None:
         about = None if path.is_symlink() else _about(path)
         if about is None or about.reference != path.name or len(list(path.iterdir())) != 2:
             discard(path, private.tmp)
-
-
-def _sync(path: Path) -> None:
-    for inside in [path, *path.rglob("*")]:
-        (sync_folder if inside.is_dir() else sync_file)(inside)

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from lesionbrush.core.provenance import Provenance
+from lesionbrush.core.registry import file_sha256
 from lesionbrush.core.request import BaseRequest
 
 
@@ -65,6 +66,6 @@ class Order:
         named = None if self.reference is None else (self.reference.image, self.reference.sha256)
         record = None if self.made_from is None else self.made_from.model_dump_json()
         files = sorted(self.files.items())
-        contents = [(name, sha256(path.read_bytes()).hexdigest()) for name, path in files]
+        contents = [(name, file_sha256(path)) for name, path in files]
         said = (self.model, self.request.model_dump_json(), named, record, contents)
         return sha256(repr(said).encode()).hexdigest()
