@@ -64,12 +64,12 @@ def test_the_command_places_the_mask_once(
     monkeypatch.setattr(volume, "_lesion", lambda *args: placed.append(args) or place(*args))
     picture = tmp_path / "out.png"
     command.carry_out(
-        command.Order(
-            find_model(MODEL, models_dir),
-            SynthesisRequest(steps=1),
-            files.ct,
-            files.mask,
-            tmp_path / "out.nii",
+        command.EditOrder(
+            model=find_model(MODEL, models_dir),
+            request=SynthesisRequest(steps=1),
+            ct=files.ct,
+            mask=files.mask,
+            out=tmp_path / "out.nii",
             montage=picture,
             device="cpu",
         )

@@ -68,6 +68,7 @@ class BundleSynthesis:
             sys.path.append(str(_CLIENT))  # where the endings of files' names are written down
         from lesionbrush.cli import generate, synthesize
         from lesionbrush.cli.options import require_edit
+        from lesionbrush.cli.orders import CTOrder
 
         installed = bundle_at(Path(self.folder), self.model)
         system = find_system(installed.card.system)
@@ -75,9 +76,11 @@ class BundleSynthesis:
         request = parse_request(_params(self.params), system.name)
         inputs, device = self._inputs(system), None if self.device is None else str(self.device)
         if system.makes == "volume":
-            generate.carry_out(generate.Order(installed, request, out, inputs, device=device))
+            generate.carry_out(
+                CTOrder(model=installed, request=request, out=out, inputs=inputs, device=device)
+            )
             return
-        order = synthesize.Order(
+        order = synthesize.EditOrder(
             model=installed,
             request=require_edit(request, self.model),
             ct=self._input("image", self.image),

@@ -22,6 +22,10 @@ def add_model_argument(parser: ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="an installed model (default: %(default)s)")
 
 
+def add_device_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+
+
 def add_request_arguments(parser: ArgumentParser) -> None:
     """--seed, --variants and --param, to be read with `request_from`."""
     parser.add_argument("--seed", type=int, metavar="N", help="same seed, same voxels (default: 0)")

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lesionbrush.cli.options import add_device_argument
 from lesionbrush.cli.outputs import check_folder
 from lesionbrush.core.registry import find_model, list_models, verify_weights
 from lesionbrush.errors import InvalidRequest
@@ -42,7 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--learning-rate", type=float, metavar="R", help="default: the recipe's; less for a few more steps"
     )
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add_device_argument(parser)
     parser.add_argument("--export", type=Path, metavar="DIR", help="put the run into a model folder")
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that make batches (default: none)"

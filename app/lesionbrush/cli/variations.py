@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from lesionbrush.cli.options import (
+    add_device_argument,
     add_input_arguments,
     add_request_arguments,
     collect_inputs,
@@ -57,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--window", choices=WINDOWS, default="lung")
     parser.add_argument("--field-mm", type=float, default=56.0, help="side of the box shown (%(default)s)")
     parser.add_argument("--volumes", type=Path, metavar="DIR", help="also write every CT, with its record")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add_device_argument(parser)
     add_request_arguments(parser)
     add_input_arguments(parser)
 
