@@ -45,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny` works; `altered` has other weights than its card says; `bare` has none; `crashing` crashes.
 
-    `noise` makes whole CTs.
+    `noise` makes whole CTs; `unpainted` edits without a mask.
     """
     root = tmp_path_factory.mktemp("models")
     make_model(root)
@@ -53,6 +53,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (make_model(root, "bare") / WEIGHTS).unlink()
     make_model(root, "crashing", schedule="a schedule nobody has written")
     make_noise_model(root)
+    make_noise_model(root, "unpainted", makes="a lesion where nobody painted one", roi_multiple=8)
     return root
 
 

@@ -72,16 +72,16 @@ def make_model(root: Path, name: str = MODEL, **changes: Any) -> Path:
     return folder
 
 
-def make_noise_model(root: Path, name: str = "noise") -> Path:
-    """A model of the toy system that makes whole CTs."""
+def make_noise_model(root: Path, name: str = "noise", **changes: Any) -> Path:
+    """A model of a toy system without a network, by default of the one that makes whole CTs."""
     folder = root / name
     for part in (METADATA, WEIGHTS):
         (folder / part).parent.mkdir(parents=True)
     (folder / WEIGHTS).write_bytes(b"nothing was learned")
     card = {
         "name": name,
-        "system": "noise",
-        "title": "Noise",
+        "system": name,
+        "title": name.title(),
         "makes": "whole CTs of noise",
         "window_hu": (-1000, 400),
         "spacing_mm": 1.5,
@@ -96,6 +96,7 @@ def make_noise_model(root: Path, name: str = "noise") -> Path:
         "split": "none",
         "figures": {},
         "limits": ("for tests",),
+        **changes,
     }
     (folder / METADATA).write_text(json.dumps({"lesionbrush": card}))
     return folder

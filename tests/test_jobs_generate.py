@@ -18,6 +18,7 @@ from lesionbrush.core.provenance import GENERATED, Provenance
 from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.synthesis.inference import Service
+from lesionbrush.server.synthesis.stored import StoredResult
 from lesionbrush.systems import parse_request
 from PIL import Image
 from server_kit import MODEL, STORED, Files
@@ -133,6 +134,29 @@ def test_an_edit_needs_its_mask(front: TestClient, reference: str) -> None:
     answer = front.post(f"{V1}/jobs", params={"model": MODEL, "reference": reference})
     assert code(answer) == (422, "empty_mask")
     assert "there is no mask: paint a lesion" in answer.json()["detail"]["message"]
+
+
+def test_unless_its_system_makes_one(
+    front: TestClient, service: Service, reference: str, files: Files
+) -> None:
+    asked = {"model": "unpainted", "reference": reference}
+    place = done(front, service, front.post(f"{V1}/jobs", params=asked))
+    stored = service.jobs.get(place.rpartition("/")[2]).work
+    assert isinstance(stored, StoredResult)
+    ct = read_volume(files.ct)
+    own = stored.lesion(ct).array > 0
+    assert own.sum() == 6**3
+    assert (stored.result(1).volume().array != ct.array)[own].all()
+    label = {"label": ("mask.nii.gz", files.mask.read_bytes())}
+    painted = done(front, service, front.post(f"{V1}/jobs", params=asked, files=label))
+    boxes = [front.get(f"{job}/variants/1").json()["box_shape"] for job in (place, painted)]
+    assert boxes[0] != boxes[1]
+
+
+def test_so_does_monai_labels_own_route(front: TestClient) -> None:
+    answer = front.post("/infer/unpainted", params={"image": STORED, "output": "json"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["variants"][0]["in_mask"]["voxels"] == 6**3
 
 
 def test_a_layout_and_a_text_steer_it(front: TestClient, service: Service, tmp_path: Path) -> None:

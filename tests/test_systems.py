@@ -263,7 +263,7 @@ class TestSystemsOfAnAdmin:
         own = run(LIST).stdout.split()
         assert "steered" not in own
         assert own[0] == FOLDERS[0]
-        assert run(LIST, **{VARIABLE: str(TOYS)}).stdout.split() == [*own, "noise", "steered"]
+        assert run(LIST, **{VARIABLE: str(TOYS)}).stdout.split() == [*own, "noise", "steered", "unpainted"]
 
     def test_a_package_may_import_its_own_modules(self, tmp_path: Path) -> None:
         folder = tmp_path / "mine"

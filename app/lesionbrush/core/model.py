@@ -72,11 +72,15 @@ def nothing_more(*_: object) -> Prepared:
 
 @dataclass(frozen=True)
 class EditHooks:
-    """How a system that edits differs from others before its network is asked. inputs: what it takes."""
+    """How a system that edits differs from others before its network is asked. inputs: what it takes.
+
+    needs_mask: False where `region` can do without, so that a request without a mask is let in.
+    """
 
     inputs: tuple[Input, ...] = ()
     region: Region = around_mask
     prepare: Prepare = nothing_more
+    needs_mask: bool = True
 
 
 PLAIN = EditHooks()

@@ -14,6 +14,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 import lesionbrush
+from lesionbrush.core.model import EditHooks
 from lesionbrush.core.registry import find_model
 from lesionbrush.errors import EmptyMask, InvalidRequest
 from lesionbrush.server.doors.limits import Limits
@@ -171,17 +172,19 @@ def the_order(
     """
     card = find_model(query.model, service.models.root).card
     request = parse_request(sent.params, card.system)
-    if find_system(card.system).makes == "volume":
+    hooks = find_system(card.system).hooks
+    if not isinstance(hooks, EditHooks):
         _require_nothing_to_edit(card.name, query, sent)
         return Order(query.model, request, inputs=files.inputs(card))
-    if sent.label is None:
+    if sent.label is None and hooks.needs_mask:
         raise EmptyMask("there is no mask: paint a lesion and send it as the file 'label'")
     if (query.reference is None) == (query.image is None):
         raise InvalidRequest("name one CT: an uploaded one as 'reference', or a stored one as 'image'")
     path = image or vault.references.path(str(query.reference))
     reference = ReferenceCT(path, query.image, query.reference)
     made_from = read_made_from(reference, sent.record)
-    return Order(query.model, request, reference, files.mask(sent.label), files.inputs(card), made_from)
+    mask = None if sent.label is None else files.mask(sent.label)
+    return Order(query.model, request, reference, mask, files.inputs(card), made_from)
 
 
 def _require_nothing_to_edit(model: str, query: SubmitQuery, sent: Sent) -> None:

@@ -20,6 +20,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from lesionbrush.core.model import EditHooks
 from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.errors import HANDLERS
@@ -169,24 +170,22 @@ def receive_order(
     Raises UnknownModel, InvalidRequest, DamagedFile, TooLarge, StorageFull.
     """
     card = find_model(model, service.models.root).card
-    if find_system(card.system).makes == "volume":
+    hooks = find_system(card.system).hooks
+    if not isinstance(hooks, EditHooks):
         raise InvalidRequest(
             f"model {model!r} makes whole CTs, and this route edits one: ask POST {PREFIX}/jobs for them"
         )
     words, rest = split(sent.params)
     request = parse_request(rest, card.system)
     require_device(words, service.jobs.devices)
-    if sent.label is None and (named is None or named.label is None):
+    if hooks.needs_mask and sent.label is None and (named is None or named.label is None):
         raise InvalidRequest(
             "there is no mask: send it as the file 'label', or store it as label 'final' of the image"
         )
     reference = _reference(service, named, sent.file, words, files.folder)
     suffix = None if query.output == "json" else _result_suffix(query, words, reference.path)
-    mask = _mask(sent.label, named, files)
-    if (
-        sent.label is not None and getattr(request, "label", None) is None
-    ):  # else it was said which value is the lesion
-        mask = extract_lesion(mask, words)
+    value_is_said = getattr(request, "label", None) is not None  # of the lesion
+    mask = _mask(sent.label, named, files, None if value_is_said else words)
     made_from = read_made_from(reference, sent.record)
     order = Order(model, request, reference, mask, files.inputs(card), made_from)
     return Received(order, words, files.folder, suffix)
@@ -207,12 +206,12 @@ def _reference(
     return ReferenceCT(receive_reference(file, folder))
 
 
-def _mask(label: UploadFile | None, named: Named | None, files: Incoming) -> Path:
+def _mask(label: UploadFile | None, named: Named | None, files: Incoming, words: Words | None) -> Path | None:
+    """What was sent, else what is stored with the image. words: may say which part of the sent is meant."""
     if label is not None:
-        return files.mask(label)
-    assert named is not None
-    assert named.label is not None
-    return files.take_stored_mask(named.label)
+        mask = files.mask(label)
+        return mask if words is None else extract_lesion(mask, words)
+    return None if named is None or named.label is None else files.take_stored_mask(named.label)
 
 
 def _result_suffix(query: InferQuery, words: Words, reference: Path) -> str:

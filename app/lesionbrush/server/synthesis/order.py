@@ -33,9 +33,10 @@ class ReferenceCT:
 
 @dataclass(frozen=True)
 class Order:
-    """reference, mask: of an edit; a whole new CT has neither. inputs: files by the names of their parts.
+    """reference, mask: of an edit, whose system may need no mask; a whole new CT has neither.
 
-    made_from: the record of the reference, where that is synthetic itself.
+    inputs: files by the names of their parts; made_from: the record of the reference, where that is
+    synthetic itself.
     """
 
     model: str
