@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lesionbrush.systems.lesion_inpainting.data import Pack
 from lesionbrush.systems.lesion_inpainting.pack import write_pack
+from lesionbrush.training.runs import make_once
 from training_kit import HELD_OUT, RADII_MM, SEEN, write_lung, write_nodule
 
 
@@ -42,8 +44,7 @@ def training_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def training_pack(training_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pack") / "deep" / "pack.npz"
-    write_pack(training_folder, path)
-    return path
+    return make_once(path, partial(write_pack, training_folder))
 
 
 @pytest.fixture(scope="module")

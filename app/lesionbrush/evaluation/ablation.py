@@ -7,7 +7,6 @@ such a request: what is drawn into a mask, what shines through glass or what HU 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,6 +29,7 @@ from lesionbrush.evaluation.report import text
 from lesionbrush.evaluation.results import Typed
 from lesionbrush.evaluation.statistics import Estimate, auc, by_patient, median
 from lesionbrush.evaluation.syntheses import Maker
+from lesionbrush.files.durable import whole_files
 from lesionbrush.systems import load_model
 from lesionbrush.systems.lesion_inpainting.laws import LAWS, choose_laws
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
@@ -220,14 +220,9 @@ def ablate(
     for number, law in enumerate(chosen, start=1):
         say(f"{number} of {len(chosen)}: without {law} ...")
         found = found.model_copy(update={"laws": (*found.laws, trials.run(law))})
-        _write(found, out)
+        with whole_files(out / FILE) as (draft,):
+            draft.write_text(found.model_dump_json(indent=1), encoding="utf-8")
     return found
-
-
-def _write(found: Ablation, out: Path) -> None:
-    draft = out / f".{FILE}"
-    draft.write_text(found.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(draft, out / FILE)
 
 
 def _hu_error(hu: np.ndarray, nodule: Nodule) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lesionbrush.evaluation.results import Report
 from lesionbrush.evaluation.statistics import Estimate
+from lesionbrush.files.durable import whole_files
 
 PAGE = "report.html.j2"
 
@@ -41,9 +41,8 @@ def write(report: Report, folder: Path) -> tuple[Path, Path]:
     """report.json and report.html, whole or not at all. FileNotFoundError when a picture is not there."""
     for picture in (picture for section in report.sections for picture in section.pictures):
         (folder / picture.file).stat()
-    texts = {"report.json": report.model_dump_json(indent=1), "report.html": html(report)}
-    for name, content in texts.items():
-        draft = folder / f".{name}"
-        draft.write_text(content, encoding="utf-8")
-        os.replace(draft, folder / name)
-    return folder / "report.json", folder / "report.html"
+    files = (folder / "report.json", folder / "report.html")
+    with whole_files(*files) as drafts:
+        for draft, content in zip(drafts, (report.model_dump_json(indent=1), html(report)), strict=True):
+            draft.write_text(content, encoding="utf-8")
+    return files

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.evaluation.cases import Nodule
+from lesionbrush.files.durable import whole_files
 from lesionbrush.systems import DEFAULT_SYSTEM, find_system, system_folder
 from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 
@@ -75,9 +75,8 @@ class Maker:
         made = synthesize(ct, mask, request, self.model)
         seconds = sum(made[0].provenance.seconds.values()) / len(made)
         boxes, offset = np.stack([synthesis.box for synthesis in made]), np.array(made[0].offset)
-        draft = path.with_suffix(".draft.npz")
-        np.savez_compressed(draft, boxes=boxes, offset=offset, seconds=seconds)
-        os.replace(draft, path)
+        with whole_files(path) as (draft,):
+            np.savez_compressed(draft, boxes=boxes, offset=offset, seconds=seconds)
 
     def _key(self, ct: Volume, mask: Volume, request: EditRequest) -> str:
         digest = hashlib.sha256()

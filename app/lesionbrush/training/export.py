@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from safetensors.torch import save_file
 
 from lesionbrush.bundles.configs import write_configs
 from lesionbrush.core.registry import WEIGHTS, ModelCard, file_sha256, load_card
+from lesionbrush.files.durable import whole_files
 
 
 def export(checkpoint: Path, folder: Path) -> ModelCard:
@@ -24,14 +24,10 @@ def export(checkpoint: Path, folder: Path) -> ModelCard:
     weights = {name: tensor.contiguous() for name, tensor in state["average"].items()}
     path = folder / WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
     training = {"steps": state["progress"]["step"], "hours": round(state["progress"]["seconds"] / 3600, 2)}
-    try:
-        save_file(weights, temporary)
-        update_card(folder, weights_sha256=file_sha256(temporary), trained=training)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_files(path) as (draft,):
+        save_file(weights, draft)
+        update_card(folder, weights_sha256=file_sha256(draft), trained=training)
     return load_card(folder)
 
 

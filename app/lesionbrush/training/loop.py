@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.files.durable import whole_files
 from lesionbrush.training.recipes import Recipe
 
 OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -154,7 +154,7 @@ class Loop(ABC, Generic[BatchT]):
         bar.set_postfix(loss=f"{entry['train_loss']:.3f}", validation=f"{entry['validation_loss']:.3f}")
 
     def save(self, folder: Path) -> None:
-        """Write checkpoint.pt (everything needed to go on) and history.json, each in one move."""
+        """Write checkpoint.pt (everything needed to go on) and history.json, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         state = {
             "network": self.network.state_dict(),
@@ -165,10 +165,9 @@ class Loop(ABC, Generic[BatchT]):
             "progress": asdict(self.progress),
             "recipe": self.recipe.name,
         }
-        torch.save(state, folder / "checkpoint.tmp")
-        os.replace(folder / "checkpoint.tmp", folder / "checkpoint.pt")
-        (folder / "history.tmp").write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
-        os.replace(folder / "history.tmp", folder / "history.json")
+        with whole_files(folder / "checkpoint.pt", folder / "history.json") as (checkpoint, history):
+            torch.save(state, checkpoint)
+            history.write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
         validations = len(self.progress.history)
         if validations and validations % self.recipe.validations_per_sheet == 0:
             self.draw(folder)
@@ -177,7 +176,8 @@ class Loop(ABC, Generic[BatchT]):
         """Write samples-<step>.png, unless this step has one or there is no `sheet` to draw it."""
         path = folder / f"samples-{self.progress.step:06d}.png"
         if self.sheet is not None and not path.exists():
-            self.sheet(path)
+            with whole_files(path) as (draft,):
+                self.sheet(draft)
         return path
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:

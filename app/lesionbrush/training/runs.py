@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lesionbrush.core.registry import find_model
+from lesionbrush.files.durable import whole_files
 from lesionbrush.training.loop import BatchT, Draws, Loop
 from lesionbrush.training.trainings import Run
 from lesionbrush.training.workers import Workers
@@ -43,7 +43,7 @@ def run_training(
 def make_once(path: Path, write: Callable[[Path], object]) -> Path:
     """The file, written unless it is there: half a pack never passes for one."""
     if not path.exists():
-        draft = path.with_suffix(f".draft{path.suffix}")
-        write(draft)
-        os.replace(draft, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_files(path) as (draft,):
+            write(draft)
     return path

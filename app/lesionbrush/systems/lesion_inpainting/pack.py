@@ -123,7 +123,6 @@ def write_pack(data: Path, path: Path) -> None:
     _store(arrays, "host", hosts)
     for k, host in enumerate(hosts):
         arrays[f"host_centres_{k}"] = lung_centres(host.image, generator)
-    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **arrays)
 
 

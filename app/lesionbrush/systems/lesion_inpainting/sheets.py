@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,11 +29,7 @@ def sample_sheet(trainer: Trainer, pack: Pack, path: Path, count: int = 12) -> N
     by_size = pack.nodules[np.argsort(-pack.extents)]
     chosen = by_size[np.linspace(0, len(by_size) - 1, min(count, len(by_size))).astype(int)]
     panels = [panel for k in chosen for panel in _pair(model, pack, int(k))]
-    temporary = path.with_name(f".{path.name}")
-    sheet(panels, columns=6, title=f"step {trainer.progress.step}: real, synthetic").save(
-        temporary, format="PNG"
-    )
-    os.replace(temporary, path)
+    sheet(panels, columns=6, title=f"step {trainer.progress.step}: real, synthetic").save(path)
 
 
 def card_of(trainer: Trainer) -> ModelCard:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +31,7 @@ def layout_sheet(trainer: LayoutTrainer, held_out: Draws[LayoutBatch], path: Pat
     model = draft_model(trainer)
     held_out.rng = np.random.default_rng(2)
     panels = [panel for block in with_nodule(held_out, count) for panel in _pair(model, block)]
-    temporary = path.with_name(f".{path.name}")
-    picture = sheet(panels, columns=6, title=f"step {trainer.progress.step}: real, synthetic")
-    picture.save(temporary, format="PNG")
-    os.replace(temporary, path)
+    sheet(panels, columns=6, title=f"step {trainer.progress.step}: real, synthetic").save(path)
 
 
 def draft_model(trainer: LayoutTrainer) -> LayoutDiffusion:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
@@ -32,7 +31,5 @@ def slice_sheet(trainer: SliceTrainer, path: Path) -> None:
         made = trainer.recipe.window.from_unit(model.sample(start, model.denoise)[:, 0].cpu().numpy())
         for window in (LUNG, SOFT):
             panels += [Panel(hu[::-1, ::-1], (1.0, 1.0), window, f"{side} mm, {window.name}") for hu in made]
-    temporary = path.with_name(f".{path.name}")
     title = f"step {trainer.progress.step}: from noise alone"
-    sheet(panels, columns=PATCHES_PER_SIDE, title=title, panel_px=192).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    sheet(panels, columns=PATCHES_PER_SIDE, title=title, panel_px=192).save(path)
