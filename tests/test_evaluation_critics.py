@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from evaluation_kit import ball
+from lesionbrush.core.boxes import centre
 from lesionbrush.evaluation.classifiers import Boosted, Linear, out_of_fold
 from lesionbrush.evaluation.control import correlate_ranks
 from lesionbrush.evaluation.critics import blur, flat, mottle
 from lesionbrush.evaluation.features import feature_names, features
 from lesionbrush.evaluation.network import CNN, Training, fit, network_features, tensor_of
-from lesionbrush.evaluation.patches import Patch, centre
+from lesionbrush.evaluation.patches import Patch
 from lesionbrush.evaluation.statistics import auc
 from lesionbrush.evaluation.variety import likeness_of, nearest, rms
 

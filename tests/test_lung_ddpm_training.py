@@ -89,7 +89,7 @@ def chest() -> Lungs:
 
 class TestLungs:
     def block(self, seen: Pack, seed: int) -> tuple[np.ndarray, ...]:
-        return LungBatches(seen, [chest()], WINDOW, np.random.default_rng(seed)).block(32)
+        return LungBatches(seen, [chest()], WINDOW, np.random.default_rng(seed), BLOCKS).sample(32)
 
     def test_lung_and_nodule_exclude_each_other(self, seen: Pack) -> None:
         found = 0
@@ -107,8 +107,8 @@ class TestLungs:
         assert found >= 2
 
     def test_beyond_the_ct_nothing_is_scored(self, seen: Pack) -> None:
-        batches = LungBatches(seen, [chest()], WINDOW, np.random.default_rng(0))
-        *_, scored, _ = batches.block(64)  # at 2 to 3 mm wider than the chest
+        batches = LungBatches(seen, [chest()], WINDOW, np.random.default_rng(0), BLOCKS)
+        *_, scored, _ = batches.sample(64)  # at 2 to 3 mm wider than the chest
         assert (scored == 0).any()
         assert (scored > 0).any()
 

@@ -99,7 +99,7 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path) -> None:
 
 def test_time_that_is_up_leaves_a_checkpoint(seen: Pack, tmp_path: Path) -> None:
     run = trainer()
-    run.fit(Batches(seen, WINDOW, run.numpy_rng), None, tmp_path, stop_after_s=0)
+    run.fit(Batches(seen, WINDOW, run.numpy_rng, FEW), None, tmp_path, stop_after_s=0)
     assert run.progress.step == 0
     assert trainer().resume(tmp_path)
 

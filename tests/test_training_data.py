@@ -112,7 +112,7 @@ def test_a_folder_without_the_data_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def drawn(seen: Pack) -> list[Batch]:
-    batches = Batches(seen, WINDOW, np.random.default_rng(0))
+    batches = Batches(seen, WINDOW, np.random.default_rng(0), PATCHES)
     return [batches.draw() for _ in range(8)]
 
 
@@ -168,7 +168,7 @@ def test_healthy_samples_say_so_and_nothing_else(drawn: list[Batch]) -> None:
 
 
 def test_composed_and_healthy_samples_are_known_everywhere_and_crops_are_not(seen: Pack) -> None:
-    batches = Batches(seen, WINDOW, np.random.default_rng(3))
+    batches = Batches(seen, WINDOW, np.random.default_rng(3), PATCHES)
     nodule = batches._nodule(48)
     assert not nodule.known.all()
     batches._host_patch = lambda side: np.full((side,) * 3, -850.0)
@@ -222,7 +222,7 @@ def test_a_vessel_runs_through_ground_glass_but_not_through_solid_tissue_or_a_ca
 
 
 def test_the_lesion_of_a_crop_is_scored_where_there_is_data_only(seen: Pack) -> None:
-    batches = Batches(seen, WINDOW, np.random.default_rng(1))
+    batches = Batches(seen, WINDOW, np.random.default_rng(1), PATCHES)
     sample = batches._nodule(48)
     batch = batches.collate([sample])
     unknown = torch.from_numpy(~sample.known)
@@ -233,7 +233,8 @@ def test_the_lesion_of_a_crop_is_scored_where_there_is_data_only(seen: Pack) -> 
 
 
 def test_the_same_generator_draws_the_same_batches(seen: Pack) -> None:
-    first, again, other = (Batches(seen, WINDOW, np.random.default_rng(seed)).draw() for seed in (5, 5, 6))
+    sources = (Batches(seen, WINDOW, np.random.default_rng(seed), PATCHES) for seed in (5, 5, 6))
+    first, again, other = (source.draw() for source in sources)
     assert all(torch.equal(getattr(first, p.name), getattr(again, p.name)) for p in fields(Batch))
     assert first.image.shape != other.image.shape or not torch.equal(first.image, other.image)
 
@@ -256,6 +257,6 @@ def test_calm_scans_weigh_more_up_to_a_limit(seen: Pack, noise_hu: float, expect
     noise = np.random.default_rng(0).normal(-800, noise_hu, 3 * (32,))
     mask = np.zeros(noise.shape)
     mask[14:18, 14:18, 14:18] = 1
-    batches = Batches(seen, WINDOW, np.random.default_rng(0))
+    batches = Batches(seen, WINDOW, np.random.default_rng(0), PATCHES)
     batch = batches.collate([Sample(noise, mask, np.ones(noise.shape, bool), healthy())])
     assert float(batch.weight) == pytest.approx(expected, rel=0.06)

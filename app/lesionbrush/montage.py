@@ -10,6 +10,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from lesionbrush.core.boxes import cut
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import EmptyMask, InvalidRequest
 
@@ -204,17 +205,8 @@ def _slice(lps: Array, plane: Plane, index: int) -> Array:
 
 
 def _crop(picture: Array, centre: tuple[float, float], size: tuple[int, int], fill: float) -> Array:
-    cropped = np.full(size, fill, dtype=picture.dtype)
     starts = [round(middle - (length - 1) / 2) for middle, length in zip(centre, size, strict=True)]
-    inside = [
-        slice(max(0, start), min(start + length, whole))
-        for start, length, whole in zip(starts, size, picture.shape, strict=True)
-    ]
-    target = tuple(
-        slice(part.start - start, part.stop - start) for part, start in zip(inside, starts, strict=True)
-    )
-    cropped[target] = picture[tuple(inside)]
-    return cropped
+    return cut(picture, starts, size, fill)
 
 
 def sheet(panels: Sequence[Panel], columns: int, *, title: str = "", panel_px: int = 256) -> Image.Image:

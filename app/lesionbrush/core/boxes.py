@@ -62,6 +62,25 @@ def overlap(a: Box, b: Box) -> bool:
     return all(p.start < q.stop and q.start < p.stop for p, q in zip(a, b, strict=True))
 
 
+def cut(
+    array: np.ndarray, start: Sequence[int] | np.ndarray, shape: Sequence[int], fill: float | bool
+) -> np.ndarray:
+    """The part of an array, of any number of axes, that begins at `start`; `fill` where it lies outside."""
+    low = np.maximum(start, 0)
+    high = np.minimum(np.add(start, shape), array.shape)
+    out = np.full(shape, fill, dtype=array.dtype)
+    if (high > low).all():
+        target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+        out[target] = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    return out
+
+
+def centre(array: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
+    """The middle of an array, `side` voxels along every axis; `fill` beyond its ends."""
+    excess = np.array(array.shape) - side
+    return cut(array, np.sign(excess) * (np.abs(excess) // 2), (side,) * array.ndim, fill)
+
+
 def merge(boxes: Sequence[Box], grown: Callable[[Box], Box]) -> list[Box]:
     """Join boxes until no two overlap once each is `grown`."""
     done: list[tuple[Box, Box]] = []  # a box, and the same one grown: a speckled mask has thousands

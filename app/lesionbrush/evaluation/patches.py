@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lesionbrush.core.boxes import centre
 from lesionbrush.core.roi import Orientation, RoiGrid, inside_volume, to_roi, triangle
 from lesionbrush.core.volume import Volume
-from lesionbrush.systems.lesion_inpainting.sheets import centre
 
 SPACING_MM = 1.0
 UNKNOWN_HU = -850.0

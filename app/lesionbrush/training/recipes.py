@@ -38,6 +38,19 @@ class Optimiser:
         return self.learning_rate * max(0.0, min(1.0, rise, fall))
 
 
+def plain_adam(learning_rate: float) -> Optimiser:
+    """Adam by its defaults at one rate, without anything added: of papers that state no more."""
+    return Optimiser(
+        kind="adam",
+        learning_rate=learning_rate,
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
+        warmup_steps=0,
+        cooldown_share=0.0,
+        clip_norm=None,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class MovingAverage:
     """Exponential, of the weights: what is kept of it at each update, every so many steps.

@@ -1,22 +1,27 @@
 """Training batches from the pack: real nodules, nodules composed into lungs, and healthy lung.
 
-Arrays are (z, y, x) on the model's grid. Needs numpy and scipy only.
+Arrays are (z, y, x) on the model's grid.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from scipy.ndimage import binary_erosion, gaussian_filter
 from torch import Tensor
 
+from lesionbrush.core.boxes import cut
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.roi import ramp
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, as_input, healthy
+from lesionbrush.training.loop import BatchT
 from lesionbrush.training.recipes import Patches
 from lesionbrush.training.split import is_validation
 
@@ -30,6 +35,7 @@ USUAL_NOISE = 0.03
 LUNG_HU, DENSER_HU, FREE_SHARE = -700.0, 100.0, 0.85
 WEIGHTS = (0.3, 4.0)
 TEXTURE = ATTRIBUTES.index("texture")
+SampleT = TypeVar("SampleT")
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,16 @@ def noise_level(image: np.ndarray, visible: np.ndarray) -> float:
     return max(float(np.median(steps)) / (0.6745 * np.sqrt(2)), 1e-3)
 
 
+def noise_weight(image: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """() float32: how much a patch counts, by the `noise_level` of its scan."""
+    return np.asarray(np.clip((USUAL_NOISE / noise_level(image, visible)) ** 2, *WEIGHTS), np.float32)
+
+
+def stack(samples: Iterable[Sequence[np.ndarray]]) -> list[Tensor]:
+    """(B, ...) of each array that a sample consists of."""
+    return [torch.from_numpy(np.stack(column)) for column in zip(*samples, strict=True)]
+
+
 def _extent(mask: np.ndarray) -> int:
     places = np.argwhere(mask > 127)
     return int((places.max(axis=0) - places.min(axis=0)).max()) + 1
@@ -135,40 +151,41 @@ def _rarity(attributes: np.ndarray) -> float:
     return 4.0 if texture <= 0.25 else 2.5 if texture <= 0.75 else 1.0
 
 
-class Batches:
-    """Draws batches without end; everything random comes from the generator."""
+class PackBatches(ABC, Generic[SampleT, BatchT]):
+    """Draws batches of the pack without end; everything random comes from the generator."""
 
     def __init__(
-        self, pack: Pack, window: HUWindow, generator: np.random.Generator, patches: Patches = PATCHES
+        self, pack: Pack, window: HUWindow, generator: np.random.Generator, patches: Patches
     ) -> None:
         self.pack, self.window, self.rng, self.patches = pack, window, generator, patches
 
-    def draw(self) -> Batch:
+    def draw(self) -> BatchT:
         side, count = self.patches.draw(self.rng)
         return self.collate([self.sample(side) for _ in range(count)])
 
-    def sample(self, side: int) -> Sample:
-        if self.rng.random() < BLIND_SHARE:
-            return blind(self._conditional(side))
-        return self._conditional(side)
+    @abstractmethod
+    def sample(self, side: int) -> SampleT:
+        """One patch of so many voxels a side."""
 
-    def _conditional(self, side: int) -> Sample:
-        kind = self.rng.random()
-        if kind < HEALTHY_SHARE:
-            return self._healthy(side)
-        nodule = self._nodule(side)
-        return self._compose(nodule, side) if kind < HEALTHY_SHARE + COMPOSED_SHARE else nodule
+    @abstractmethod
+    def collate(self, samples: Sequence[SampleT]) -> BatchT:
+        """The batch of some patches."""
+
+
+class NoduleCrops(PackBatches[SampleT, BatchT]):
+    """What patches with a nodule are made of: the nodules in their crops, and lung to put them into."""
 
     def _nodule(self, side: int) -> Sample:
         """A real nodule in its own crop; what lies outside the crop is unknown."""
         k = self._choose(side)
         image, mask = self.pack.nodule(k)
         image, mask = _turn(image, mask, self.rng)
-        start = _placement(mask > 127, side, self.rng)
-        known = _cut(np.ones(image.shape, bool), start, side, False)
+        start, cube = _placement(mask > 127, side, self.rng), (side,) * 3
+        known = cut(np.ones(image.shape, bool), start, cube, False)
         fill = float(np.median(image[mask < 128])) if (mask < 128).any() else -850.0
-        hu = _cut(image.astype(np.float32), start, side, fill)
-        return Sample(hu, _cut(mask / np.float32(255), start, side, 0.0), known, self.pack.attributes(k))
+        hu = cut(image.astype(np.float32), start, cube, fill)
+        coverage = cut(mask / np.float32(255), start, cube, 0.0)
+        return Sample(hu, coverage, known, self.pack.attributes(k))
 
     def _choose(self, side: int) -> int:
         """A nodule that suits the patch: with its surroundings it fills much of it, the largest excepted.
@@ -190,21 +207,36 @@ class Batches:
         image, centres = self.pack.host(int(self.rng.choice(self.pack.hosts, p=sizes / sizes.sum())))
         centre = centres[self.rng.integers(len(centres))].astype(int)
         start = np.clip(centre - side // 2, 0, np.array(image.shape) - side)
-        patch = _cut(image, start, side, 0).astype(np.float32)
+        patch = cut(image, start, (side,) * 3, 0).astype(np.float32)
         return _turn(patch, patch, self.rng)[0]
 
     def _compose(self, nodule: Sample, side: int) -> Sample:
         """One that grows on a pleura or a vessel stays in its crop: cut loose from it, it is no nodule."""
         return compose(nodule, self._host_patch(side), self.rng) if stands_free(nodule) else nodule
 
+
+class Batches(NoduleCrops[Sample, Batch]):
+    """Nodules in their crops and in lungs, healthy lung, and patches of which nothing is told."""
+
+    def sample(self, side: int) -> Sample:
+        if self.rng.random() < BLIND_SHARE:
+            return blind(self._conditional(side))
+        return self._conditional(side)
+
+    def _conditional(self, side: int) -> Sample:
+        kind = self.rng.random()
+        if kind < HEALTHY_SHARE:
+            return self._healthy(side)
+        nodule = self._nodule(side)
+        return self._compose(nodule, side) if kind < HEALTHY_SHARE + COMPOSED_SHARE else nodule
+
     def _healthy(self, side: int) -> Sample:
         """Lung under the mask of some lesion: what a removal should bring back."""
         mask = self._nodule(side).mask
         return Sample(self._host_patch(side), mask, np.ones(mask.shape, bool), healthy())
 
-    def collate(self, samples: list[Sample]) -> Batch:
-        columns = zip(*(self._arrays(sample) for sample in samples), strict=True)
-        stacked = [torch.from_numpy(np.stack(column)) for column in columns]
+    def collate(self, samples: Sequence[Sample]) -> Batch:
+        stacked = stack(self._arrays(sample) for sample in samples)
         image, visible, mask, scored = (t[:, None] for t in stacked[:4])
         return Batch(image, visible, mask, scored, *stacked[4:])
 
@@ -215,8 +247,8 @@ class Batches:
         attributes = as_input(self._drop(sample.attributes))
         flags = (sample.known & ~edit, sample.known & edit)
         visible, scored = (flag.astype(np.float32) for flag in flags)
-        weight = np.float32(np.clip((USUAL_NOISE / noise_level(image, visible > 0)) ** 2, *WEIGHTS))
-        return image, visible, sample.mask.astype(np.float32), scored, attributes, np.asarray(weight)
+        weight = noise_weight(image, visible > 0)
+        return image, visible, sample.mask.astype(np.float32), scored, attributes, weight
 
     def _drop(self, attributes: np.ndarray) -> np.ndarray:
         """Leave attributes open at random, so that any subset may be asked for. Being a lesion stays."""
@@ -268,14 +300,3 @@ def _placement(mask: np.ndarray, side: int, rng: np.random.Generator) -> np.ndar
     first, last = high - side + 4, low - 4
     first, last = np.minimum(first, last), np.maximum(first, last)
     return rng.integers(first, last + 1)
-
-
-def _cut(array: np.ndarray, start: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
-    """A cube of `side` voxels from `start`, which may lie partly outside the array."""
-    out = np.full((side,) * 3, fill, dtype=array.dtype)
-    low = np.maximum(start, 0)
-    high = np.minimum(start + side, array.shape)
-    if (high > low).all():
-        target = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
-        out[target] = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
-    return out

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from lesionbrush.core.hu import round_hu
 from lesionbrush.core.roi import Kernel, Orientation, RoiGrid, keys_cubic, to_roi, triangle
+from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES, Measured, from_readers
 from lesionbrush.systems.lesion_inpainting.measures import (
@@ -52,10 +53,7 @@ def nodule_cases(data: Path) -> Iterator[Case]:
         if path.name not in rows:
             continue
         image, mask = read_volume(path), read_volume(data / "lidc_nodules" / "masks" / path.name)
-        turned = Orientation.of(image.affine)
-        spacing = turned.spacing_mm(image.spacing_mm)
-        hu = isotropic(turned.view(image.array), spacing)
-        coverage = isotropic(turned.view(mask.array) > 0, spacing, triangle)
+        hu, coverage = on_grid(image, mask)
         if coverage.max() < 0.5:
             continue
         attributes = from_readers(rows[path.name], measure(hu, coverage >= 0.5))
@@ -90,6 +88,14 @@ def _host(name: str, view: np.ndarray, spacing_mm: np.ndarray) -> Case:
     hu = isotropic(view, spacing_mm)
     empty = np.zeros(hu.shape, np.uint8)
     return Case(name, name[:14], round_hu(hu), empty, np.full(len(ATTRIBUTES), np.nan, np.float32))
+
+
+def on_grid(ct: Volume, mask: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """HU and coverage 0..1 of the mask, both (Z, Y, X) on the model's spacing."""
+    turned = Orientation.of(ct.affine)
+    spacing = turned.spacing_mm(ct.spacing_mm)
+    coverage = isotropic(turned.view(mask.array) > 0, spacing, triangle)
+    return isotropic(turned.view(ct.array), spacing), coverage
 
 
 def isotropic(view: np.ndarray, spacing_mm: np.ndarray, kernel: Kernel = keys_cubic) -> np.ndarray:

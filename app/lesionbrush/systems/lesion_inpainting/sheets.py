@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lesionbrush.core.boxes import centre
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.roi import ramp
 from lesionbrush.core.rois import RoiBatch
@@ -58,15 +59,3 @@ def _pair(model: LesionInpainting, pack: Pack, k: int) -> Iterator[Panel]:
     z = int(mask.sum(axis=(1, 2), dtype=int).argmax())
     for hu, caption in ((image, "real"), (made, "synthetic")):
         yield Panel(np.where(known[z], hu[z], -1000)[::-1, ::-1], (1.0, 1.0), LUNG, caption)
-
-
-def centre(array: np.ndarray, side: int, fill: float | bool) -> np.ndarray:
-    """A cube of `side` voxels around the middle of a (Z, Y, X) array, cropped or filled."""
-    out = np.full((side,) * 3, fill, dtype=array.dtype)
-    source, target = [], []
-    for size in array.shape:
-        n = min(size, side)
-        source.append(slice((size - n) // 2, (size - n) // 2 + n))
-        target.append(slice((side - n) // 2, (side - n) // 2 + n))
-    out[tuple(target)] = array[tuple(source)]
-    return out

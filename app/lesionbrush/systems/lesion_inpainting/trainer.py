@@ -29,7 +29,7 @@ class Trainer(DiffusionLoop[Batch]):
     average: LesionUNet
 
     def build(self) -> LesionUNet:
-        network = LesionUNet(self.recipe.network).to(self.device)
+        network = LesionUNet(self.recipe.network)
         return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:

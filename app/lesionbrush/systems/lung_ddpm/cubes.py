@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
-import torch
 
 from lesionbrush.core.roi import ramp
 from lesionbrush.systems.lesion_inpainting.attributes import healthy
-from lesionbrush.systems.lesion_inpainting.data import USUAL_NOISE, WEIGHTS, Batches, Sample, noise_level
+from lesionbrush.systems.lesion_inpainting.data import NoduleCrops, Sample, noise_weight, stack
 from lesionbrush.systems.lung_ddpm.layout import nodule_layout
 from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch
 from lesionbrush.training.recipes import Patches
@@ -19,14 +20,8 @@ NEAR_MM, NEAR_WEIGHT = 5.0, 4.0
 """What lies in the nodule or this near to it counts so many times what lies farther off."""
 
 
-class NoduleBatches(Batches):
+class NoduleBatches(NoduleCrops[Sample, LayoutBatch]):
     """Cubes around nodules on the model's grid, and some of lung without a nodule."""
-
-    def draw(self) -> LayoutBatch:  # type: ignore[override]
-        side, count = self.patches.draw(self.rng)
-        samples = [self.sample(side) for _ in range(count)]
-        columns = zip(*(self._score(sample) for sample in samples), strict=True)
-        return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
 
     def sample(self, side: int) -> Sample:
         kind = self.rng.random()
@@ -36,11 +31,13 @@ class NoduleBatches(Batches):
         nodule = self._nodule(side)
         return self._compose(nodule, side) if kind < EMPTY_SHARE + COMPOSED_SHARE else nodule
 
+    def collate(self, samples: Sequence[Sample]) -> LayoutBatch:
+        return LayoutBatch(*stack(self._score(sample) for sample in samples))
+
     def _score(self, sample: Sample) -> tuple[np.ndarray, ...]:
         image = self.window.to_unit(sample.image_hu).astype(np.float32)
         inside = sample.mask >= 0.5
         near = ramp(inside, 1.0, NEAR_MM) > 0 if inside.any() else inside
         scored = np.where(near, NEAR_WEIGHT, 1.0).astype(np.float32) * sample.known
-        noise = noise_level(image, sample.known & ~near)
-        weight = np.float32(np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS))
-        return image[None], nodule_layout(inside), scored[None], np.asarray(weight)
+        weight = noise_weight(image, sample.known & ~near)
+        return image[None], nodule_layout(inside), scored[None], weight

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from lesionbrush.core.hu import round_hu
-from lesionbrush.core.roi import Orientation, triangle
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume
-from lesionbrush.systems.lesion_inpainting.pack import isotropic, lung_centres
+from lesionbrush.systems.lesion_inpainting.pack import lung_centres, on_grid
 from lesionbrush.systems.lung_ddpm.volumes import Lungs
 
 _CT = re.compile(r"(LIDC-IDRI-\d{4})(\w?)(_1mmxy)?\.nii\.gz")
@@ -27,11 +26,7 @@ def whole_lungs(data: Path) -> Iterator[Lungs]:
             continue
         patient, series, kind = (part or "" for part in found.groups())
         mask = read_volume(path.with_name(f"{patient}{series}_lungs{kind}.nii.gz"))
-        volume = read_volume(path)
-        turned = Orientation.of(volume.affine)
-        spacing = turned.spacing_mm(volume.spacing_mm)
-        hu = isotropic(turned.view(volume.array), spacing)
-        coverage = isotropic(turned.view(mask.array) > 0, spacing, triangle)
+        hu, coverage = on_grid(read_volume(path), mask)
         image = round_hu(hu)
         yield Lungs(patient, image, coverage >= 0.5, lung_centres(image, generator))
 

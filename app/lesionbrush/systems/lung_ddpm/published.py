@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -40,15 +41,7 @@ def _weights(config: LungDDPMConfig, **place: Any) -> PublishedWeights:
     def convert(checkpoint: Any) -> Mapping[str, Tensor]:
         return from_published(checkpoint_tensors(checkpoint), config)
 
-    network = {
-        "dims": 3,
-        "in_channels": config.in_channels,
-        "channels": config.channels,
-        "attention": config.attention,
-        "blocks": config.blocks,
-        "norm_groups": config.norm_groups,
-        "prediction": "eps",
-    }
+    network = {"dims": 3, **asdict(config), "prediction": "eps"}
     section = {"scaling": "columns", "schedule": "cosine", "timesteps": TIMESTEPS, "network": network}
     common = {"window_hu": WINDOW_HU, "roi_multiple": config.multiple, "tissue": LUNG}
     return PublishedWeights(convert, {**common, "section": section, **place})

@@ -19,7 +19,7 @@ from __future__ import annotations
 from lesionbrush.systems.lung_ddpm import cubes, volumes
 from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, TIMESTEPS, LungDDPMConfig
 from lesionbrush.training.levels import Levels
-from lesionbrush.training.recipes import Loss, MovingAverage, Optimiser, Patches, Recipe, by_name
+from lesionbrush.training.recipes import Loss, MovingAverage, Patches, Recipe, by_name, plain_adam
 
 _WIDTHS = (16, 32, 64, 96)
 _DATA = (
@@ -56,15 +56,7 @@ def _paper(
         loss=Loss(error="absolute", weighted=False),
         timesteps=TIMESTEPS,
         patches=Patches(sides=(side,), shares=(1.0,), counts=(1,)),
-        optimiser=Optimiser(
-            kind="adam",
-            learning_rate=1e-5,
-            betas=(0.9, 0.999),
-            weight_decay=0.0,
-            warmup_steps=0,
-            cooldown_share=0.0,
-            clip_norm=None,
-        ),
+        optimiser=plain_adam(1e-5),
         average=MovingAverage(decay=0.995, every_steps=10, young=False),
         steps=100_000,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,7 @@ def draft_model(trainer: LayoutTrainer) -> LayoutDiffusion:
     recipe, config = trainer.recipe, trainer.recipe.network
     system: type[LayoutDiffusion] = LungDDPMPlus if config.in_channels == 2 else LungDDPM
     shape = DiffusionUNetShape(
-        dims=3,
-        in_channels=config.in_channels,
-        channels=config.channels,
-        attention=config.attention,
-        blocks=config.blocks,
-        norm_groups=config.norm_groups,
-        prediction=recipe.prediction,
-        data_spread=recipe.data_spread,
+        dims=3, **asdict(config), prediction=recipe.prediction, data_spread=recipe.data_spread
     )
     section = LungDDPMCard(schedule=recipe.schedule, timesteps=recipe.timesteps, network=shape)
     name = "lung_ddpm_plus" if system is LungDDPMPlus else "lung_ddpm"

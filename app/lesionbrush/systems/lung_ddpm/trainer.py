@@ -40,7 +40,7 @@ class LayoutTrainer(DiffusionLoop[LayoutBatch]):
     average: LungDDPMUNet
 
     def build(self) -> LungDDPMUNet:
-        network = LungDDPMUNet(self.recipe.network).to(self.device)
+        network = LungDDPMUNet(self.recipe.network)
         return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def ask(self, network: nn.Module, at: Noised, batch: LayoutBatch) -> Tensor:

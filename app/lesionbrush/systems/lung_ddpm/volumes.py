@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.roi import RoiGrid, inside_volume, ramp, to_roi, triangle
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.lesion_inpainting.data import (
-    USUAL_NOISE,
-    WEIGHTS,
-    Batches,
+    NoduleCrops,
     Pack,
     compose,
-    noise_level,
+    noise_weight,
+    stack,
     stands_free,
 )
 from lesionbrush.systems.lung_ddpm.cubes import NEAR_MM, NEAR_WEIGHT
@@ -74,7 +72,7 @@ def read_lungs(path: Path, *, validation: bool) -> list[Lungs]:
     return found
 
 
-class LungBatches(Batches):
+class LungBatches(NoduleCrops[tuple[np.ndarray, ...], LayoutBatch]):
     """Blocks from a few chests, each at another spacing, half of them mirrored left to right."""
 
     def __init__(
@@ -83,17 +81,15 @@ class LungBatches(Batches):
         chests: Sequence[Lungs],
         window: HUWindow,
         generator: np.random.Generator,
-        patches: Patches = PATCHES,
+        patches: Patches,
     ) -> None:
         super().__init__(pack, window, generator, patches)
         self.chests = chests
 
-    def draw(self) -> LayoutBatch:  # type: ignore[override]
-        side, count = self.patches.draw(self.rng)
-        columns = zip(*(self.block(side) for _ in range(count)), strict=True)
-        return LayoutBatch(*(torch.from_numpy(np.stack(column)) for column in columns))
+    def collate(self, samples: Sequence[tuple[np.ndarray, ...]]) -> LayoutBatch:
+        return LayoutBatch(*stack(samples))
 
-    def block(self, side: int) -> tuple[np.ndarray, ...]:
+    def sample(self, side: int) -> tuple[np.ndarray, ...]:
         """Image (1, Z, Y, X), layout (2, Z, Y, X): lungs and nodule, scored (1, Z, Y, X), weight."""
         spacing_mm = float(self.rng.uniform(*SPACING_MM))
         chest = self.chests[self.rng.integers(len(self.chests))]
@@ -129,9 +125,8 @@ class LungBatches(Batches):
         nodule = threshold(to_roi(scene.nodule, unit_mm, grid, triangle))
         near = ramp(nodule, grid.spacing_mm, NEAR_MM) > 0 if nodule.any() else nodule
         scored = np.where(near, NEAR_WEIGHT, np.where(lungs, 1.0, OUTSIDE_WEIGHT)).astype(np.float32) * known
-        noise = noise_level(image, known & lungs & ~near)
-        weight = np.float32(np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS))
+        weight = noise_weight(image, known & lungs & ~near)
         layout = lung_layout(lungs, nodule)
         step = -1 if self.rng.random() < 0.5 else 1
         arrays = (image[None], layout, scored[None])
-        return *(np.ascontiguousarray(array[..., ::step]) for array in arrays), np.asarray(weight)
+        return *(np.ascontiguousarray(array[..., ::step]) for array in arrays), weight

@@ -5,6 +5,7 @@ Arrays are (Y, X) on the model's grid, row 0 posterior, column 0 left (as `Pack`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,17 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lesionbrush.core.hu import HUWindow
-from lesionbrush.core.roi import ramp
-from lesionbrush.systems.lesion_inpainting.data import (
-    USUAL_NOISE,
-    WEIGHTS,
-    Pack,
-    Sample,
-    in_the_way,
-    noise_level,
-    stands_free,
-)
+from lesionbrush.core.boxes import cut
+from lesionbrush.systems.lesion_inpainting.data import PackBatches, Sample, compose, noise_weight, stands_free
 from lesionbrush.training.recipes import Patches
 
 PATCHES = Patches(sides=(64, 96, 128), shares=(0.7, 0.15, 0.15), voxels_per_batch=32_768)
@@ -48,17 +40,8 @@ class Slice:
     known: np.ndarray
 
 
-class SliceBatches:
-    """Draws batches without end; everything random comes from the generator."""
-
-    def __init__(
-        self, pack: Pack, window: HUWindow, generator: np.random.Generator, patches: Patches = PATCHES
-    ) -> None:
-        self.pack, self.window, self.rng, self.patches = pack, window, generator, patches
-
-    def draw(self) -> SliceBatch:
-        side, count = self.patches.draw(self.rng)
-        return self.collate([self.sample(side) for _ in range(count)])
+class SliceBatches(PackBatches[Slice, SliceBatch]):
+    """Slices of chests, some with a nodule put into them, and of nodules in their own crops."""
 
     def sample(self, side: int) -> Slice:
         kind = self.rng.random()
@@ -117,28 +100,22 @@ class SliceBatches:
         host = self._chest(side)
         layers = (nodule.image_hu, coverage.image_hu, nodule.known)
         image, mask, known = (layer[None] for layer in layers)
-        placed = Sample(image, mask, known, np.empty(0))
-        weight = ramp(placed.mask > 0.5, 1.0, self.rng.uniform(2.0, 4.0)) * placed.known
-        weight = weight * (1 - in_the_way(host.image_hu[None], placed))
-        return Slice(host.image_hu + weight[0] * (nodule.image_hu - host.image_hu), host.known)
+        made = compose(Sample(image, mask, known, np.empty(0)), host.image_hu[None], self.rng)
+        return Slice(made.image_hu[0], host.known)
 
-    def collate(self, slices: list[Slice]) -> SliceBatch:
-        image = np.stack([self.window.to_unit(s.image_hu) for s in slices]).astype(np.float32)
-        known = np.stack([s.known for s in slices])
-        noise = np.array([noise_level(*pair) for pair in zip(image[:, None], known[:, None], strict=True)])
-        weight = np.clip((USUAL_NOISE / noise) ** 2, *WEIGHTS).astype(np.float32)
+    def collate(self, samples: Sequence[Slice]) -> SliceBatch:
+        image = np.stack([self.window.to_unit(s.image_hu) for s in samples]).astype(np.float32)
+        known = np.stack([s.known for s in samples])
+        pairs = zip(image[:, None], known[:, None], strict=True)
+        weight = np.stack([noise_weight(*pair) for pair in pairs])
         scored = known.astype(np.float32)
         return SliceBatch(*map(torch.from_numpy, (image[:, None], scored[:, None], weight)))
 
 
 def frame_slice(array: np.ndarray, corner: np.ndarray, side: int, fill: float = AIR_HU) -> Slice:
     """A square of `side` voxels with (Y, X) `array` placed at `corner`, which may lie outside; float32."""
-    image, known = np.full((side, side), fill, np.float32), np.zeros((side, side), bool)
-    low = np.maximum(corner, 0)
-    high = np.minimum(corner + array.shape, side)
-    target = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    source = tuple(slice(a, b) for a, b in zip(low - corner, high - corner, strict=True))
-    image[target], known[target] = array[source], True
+    parts = ((array.astype(np.float32), fill), (np.ones(array.shape, bool), False))
+    image, known = (cut(part, -corner, (side, side), nothing) for part, nothing in parts)
     return Slice(image, known)
 
 

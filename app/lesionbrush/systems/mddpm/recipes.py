@@ -13,7 +13,7 @@ from __future__ import annotations
 from lesionbrush.systems.mddpm.data import PATCHES
 from lesionbrush.systems.mddpm.network import DDPMUNetConfig
 from lesionbrush.training.levels import Levels
-from lesionbrush.training.recipes import Loss, MovingAverage, Optimiser, Patches, Recipe, by_name
+from lesionbrush.training.recipes import Loss, MovingAverage, Optimiser, Patches, Recipe, by_name, plain_adam
 
 RECIPES = by_name(
     Recipe(
@@ -47,15 +47,7 @@ RECIPES = by_name(
         loss=Loss(weighted=False),
         patches=Patches(sides=(512,), shares=(1.0,), counts=(4,)),
         accumulate=32,
-        optimiser=Optimiser(
-            kind="adam",
-            learning_rate=1e-4,
-            betas=(0.9, 0.999),
-            weight_decay=0.0,
-            warmup_steps=0,
-            cooldown_share=0.0,
-            clip_norm=None,
-        ),
+        optimiser=plain_adam(1e-4),
         average=MovingAverage(decay=0.9999, young=False),
         steps=500_000,
     ),
