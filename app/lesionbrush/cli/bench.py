@@ -1,4 +1,4 @@
-"""Time a request on a large CT, phase by phase; put a server under load; time published networks."""
+"""Time a request on a large CT, compare engines, put a server under load, time published networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from LesionBrushLib.client import JobClient, Order, Upload
 
-from lesionbrush.cli import load, peers
+from lesionbrush.cli import engines, load, peers
 from lesionbrush.cli.latency import IMAGE_ID, CaseFiles, InProcess, Memory, OverHttp, OverJobs, Samples, Shape
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.machine import Machine, this_machine
@@ -31,7 +31,7 @@ LEAST_MEMORY_REQUESTS = 4
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("what", choices=("latency", "load", "peers"))
+    parser.add_argument("what", choices=("latency", "engines", "load", "peers"))
     parser.add_argument(
         "--shape", type=int, nargs=3, default=(512, 512, 300), metavar=("I", "J", "K"), help="512 512 300"
     )
@@ -74,6 +74,8 @@ def run(options: Namespace) -> int:
     check_outputs(reports(options.json))
     if options.what == "load":
         return load.run(options)
+    if options.what == "engines":
+        return engines.run(options)
     if options.what == "peers":
         return peers.run(options)
     report = _empty_report(options)

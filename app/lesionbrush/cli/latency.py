@@ -80,11 +80,11 @@ def lung_like(shape: Shape) -> Volume:
     return Volume(np.asfortranarray(tile[np.ix_(*index)]), np.diag((*SPACING_MM, 1.0)))
 
 
-def nodule(ct: Volume) -> Volume:
-    """A ball of `NODULE_MM` in the middle."""
+def nodule(ct: Volume, diameter_mm: float = NODULE_MM) -> Volume:
+    """A ball in the middle."""
     offsets_mm = [(np.arange(n) - n / 2) * mm for n, mm in zip(ct.shape, ct.spacing_mm, strict=True)]
     x, y, z = (axis**2 for axis in offsets_mm)
-    inside = x[:, None, None] + y[None, :, None] + z[None, None, :] <= (NODULE_MM / 2) ** 2
+    inside = x[:, None, None] + y[None, :, None] + z[None, None, :] <= (diameter_mm / 2) ** 2
     return ct.with_array(np.asfortranarray(inside.astype(np.uint8)))
 
 

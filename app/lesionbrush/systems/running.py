@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.registry import InstalledModel
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.schedules import NoiseSchedule, timesteps
+from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest, WeightsError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -56,18 +55,12 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def half_precision(device: torch.device) -> AbstractContextManager[None]:
-    """bfloat16 where the hardware multiplies it faster than float32; the same answer on every call."""
-    fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    fast = fast or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast)
+class RunResult(NamedTuple):
+    """Results of a run, the device and the engine it ended on, and remarks for the user."""
 
-
-class RunResult:
-    """Results of a run, the device it ended on, and remarks for the user."""
-
-    def __init__(self, results: Tensor, device: torch.device, remarks: tuple[str, ...]) -> None:
-        self.results, self.device, self.remarks = results, device, remarks
+    results: Tensor
+    device: str
+    remarks: tuple[str, ...]
 
 
 class OutOfMemoryFallback:
@@ -78,9 +71,9 @@ class OutOfMemoryFallback:
     """
 
     def __init__(
-        self, network: nn.Module, device: torch.device, at_once_on_cpu: int = AT_ONCE_ON_CPU
+        self, evaluate: Evaluator, device: torch.device, at_once_on_cpu: int = AT_ONCE_ON_CPU
     ) -> None:
-        self.network, self.device, self.at_once_on_cpu = network, device, at_once_on_cpu
+        self.evaluate, self.device, self.at_once_on_cpu = evaluate, device, at_once_on_cpu
 
     def run(self, items: Sequence[int], sample: Callable[[Sequence[int], torch.device], Tensor]) -> RunResult:
         """`sample` gets a part of `items` and the device, and returns its results along the first axis."""
@@ -88,7 +81,7 @@ class OutOfMemoryFallback:
         while True:
             try:
                 done = [sample(items[k : k + part], self.device) for k in range(0, len(items), part)]
-                return RunResult(torch.cat(done), self.device, _remark(part, most))
+                return self._result(done, self.device, _remark(part, most))
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 if part == 1:
@@ -100,14 +93,16 @@ class OutOfMemoryFallback:
         self, items: Sequence[int], sample: Callable[[Sequence[int], torch.device], Tensor]
     ) -> RunResult:
         cpu = torch.device("cpu")
-        self.network.to(cpu)
+        self.evaluate.network.to(cpu)
         try:
             done = [sample(items[k : k + 1], cpu) for k in range(len(items))]
         finally:
-            self.network.to(self.device)
-        return RunResult(
-            torch.cat(done), cpu, ("The GPU's memory was too small for one variant; ran on the CPU.",)
-        )
+            self.evaluate.network.to(self.device)
+        return self._result(done, cpu, ("The GPU's memory was too small for one variant; ran on the CPU.",))
+
+    def _result(self, done: list[Tensor], device: torch.device, remarks: tuple[str, ...]) -> RunResult:
+        name = f"{device_name(device)} ({self.evaluate.engine(device)})"
+        return RunResult(torch.cat(done), name, remarks + self.evaluate.remarks)
 
 
 def _remark(part: int, total: int) -> tuple[str, ...]:
@@ -132,6 +127,8 @@ def in_tiles(predict: Callable[[Tensor], Tensor], inputs: Tensor, tile: int) -> 
     """
     if max(inputs.shape[2:]) <= tile:
         return predict(inputs)
+    from monai.inferers import sliding_window_inference  # loads all of MONAI: seconds that few requests need
+
     size = [min(side, tile) for side in inputs.shape[2:]]
     tiled = sliding_window_inference(inputs, size, 1, predict, overlap=TILE_OVERLAP, mode="gaussian")
     return cast(Tensor, tiled)

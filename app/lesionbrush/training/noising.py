@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lesionbrush.diffusion.preconditioning import image_from_v, v_from_image
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule
-from lesionbrush.systems.running import half_precision
+from lesionbrush.engines.choice import choose_engine
+from lesionbrush.engines.pytorch import autocast
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.loop import Loop
 from lesionbrush.training.recipes import Prediction
@@ -104,7 +105,7 @@ class DiffusionLoop(Loop[ScoredT]):
     def loss(self, network: nn.Module, batch: ScoredT, rng: torch.Generator) -> Tensor:
         loss, spread = self.recipe.loss, self.recipe.data_spread
         at = Noised.draw(batch.image.to(self.device), self.schedule, self.recipe.levels, rng)
-        with half_precision(self.device):
+        with autocast(self.device, choose_engine(self.device).precision):
             said = self.ask(network, at, batch).float()
         scored, weight = batch.scored.to(self.device), batch.weight.to(self.device)
         if not loss.weighted:

@@ -6,6 +6,7 @@ the noisy image to them at every step."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -21,6 +22,7 @@ from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
 from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import SAMPLERS, ddpm, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.systems.lesion_inpainting.attributes import as_input
 from lesionbrush.systems.lesion_inpainting.card import LesionCard
 from lesionbrush.systems.lesion_inpainting.hooks import HOOKS
@@ -36,8 +38,6 @@ from lesionbrush.systems.running import (
     OutOfMemoryFallback,
     Watch,
     as_batch,
-    device_name,
-    half_precision,
     in_tiles,
     lesion_generators,
     pick_device,
@@ -53,13 +53,12 @@ class LesionInpainting:
 
     hooks = HOOKS
 
-    def __init__(
-        self, card: ModelCard, network: LesionUNet, device: torch.device, laws: Collection[str] = tuple(LAWS)
-    ) -> None:
+    def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
         self.card, self.section, self.device = card, LesionCard.of(card), device
-        self.laws = frozenset(choose_laws(laws))
+        self.laws = frozenset(LAWS)
         network = network.to(device).eval()
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.evaluate = Evaluator(self.network)
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
@@ -72,7 +71,9 @@ class LesionInpainting:
 
     def with_laws(self, laws: Collection[str]) -> LesionInpainting:
         """The same network, where only these laws act. InvalidRequest for one that is not known."""
-        return LesionInpainting(self.card, self.network, self.device, laws)
+        other = copy(self)
+        other.laws = frozenset(choose_laws(laws))
+        return other
 
     @torch.inference_mode()
     def sample(
@@ -103,11 +104,11 @@ class LesionInpainting:
     ) -> Sampled:
         items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
         job = _Job(self, rois, request, items, (on_step, on_estimate))
-        run = OutOfMemoryFallback(self.network, self.device).run(range(len(items)), job.sample)
+        run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
         hu = run.results.numpy().reshape(shape)
         dense = job.drawn.dense.reshape(shape) if job.drawn.dense.any() else None
-        return Sampled(hu, device_name(run.device), run.remarks, dense)
+        return Sampled(hu, run.device, run.remarks, dense)
 
 
 class _Job:
@@ -209,8 +210,7 @@ class _Job:
                     inputs.new_full((len(inputs),), v) for v in (schedule.alpha(t), schedule.sigma(t))
                 )
                 rows = attributes.expand(len(inputs), -1)
-                with half_precision(inputs.device):
-                    return model.network(inputs[:, :1], alpha, sigma, inputs[:, 1:], rows)
+                return model.evaluate(inputs[:, :1], alpha, sigma, inputs[:, 1:], rows)
 
             return in_tiles(predict, torch.cat((x, conditions), dim=1), model.card.roi_voxels[-1])
 

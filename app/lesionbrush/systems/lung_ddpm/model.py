@@ -18,6 +18,7 @@ from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.diffusion.preconditioning import image_from_v
 from lesionbrush.diffusion.samplers import draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.intensities import (
@@ -31,8 +32,6 @@ from lesionbrush.systems.running import (
     OutOfMemoryFallback,
     Watch,
     as_batch,
-    device_name,
-    half_precision,
     in_tiles,
     lesion_generators,
     pick_device,
@@ -73,6 +72,7 @@ class LayoutDiffusion(ABC):
         self.card, self.section, self.device = card, LungDDPMCard.of(card), device
         network = network.to(device).eval()
         self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.evaluate = Evaluator(self.network)
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
@@ -115,13 +115,13 @@ class LayoutDiffusion(ABC):
         numbers = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
         watch = Watch(on_step, on_estimate, len(numbers), self.evaluations(request))
         batch = _Batch(self, rois, scale, numbers, watch)
-        fallback = OutOfMemoryFallback(self.network, self.device, self.at_once_on_cpu)
+        fallback = OutOfMemoryFallback(self.evaluate, self.device, self.at_once_on_cpu)
         run = fallback.run(
             range(len(numbers)), lambda part, device: self.draw(batch.item(part, device), request)
         )
         unit = run.results[:, 0].reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
         hu = scale.from_unit(unit).astype(np.float32)
-        return Sampled(hu, device_name(run.device), run.remarks)
+        return Sampled(hu, run.device, run.remarks)
 
     def estimate(self, item: Item, x: Tensor, level: tuple[float, float, float]) -> Tensor:
         """x_0 from x at (alpha, sigma, timestep), not clipped."""
@@ -140,8 +140,7 @@ class LayoutDiffusion(ABC):
             published = self.section.scaling == "columns"
             box = to_published_axes(box) if published else box
             times = torch.full((len(box),), timestep, device=box.device)
-            with half_precision(box.device):
-                out = self.network(box.contiguous(memory_format=torch.channels_last_3d), times).float()
+            out = self.evaluate(box.contiguous(memory_format=torch.channels_last_3d), times)
             return from_published_axes(out) if published else out
 
         return in_tiles(run, inputs, self.card.roi_voxels[-1])

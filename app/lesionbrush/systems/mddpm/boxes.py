@@ -17,7 +17,7 @@ from lesionbrush.diffusion.samplers import Generators, Hook, ddpm
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from lesionbrush.systems.mddpm.card import BoxCard
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion, Start
-from lesionbrush.systems.running import half_precision, in_tiles, pick_device, with_weights
+from lesionbrush.systems.running import in_tiles, pick_device, with_weights
 
 
 class MDDPM3D(GuidedDiffusion):
@@ -63,5 +63,4 @@ class MDDPM3D(GuidedDiffusion):
         alpha, sigma = (x.new_full((len(x),), v) for v in (self.schedule.alpha(t), self.schedule.sigma(t)))
         nothing = x.new_zeros(len(x), 3, *x.shape[2:])
         attributes = x.new_zeros(len(x), 2 * self.network.config.attributes)
-        with half_precision(x.device):
-            return self.network(x, alpha, sigma, nothing, attributes)
+        return self.evaluate(x, alpha, sigma, nothing, attributes)

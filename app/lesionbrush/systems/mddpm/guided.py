@@ -21,6 +21,7 @@ from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.diffusion.guidance import LowPassGuide, keep_known, match_low_pass
 from lesionbrush.diffusion.samplers import Generators, Hook, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.contract import DiffusionCard
 from lesionbrush.systems.mddpm.guidance_images import GuidanceImage, guidance_images, remarks_on
@@ -30,7 +31,6 @@ from lesionbrush.systems.running import (
     OutOfMemoryFallback,
     Watch,
     as_batch,
-    device_name,
     lesion_generators,
     visited_timesteps,
 )
@@ -63,6 +63,7 @@ class GuidedDiffusion(ABC):
     def __init__(self, card: ModelCard, network: nn.Module, device: torch.device) -> None:
         self.card, self.device = card, device
         self.network = network.to(device).eval()
+        self.evaluate = Evaluator(self.network)
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
@@ -89,13 +90,13 @@ class GuidedDiffusion(ABC):
         watch = Watch(on_step, on_estimate, len(items), request.steps)
         job = _Job(self, rois, Guidance(images, request.shared_bands), items, watch)
         times = visited_timesteps(self.schedule, request.steps)
-        run = OutOfMemoryFallback(self.network, self.device).run(
+        run = OutOfMemoryFallback(self.evaluate, self.device).run(
             range(len(items)), lambda part, device: job.sample(part, device, times)
         )
         unit = run.results.reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
         require_calm(unit)
         remarks = (*run.remarks, *remarks_on(rois, request, images))
-        return Sampled(self.window.from_unit(unit), device_name(run.device), remarks)
+        return Sampled(self.window.from_unit(unit), run.device, remarks)
 
 
 def require_calm(unit: np.ndarray) -> None:

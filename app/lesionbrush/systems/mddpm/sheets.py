@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from lesionbrush.diffusion.schedules import timesteps
+from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.montage import LUNG, SOFT, Panel, sheet
 from lesionbrush.systems.mddpm.guided import Start
 from lesionbrush.systems.mddpm.trainer import SliceTrainer
@@ -21,7 +22,7 @@ LARGEST = 128
 @torch.inference_mode()
 def slice_sheet(trainer: SliceTrainer, path: Path) -> None:
     """Write a PNG: samples of the moving average at the smallest and largest size, from the same noise."""
-    model = Unconditional(trainer.average, trainer.schedule)
+    model = Unconditional(Evaluator(trainer.average), trainer.schedule)
     times = timesteps(trainer.schedule, STEPS, t_start=first_timestep(trainer.schedule))
     panels = []
     for side in sorted({min(trainer.recipe.patches.sides), min(max(trainer.recipe.patches.sides), LARGEST)}):

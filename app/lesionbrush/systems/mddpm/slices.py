@@ -67,7 +67,7 @@ class MDDPM(GuidedDiffusion):
     def __init__(self, card: ModelCard, network: DDPMUNet, device: torch.device) -> None:
         self.section = SliceCard.of(card)
         super().__init__(card, network, device)
-        self.model = Unconditional(network, self.schedule, slices_at_once)
+        self.model = Unconditional(self.evaluate, self.schedule, slices_at_once)
 
     @classmethod
     def load(cls, installed: InstalledModel, device: str | None = None) -> MDDPM:

@@ -12,9 +12,9 @@ from lesionbrush.diffusion.denoisers import Denoiser, Predict, from_eps, from_v,
 from lesionbrush.diffusion.learned_variance import ddpm_learned
 from lesionbrush.diffusion.samplers import Hook, ddpm
 from lesionbrush.diffusion.schedules import NoiseSchedule
+from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.systems.mddpm.guided import Start
 from lesionbrush.systems.mddpm.network import DDPMUNet, Prediction
-from lesionbrush.systems.running import half_precision
 
 CLIP = (-1.0, 1.0)
 
@@ -26,15 +26,18 @@ class Unconditional:
     """
 
     def __init__(
-        self, network: DDPMUNet, schedule: NoiseSchedule, at_once: Callable[[Tensor], int] = len
+        self, evaluate: Evaluator, schedule: NoiseSchedule, at_once: Callable[[Tensor], int] = len
     ) -> None:
-        self.network, self.schedule, self.at_once = network, schedule, at_once
+        assert isinstance(evaluate.network, DDPMUNet)
+        self.evaluate, self.schedule, self.at_once = evaluate, schedule, at_once
+        self.config = evaluate.network.config
         self._fraction = torch.empty(0)
-        self.denoise: Denoiser = _reader(network.config.prediction, self._predict, schedule)
+        self.denoise: Denoiser = _reader(self.config.prediction, self._predict, schedule)
 
     def _predict(self, x: Tensor, t: int) -> Tensor:
-        with half_precision(x.device):
-            out = torch.cat([self.network.at(part, t) for part in x.split(self.at_once(x))])
+        times = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+        parts = zip(*(each.split(self.at_once(x)) for each in (x, times)), strict=True)
+        out = torch.cat([self.evaluate(*part) for part in parts])
         self._fraction = out[:, 1:].clamp(-1, 1)
         return out[:, :1]
 
@@ -45,7 +48,7 @@ class Unconditional:
 
         denoise: this one's, or the caller's around it, which has to call it with the x and t it is given.
         """
-        variance = self.network.config.variance
+        variance = self.config.variance
         if variance == "learned_range":
             sampler = partial(ddpm_learned, denoise, lambda x, t: self._fraction)
         else:
