@@ -167,7 +167,7 @@ def first_timestep(schedule: NoiseSchedule, signal: float = LEAST_SIGNAL) -> int
 
 
 @dataclass(frozen=True)
-class Watch:
+class SamplingWatch:
     """Who is told how a sampling goes. items: samples in all; evaluations: of the network, for each."""
 
     on_step: OnStep

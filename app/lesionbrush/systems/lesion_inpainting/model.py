@@ -34,7 +34,7 @@ from lesionbrush.systems.lesion_inpainting.shape import AROUND_DRAWN_MM, Drawn
 from lesionbrush.systems.lesion_inpainting.steps import lesion_timesteps
 from lesionbrush.systems.running import (
     OutOfMemoryFallback,
-    Watch,
+    SamplingWatch,
     as_batch,
     device_name,
     half_precision,
@@ -102,7 +102,7 @@ class LesionInpainting:
         on_estimate: OnEstimate | None,
     ) -> Sampled:
         items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
-        job = _Job(self, rois, request, items, (on_step, on_estimate))
+        job = _InpaintingJob(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.network, self.device).run(range(len(items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
         hu = run.results.numpy().reshape(shape)
@@ -110,7 +110,7 @@ class LesionInpainting:
         return Sampled(hu, device_name(run.device), run.remarks, dense)
 
 
-class _Job:
+class _InpaintingJob:
     """One request: what stays the same over the parts of a batch that had to be split."""
 
     def __init__(
@@ -124,7 +124,7 @@ class _Job:
         self.model, self.rois, self.request, self.items = model, rois, request, items
         visited = lesion_timesteps if rois.own is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
-        self.watch = Watch(*watched, len(items), len(self.timesteps))
+        self.watch = SamplingWatch(*watched, len(items), len(self.timesteps))
         self.scene = Scene(
             model.section, model.window, model.schedule, request, rois, choose_laws(model.laws)
         )

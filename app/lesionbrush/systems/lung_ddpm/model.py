@@ -29,7 +29,7 @@ from lesionbrush.systems.lung_ddpm.intensities import (
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig, LungDDPMUNet
 from lesionbrush.systems.running import (
     OutOfMemoryFallback,
-    Watch,
+    SamplingWatch,
     as_batch,
     device_name,
     half_precision,
@@ -113,7 +113,7 @@ class LayoutDiffusion(ABC):
         as_published = bool(getattr(request, "as_published", False))
         scale = intensities(self.section.scaling, self.window, rois.reference_hu, as_published=as_published)
         numbers = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
-        watch = Watch(on_step, on_estimate, len(numbers), self.evaluations(request))
+        watch = SamplingWatch(on_step, on_estimate, len(numbers), self.evaluations(request))
         batch = _Batch(self, rois, scale, numbers, watch)
         fallback = OutOfMemoryFallback(self.network, self.device, self.at_once_on_cpu)
         run = fallback.run(
@@ -156,7 +156,7 @@ class _Batch:
         rois: RoiBatch,
         scale: Intensities,
         numbers: list[tuple[int, int]],
-        watch: Watch,
+        watch: SamplingWatch,
     ) -> None:
         self.rois, self.scale, self.numbers, self.watch = rois, scale, numbers, watch
         self.image = scale.to_unit(rois.reference_hu)
