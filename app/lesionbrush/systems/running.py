@@ -56,6 +56,12 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def in_channels_last(network: Network) -> Network:
+    """The same network, its weights in the order of memory in which 3D convolutions are fast."""
+    reordered: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return reordered
+
+
 def half_precision(device: torch.device) -> AbstractContextManager[None]:
     """bfloat16 where the hardware multiplies it faster than float32; the same answer on every call."""
     fast = device.type == "cuda" and torch.cuda.is_bf16_supported()

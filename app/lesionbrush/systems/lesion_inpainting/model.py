@@ -38,6 +38,7 @@ from lesionbrush.systems.running import (
     as_batch,
     device_name,
     half_precision,
+    in_channels_last,
     in_tiles,
     lesion_generators,
     pick_device,
@@ -58,8 +59,7 @@ class LesionInpainting:
     ) -> None:
         self.card, self.section, self.device = card, LesionCard.of(card), device
         self.laws = frozenset(choose_laws(laws))
-        network = network.to(device).eval()
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = in_channels_last(network.to(device).eval())
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 

@@ -33,6 +33,7 @@ from lesionbrush.systems.running import (
     as_batch,
     device_name,
     half_precision,
+    in_channels_last,
     in_tiles,
     lesion_generators,
     pick_device,
@@ -71,8 +72,7 @@ class LayoutDiffusion(ABC):
 
     def __init__(self, card: ModelCard, network: LungDDPMUNet, device: torch.device) -> None:
         self.card, self.section, self.device = card, LungDDPMCard.of(card), device
-        network = network.to(device).eval()
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = in_channels_last(network.to(device).eval())
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
