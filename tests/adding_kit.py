@@ -6,7 +6,7 @@ import io
 from typing import Any
 from urllib.request import Request
 
-from lesionbrush.published.adding import Order
+from lesionbrush.published.adding import WeightsOrder
 from lesionbrush.published.catalogue import UNSTATED, find_known
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 
@@ -15,9 +15,9 @@ URL = "https://weights.example/tiny.pt"
 LUNG_DDPM = find_known("lung_ddpm_published")
 
 
-def order(source: object, **changes: Any) -> Order:
+def order(source: object, **changes: Any) -> WeightsOrder:
     facts = {"known": LUNG_DDPM, "source": str(source), "license_accepted": UNSTATED, **changes}
-    return Order(**facts)
+    return WeightsOrder(**facts)
 
 
 def ignore(done: int, total: int | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
-from lesionbrush.server.archive.dicomweb import FoundSeries
+from lesionbrush.server.archive.dicomweb import ListedSeries
 from lesionbrush.server.errors import ArchiveUnreachable
 from pydicom.dataset import Dataset
 
@@ -24,10 +24,10 @@ class FakeArchive:
         key = str(header.StudyInstanceUID), str(header.SeriesInstanceUID)
         self.held.setdefault(key, {})[str(header.SOPInstanceUID)] = header
 
-    def find_ct(self, series: str | None = None) -> list[FoundSeries]:
+    def find_ct(self, series: str | None = None) -> list[ListedSeries]:
         self.asked += 1
         return [
-            FoundSeries(uid, study, len(there), "CT", described(there), "1", "", "")
+            ListedSeries(uid, study, len(there), "CT", described(there), "1", "", "")
             for (study, uid), there in self.held.items()
             if series in (None, uid)
         ]

@@ -11,7 +11,7 @@ from lesionbrush.anatomy.lungs import LEFT, RIGHT
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, InvalidRequest, NoLungs
 from lesionbrush.systems.mddpm.anatomy_maps import maps
-from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, Grid, outline_of, signed_area
+from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, SliceGrid, outline_of, signed_area
 from lesionbrush.systems.mddpm.anatomy_maps.maps import (
     centred_grid,
     draw_valid,
@@ -67,7 +67,7 @@ class TestCurves:
         np.testing.assert_allclose(curve.points()[0], (50, 0), atol=1.0)
 
     def test_a_disc_of_pixels_and_back(self) -> None:
-        grid = Grid((120, 100), np.array([1.5, 1.0]), np.array([-90.0, -50.0]))
+        grid = SliceGrid((120, 100), np.array([1.5, 1.0]), np.array([-90.0, -50.0]))
         y, x = (grid.to_mm(np.argwhere(np.ones(grid.shape)))).T
         disc = (y**2 + x**2 <= 30**2).reshape(grid.shape)
         outline = outline_of(disc, grid)
@@ -76,7 +76,7 @@ class TestCurves:
         assert (again ^ disc).sum() < 0.03 * disc.sum()
 
     def test_a_mask_at_the_border_is_closed_along_it(self) -> None:
-        grid = Grid((50, 50), np.ones(2), np.zeros(2))
+        grid = SliceGrid((50, 50), np.ones(2), np.zeros(2))
         outline = outline_of(np.ones(grid.shape, bool), grid)
         assert outline is not None
         assert signed_area(outline) ** 2 == pytest.approx(50**4, rel=0.02)
@@ -84,7 +84,7 @@ class TestCurves:
     def test_some_voxels_are_no_outline(self) -> None:
         mask = np.zeros((20, 20), bool)
         mask[5, 5] = True
-        assert outline_of(mask, Grid((20, 20), np.ones(2), np.zeros(2))) is None
+        assert outline_of(mask, SliceGrid((20, 20), np.ones(2), np.zeros(2))) is None
 
 
 class TestValidity:
@@ -201,7 +201,7 @@ class TestMaps:
         assert volume.shape == (256, 256, 1)
 
 
-def phantom_slice() -> tuple[np.ndarray, np.ndarray, Grid]:
+def phantom_slice() -> tuple[np.ndarray, np.ndarray, SliceGrid]:
     """HU and lung labels of the chest of ellipses, in pixels of 1 mm."""
     grid = centred_grid(300, 1.0)
     hu = rasterise(chest(), HU, grid)

@@ -63,7 +63,7 @@ def answer(monkeypatch):
     """Answers in the place of the server: one voxel changed, `offset` voxels from the lesion's middle."""
 
     def install(offset: int = 0) -> None:
-        def answered(case: demo.Case, *_: object) -> Result:
+        def answered(case: demo.DemoCase, *_: object) -> Result:
             made = read_volume(case.ct)
             middle = np.argwhere(read_volume(case.mask).array).mean(axis=0).round().astype(int)
             made.array[tuple(middle + offset)] += 100

@@ -24,8 +24,8 @@ from lesionbrush.systems.lesion_inpainting.donors import (
     MOST_DONORS,
     NOTHING_FITS,
     Donated,
+    EditSurroundings,
     Field,
-    Surroundings,
     donors,
     find_donors,
     level_lung,
@@ -66,7 +66,7 @@ def middle(field: Field) -> np.ndarray:
     return field.hu[REACH:-REACH, REACH:-REACH, REACH:-REACH]
 
 
-def searched(field: Field, around: Surroundings) -> dict[tuple[bool, ...], np.ndarray]:
+def searched(field: Field, around: EditSurroundings) -> dict[tuple[bool, ...], np.ndarray]:
     """The misfits as their definition has them, one shift after the other."""
     found = {}
     share = (around.weight * middle(replace(field, hu=field.thick))).sum() / around.weight.sum()
@@ -87,7 +87,7 @@ def searched(field: Field, around: Surroundings) -> dict[tuple[bool, ...], np.nd
 
 
 def test_the_search_is_what_trying_every_place_gives(field: Field) -> None:
-    around = Surroundings.of(toy_rois(middle(field)), 0)
+    around = EditSurroundings.of(toy_rois(middle(field)), 0)
     assert around is not None
     expected = searched(field, around)
     for mirrored, misfit in misfits(field, around):
@@ -97,7 +97,7 @@ def test_the_search_is_what_trying_every_place_gives(field: Field) -> None:
 
 def test_donors_are_the_best_places_and_lie_apart(field: Field) -> None:
     rois = toy_rois(middle(field))
-    around = Surroundings.of(rois, 0)
+    around = EditSurroundings.of(rois, 0)
     assert around is not None
     best = min(misfit.min() for misfit in searched(field, around).values())
     found = donors(field, rois, 0)
@@ -138,7 +138,7 @@ def test_no_donor_where_nothing_is_like_the_surroundings(field: Field) -> None:
 def test_a_donor_becomes_as_dense_as_its_new_place() -> None:
     rng = np.random.default_rng(1)
     here = rng.normal(-800, 10, (SIDE,) * 3).astype(np.float32)
-    around = Surroundings.of(toy_rois(here), 0)
+    around = EditSurroundings.of(toy_rois(here), 0)
     assert around is not None
     piece = level_lung(here - 50, around, 1.0)
     assert piece[around.editable].mean() == pytest.approx(here[around.editable].mean(), abs=5)

@@ -20,7 +20,7 @@ from doors_kit import gzip_bomb, nifti_header
 from lesionbrush.errors import DamagedFile, StorageFull
 from lesionbrush.files.io import write_volume
 from lesionbrush.server.doors import limits as limits_module
-from lesionbrush.server.doors.limits import Limits, check_volume
+from lesionbrush.server.doors.limits import SizeLimits, check_volume
 from lesionbrush.server.errors import TooLarge
 from lesionbrush.server.storage import uploads
 from lesionbrush.server.storage.references import read_ct
@@ -66,7 +66,7 @@ def test_nifti_2_and_the_other_byte_order(tmp_path: Path) -> None:
     for name in ("two.nii.gz", "big.nii"):
         check_volume(tmp_path / name)
         with pytest.raises(TooLarge):
-            check_volume(tmp_path / name, Limits(voxels=array.size - 1))
+            check_volume(tmp_path / name, SizeLimits(voxels=array.size - 1))
 
 
 class TestMagic:
@@ -154,9 +154,9 @@ class TestPromises:
 
     def test_wide_voxels_count_by_their_bytes(self, tmp_path: Path) -> None:
         nib.save(nib.Nifti1Image(np.zeros((10, 10, 10)), np.eye(4)), tmp_path / "wide.nii")
-        check_volume(tmp_path / "wide.nii", Limits(unpacked_bytes=8400))
+        check_volume(tmp_path / "wide.nii", SizeLimits(unpacked_bytes=8400))
         with pytest.raises(TooLarge):
-            check_volume(tmp_path / "wide.nii", Limits(unpacked_bytes=8000))
+            check_volume(tmp_path / "wide.nii", SizeLimits(unpacked_bytes=8000))
 
 
 class TestBombs:
@@ -211,7 +211,7 @@ class TestBombs:
         slice_.save_as(path)
         check_volume(tmp_path / "series")
         with pytest.raises(TooLarge, match="deflated slice of more than 100 bytes"):
-            check_volume(tmp_path / "series", Limits(unpacked_bytes=100))
+            check_volume(tmp_path / "series", SizeLimits(unpacked_bytes=100))
 
     @pytest.mark.parametrize("lies", [False, True])
     def test_a_deflated_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lies: bool) -> None:
@@ -236,9 +236,9 @@ class TestBombs:
 
     def test_a_series_that_promises_too_much(self, tmp_path: Path) -> None:
         paths = write_series(tmp_path / "series", Series(make_ct().array[:8, :8, :3]))
-        check_volume(tmp_path / "series", Limits(voxels=192))
+        check_volume(tmp_path / "series", SizeLimits(voxels=192))
         with pytest.raises(TooLarge, match="more than 191 voxels"):
-            check_volume(tmp_path / "series", Limits(voxels=191))
+            check_volume(tmp_path / "series", SizeLimits(voxels=191))
         slice_ = dcmread(paths[0])
         slice_.Rows = slice_.Columns = 65535
         slice_.save_as(paths[0])
@@ -261,6 +261,6 @@ def memory_of(call: Any) -> int:
 
 
 def test_the_disk_keeps_its_reserve(tmp_path: Path) -> None:
-    Limits(free_bytes=0).require_room(1, tmp_path)
+    SizeLimits(free_bytes=0).require_room(1, tmp_path)
     with pytest.raises(StorageFull):
-        Limits(free_bytes=1 << 62).require_room(1, tmp_path)
+        SizeLimits(free_bytes=1 << 62).require_room(1, tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from cli_kit import Command
 from evaluation_kit import save_nodules
 from lesionbrush.evaluation import ablation
-from lesionbrush.evaluation.ablation import Ablation, Change, LawFigures, Sampled, request_of
+from lesionbrush.evaluation.ablation import Ablation, Change, LawFigures, MadeNodules, request_of
 from lesionbrush.evaluation.cases import load_nodules
 from lesionbrush.evaluation.classifiers import Linear
 from lesionbrush.evaluation.statistics import Estimate
@@ -62,7 +62,7 @@ def test_a_critic_and_medians_see_which_of_two_is_worse() -> None:
     """What is made with the law is as real ones are; without it, it is far off."""
     rng, patients = np.random.default_rng(0), [f"p{k}" for k in range(40)]
     real, like, unlike = rng.normal(size=(3, 40, 2))
-    pair = (Sampled(like, {}), Sampled(unlike + 4, {}))
+    pair = (MadeNodules(like, {}), MadeNodules(unlike + 4, {}))
     found = ablation._critic_change(Linear, patients, real, pair)
     assert found.sign == 1
     assert found.change.value == pytest.approx(found.without.value - found.with_law.value, abs=1e-3)

@@ -10,7 +10,7 @@ from lesionbrush.evaluation.classifiers import Boosted, Linear, out_of_fold
 from lesionbrush.evaluation.control import correlate_ranks
 from lesionbrush.evaluation.critics import blur, flat, mottle
 from lesionbrush.evaluation.features import feature_names, features
-from lesionbrush.evaluation.network import CNN, Training, fit, network_features, tensor_of
+from lesionbrush.evaluation.network import CNN, TrainingPlan, fit, network_features, tensor_of
 from lesionbrush.evaluation.patches import Patch
 from lesionbrush.evaluation.statistics import auc
 from lesionbrush.evaluation.variety import likeness_of, nearest, rms
@@ -83,9 +83,9 @@ def test_planted_faults_change_the_lesion_alone() -> None:
 def test_the_small_network_learns_a_fault_and_is_the_same_each_time() -> None:
     X = tensor_of(NODULES[:16] + [blur(p, 1.0) for p in NODULES[:16]])
     y = np.repeat([0, 1], 16)
-    critic = CNN(Training(least_steps=20, epochs=1, batch=16)).fit(X, y)
+    critic = CNN(TrainingPlan(least_steps=20, epochs=1, batch=16)).fit(X, y)
     assert auc(critic.decision(X), y) > 0.9
-    again = CNN(Training(least_steps=20, epochs=1, batch=16)).fit(X, y)
+    again = CNN(TrainingPlan(least_steps=20, epochs=1, batch=16)).fit(X, y)
     assert np.allclose(critic.decision(X), again.decision(X))
     with pytest.raises(ValueError, match="fitted"):
         CNN().decision(X)
@@ -94,7 +94,7 @@ def test_the_small_network_learns_a_fault_and_is_the_same_each_time() -> None:
 def test_features_of_a_network_that_learned_scores_with_gaps() -> None:
     X = tensor_of(NODULES[:8])
     targets = np.column_stack((np.linspace(-1, 1, 8), np.full(8, np.nan)))
-    assert network_features(fit(X, targets, Training(epochs=1, least_steps=2, batch=4)), X).shape == (
+    assert network_features(fit(X, targets, TrainingPlan(epochs=1, least_steps=2, batch=4)), X).shape == (
         8,
         128,
     )

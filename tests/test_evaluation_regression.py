@@ -10,7 +10,7 @@ from evaluation_kit import save_nodules
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation import regression
 from lesionbrush.evaluation.cases import load_nodules
-from lesionbrush.evaluation.regression import Table, cross_validate, describe, regression_figures
+from lesionbrush.evaluation.regression import NoduleTable, cross_validate, describe, regression_figures
 from lesionbrush.training.split import is_validation
 
 TEXTURE = 6
@@ -41,7 +41,7 @@ def test_what_no_request_says_is_missed() -> None:
     """Means drawn from a normal distribution: the best guess misses by 0.674 standard deviations."""
     rng = np.random.default_rng(1)
     features = rng.normal(size=(300, 2))
-    drawn = Table(features, rng.normal(0, 100, 300), np.arange(300))
+    drawn = NoduleTable(features, rng.normal(0, 100, 300), np.arange(300))
     assert np.median(cross_validate(drawn)) == pytest.approx(67.4, rel=0.2)
 
 
@@ -50,7 +50,7 @@ def test_a_patient_is_told_by_others_alone() -> None:
     rng = np.random.default_rng(2)
     of_patient = rng.normal(0, 100, 100)
     patients = np.repeat(np.arange(100), 4)
-    table = Table(patients[:, None] + rng.normal(0, 0.01, (400, 1)), of_patient[patients], patients)
+    table = NoduleTable(patients[:, None] + rng.normal(0, 0.01, (400, 1)), of_patient[patients], patients)
     assert np.median(cross_validate(table)) > 50
 
 

@@ -51,6 +51,18 @@ def only_passes_on(file: Path) -> bool:
     return len(rest) < len(body) and not own
 
 
+def names_of_two(repository: Path) -> dict[str, list[str]]:
+    """Names of classes of the app that stand for more than one thing, and the modules that say so."""
+    found: dict[str, list[str]] = {}
+    for module, file in sources(repository):
+        if not below(module, ("lesionbrush",)):
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(module)
+    return {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
 def _is_all(node: ast.stmt) -> bool:
     return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
 
@@ -67,6 +79,10 @@ def test_the_core_names_no_system() -> None:
 def test_no_module_only_passes_on_what_stands_elsewhere() -> None:
     files = [file for _, file in sources(REPOSITORY) if file.name != "__init__.py"]
     assert [file.name for file in files if only_passes_on(file)] == []
+
+
+def test_a_class_name_stands_for_one_thing() -> None:
+    assert names_of_two(REPOSITORY) == {}
 
 
 def test_the_root_of_the_package_holds_little() -> None:
@@ -112,3 +128,11 @@ def test_a_module_that_only_passes_on_is_found(tmp_path: Path, text: str, found:
     file = tmp_path / "old.py"
     file.write_text(text, encoding="utf-8")
     assert only_passes_on(file) is found
+
+
+def test_a_class_name_of_two_things_is_found(tmp_path: Path) -> None:
+    for folder in ("app/lesionbrush/core", "app/lesionbrush/systems/mddpm", "slicer_module/LesionBrush"):
+        file = tmp_path / folder / "grid.py"
+        file.parent.mkdir(parents=True)
+        file.write_text(f"class Grid: ...\nclass {file.parent.name.title()}Grid: ...\n", encoding="utf-8")
+    assert names_of_two(tmp_path) == {"Grid": ["lesionbrush.core.grid", "lesionbrush.systems.mddpm.grid"]}

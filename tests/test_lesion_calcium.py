@@ -16,8 +16,8 @@ from lesionbrush.systems.lesion_inpainting.laws.calcium import (
     leave_calcium_out,
     leave_room,
 )
-from lesionbrush.systems.lesion_inpainting.laws.cores import Draws
-from lesionbrush.systems.lesion_inpainting.laws.density import Densities, Density, Grid
+from lesionbrush.systems.lesion_inpainting.laws.cores import LesionDraws
+from lesionbrush.systems.lesion_inpainting.laws.density import Densities, Density, RoiSpacing
 from lesionbrush.systems.lesion_inpainting.laws.painted import Painted
 from lesionbrush.systems.lesion_inpainting.request import Attributes
 from scipy import ndimage
@@ -45,9 +45,9 @@ def soft(radius_mm: float = 9.0, count: int = 1) -> np.ndarray:
 def calcification(wish: dict, masks: np.ndarray, seed: int = 0, variety: float = 1.0) -> Calcification:
     count, lung = len(masks), np.full(len(masks), LUNG_HU, np.float32)
     painted = Painted(masks, masks, masks, masks, np.zeros(count), lung, lung)
-    draws = Draws([(seed, k) for k in range(count)], variety)
+    draws = LesionDraws([(seed, k) for k in range(count)], variety)
     asked = Attributes.model_validate(wish)
-    lesions = Densities(leave_calcium_out(asked), Density(None, None), masks, painted, Grid(1.0), draws)
+    lesions = Densities(leave_calcium_out(asked), Density(None, None), masks, painted, RoiSpacing(1.0), draws)
     return Calcification(asked, CALCIUM, lesions)
 
 
@@ -149,7 +149,7 @@ def test_the_mean_counts_as_on_the_ct() -> None:
     job = calcification({"calcification": "solid", "mean_hu": 300}, ball()[None])
     painted = job.lesions.painted._replace(counted=counted, kept_hu=np.array([12.0]))
     lesions = Densities(
-        job.lesions.wish, job.lesions.density, ball()[None], painted, Grid(1.0), job.lesions.draws
+        job.lesions.wish, job.lesions.density, ball()[None], painted, RoiSpacing(1.0), job.lesions.draws
     )
     hu = Calcification(job.wish, CALCIUM, lesions).draw_into(soft())
     assert (counted * hu).sum() / counted.sum() + 12 == pytest.approx(300, abs=0.1)

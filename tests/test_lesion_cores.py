@@ -9,7 +9,7 @@ from lesionbrush.systems import parse_request
 from lesionbrush.systems.lesion_inpainting.attributes import SHARE_RANGE, typical_solid_share
 from lesionbrush.systems.lesion_inpainting.laws.cores import (
     SHARE_STRAYS,
-    Draws,
+    LesionDraws,
     Purpose,
     draw_core,
     draw_core_shares,
@@ -36,7 +36,7 @@ def test_cores_differ_repeat_and_an_empty_mask_has_none() -> None:
     [(Purpose.GLASS_HU, Purpose.CORE_HU), (Purpose.CALCIUM_MIDDLE_HU, Purpose.CALCIFIED_MEAN_HU)],
 )
 def test_densities_of_one_lesion_are_drawn_apart_and_repeat(one: Purpose, other: Purpose) -> None:
-    draws = Draws([(7, digest) for digest in range(500)])
+    draws = LesionDraws([(7, digest) for digest in range(500)])
     hu = [draws.hu((0.0, 100.0), purpose) for purpose in (one, other)]
     assert abs(np.corrcoef(*hu)[0, 1]) < 0.15
     assert np.array_equal(hu[0], draws.hu((0.0, 100.0), one))
@@ -44,21 +44,21 @@ def test_densities_of_one_lesion_are_drawn_apart_and_repeat(one: Purpose, other:
 
 
 def test_no_two_purposes_share_their_draws() -> None:
-    draws = Draws([(0, 0)])
+    draws = LesionDraws([(0, 0)])
     assert len({float(draws.generator(0, purpose).normal()) for purpose in Purpose}) == len(Purpose)
 
 
 def test_shares_left_open_are_drawn_around_what_is_typical_and_alike_without_variety() -> None:
     wish, diameters_mm = Attributes(texture="part_solid"), np.full(len(ITEMS), 12.0)
     typical = typical_solid_share(diameters_mm)
-    strays = draw_core_shares(wish, diameters_mm, Draws(ITEMS)) - typical
+    strays = draw_core_shares(wish, diameters_mm, LesionDraws(ITEMS)) - typical
     assert -SHARE_STRAYS < strays.min() < 0.05 - SHARE_STRAYS
     assert SHARE_STRAYS - 0.05 < strays.max() < SHARE_STRAYS
-    assert draw_core_shares(wish, diameters_mm, Draws(ITEMS, 0.0)) == pytest.approx(typical)
+    assert draw_core_shares(wish, diameters_mm, LesionDraws(ITEMS, 0.0)) == pytest.approx(typical)
 
 
 def test_small_lesions_have_smaller_cores_unless_a_share_was_asked_for() -> None:
-    diameters_mm, draws = np.array([5.0, 10.0, 30.0]), Draws(ITEMS[:3], 0.0)
+    diameters_mm, draws = np.array([5.0, 10.0, 30.0]), LesionDraws(ITEMS[:3], 0.0)
     shares = draw_core_shares(Attributes(texture="part_solid"), diameters_mm, draws)
     assert shares == pytest.approx([0.21, 0.375, 0.485])
     asked = draw_core_shares(Attributes(texture="part_solid", solid_share=0.3), diameters_mm, draws)
@@ -68,7 +68,7 @@ def test_small_lesions_have_smaller_cores_unless_a_share_was_asked_for() -> None
 def test_a_drawn_share_is_one_that_could_be_asked_for() -> None:
     tiny, huge = (np.full(len(ITEMS), mm) for mm in (0.0, 100.0))
     for diameters_mm in (tiny, huge):
-        shares = draw_core_shares(Attributes(texture="part_solid"), diameters_mm, Draws(ITEMS, 2.0))
+        shares = draw_core_shares(Attributes(texture="part_solid"), diameters_mm, LesionDraws(ITEMS, 2.0))
         assert shares.min() >= np.float32(SHARE_RANGE[0])
         assert shares.max() <= np.float32(SHARE_RANGE[1])
 

@@ -7,13 +7,13 @@ import pytest
 from lesionbrush.systems.lesion_inpainting.attributes import typical_solid_share
 from lesionbrush.systems.lesion_inpainting.card import SmallSolid
 from lesionbrush.systems.lesion_inpainting.laws import LAWS
-from lesionbrush.systems.lesion_inpainting.laws.cores import FURTHEST, SHARE_STRAYS, Draws
+from lesionbrush.systems.lesion_inpainting.laws.cores import FURTHEST, SHARE_STRAYS, LesionDraws
 from lesionbrush.systems.lesion_inpainting.laws.density import (
     CORE_DEPTH_MM,
     CORE_DEPTH_SLICES,
     Densities,
     Density,
-    Grid,
+    RoiSpacing,
     find_middle,
 )
 from lesionbrush.systems.lesion_inpainting.laws.haze import find_inner, is_even
@@ -25,8 +25,8 @@ from scipy import ndimage
 ITEMS = [(seed, lesion) for seed in range(40) for lesion in range(2)]
 CORE_HU, GLASS_HU, LUNG_HU = (37.0, 30.0), (250.0, 60.0), -850.0
 DENSITY = Density(CORE_HU, GLASS_HU)
-ALL, TWO = Draws(ITEMS), Draws(ITEMS[:2])
-GRID = Grid(1.0)
+ALL, TWO = LesionDraws(ITEMS), LesionDraws(ITEMS[:2])
+GRID = RoiSpacing(1.0)
 
 
 def masks(count: int = 2) -> np.ndarray:
@@ -41,7 +41,12 @@ def painted(masks: np.ndarray) -> Painted:
 
 
 def held_parts(
-    wish: Attributes, density: Density, masks: np.ndarray, painted: Painted, grid: Grid, draws: Draws
+    wish: Attributes,
+    density: Density,
+    masks: np.ndarray,
+    painted: Painted,
+    grid: RoiSpacing,
+    draws: LesionDraws,
 ) -> list[Part]:
     return all_parts(Densities(wish, density, masks, painted, grid, draws))
 
@@ -52,7 +57,7 @@ def all_parts(densities: Densities) -> list[Part]:
 
 
 def parts(texture: str = "solid", count: int = 2, variety: float = 1.0) -> list[Part]:
-    wish, draws = Attributes.model_validate({"texture": texture}), Draws(ITEMS[:count], variety)
+    wish, draws = Attributes.model_validate({"texture": texture}), LesionDraws(ITEMS[:count], variety)
     return held_parts(wish, DENSITY, masks(count), painted(masks(count)), GRID, draws)
 
 
@@ -66,9 +71,9 @@ def test_the_middle_is_deep_inside_and_a_small_lesion_has_none() -> None:
 def test_thick_slices_blur_more_of_a_lesion() -> None:
     ball = masks(1)[0]
     depth_mm = ndimage.distance_transform_edt(ball)
-    assert np.array_equal(find_middle(ball, Grid(1.0, 3.0)), depth_mm > 3.0 * CORE_DEPTH_SLICES)
-    assert np.array_equal(find_middle(ball, Grid(1.0, 0.6)), depth_mm > CORE_DEPTH_MM)
-    assert not find_middle(ball, Grid(1.0, 5.0)).any()  # what is left of it is too small to be measured
+    assert np.array_equal(find_middle(ball, RoiSpacing(1.0, 3.0)), depth_mm > 3.0 * CORE_DEPTH_SLICES)
+    assert np.array_equal(find_middle(ball, RoiSpacing(1.0, 0.6)), depth_mm > CORE_DEPTH_MM)
+    assert not find_middle(ball, RoiSpacing(1.0, 5.0)).any()  # what is left of it is too small to be measured
 
 
 def small_solid(variety: float, around_hu: float = LUNG_HU, slice_mm: float = 1.5) -> list[Part]:
@@ -76,9 +81,14 @@ def small_solid(variety: float, around_hu: float = LUNG_HU, slice_mm: float = 1.
         base_hu=60, per_inverse_diameter=-1000, per_slice_mm=-40, per_hu_around=0.25, spread_hu=80
     )
     lesions = painted(masks())._replace(around_hu=np.full(2, around_hu, np.float32))
-    draws = Draws(ITEMS[:2], variety)
+    draws = LesionDraws(ITEMS[:2], variety)
     return held_parts(
-        Attributes(), Density(CORE_HU, None, small_solid=law), masks(), lesions, Grid(1.0, slice_mm), draws
+        Attributes(),
+        Density(CORE_HU, None, small_solid=law),
+        masks(),
+        lesions,
+        RoiSpacing(1.0, slice_mm),
+        draws,
     )
 
 
@@ -106,7 +116,7 @@ def test_nothing_is_typical_where_the_slices_are_unknown() -> None:
 
 def test_what_a_soft_border_blurs_is_not_the_middle() -> None:
     soft = ndimage.gaussian_filter(masks(1)[0], 1.5)[None]
-    (part,) = held_parts(Attributes(), DENSITY, soft, painted(soft), GRID, Draws(ITEMS[:1]))
+    (part,) = held_parts(Attributes(), DENSITY, soft, painted(soft), GRID, LesionDraws(ITEMS[:1]))
     assert 0 < part.weights.sum() < parts()[0].weights[0].sum()
     assert soft[part.weights > 0].min() > 0.95
 
@@ -134,7 +144,7 @@ def test_ground_glass_stands_out_from_the_lung_it_is_in() -> None:
     wish, lungs = Attributes(texture="ground_glass"), np.array([-930.0, -780.0])
     for asked in (wish, Attributes(texture="part_solid")):
         airy = painted(masks())._replace(lung_hu=lungs)
-        found = Densities(asked, DENSITY, masks(), airy, GRID, Draws(ITEMS[:2], 0.0))
+        found = Densities(asked, DENSITY, masks(), airy, GRID, LesionDraws(ITEMS[:2], 0.0))
         assert found.glass_hu == pytest.approx(lungs + GLASS_HU[0])
 
 
@@ -175,7 +185,7 @@ def test_the_wishes_for_a_core_and_for_glass_count_the_blurred_border() -> None:
 
 def test_a_part_solid_lesion_as_a_whole_is_no_denser_than_its_parts() -> None:
     """Also one that is too small for its core to be resolved, or is narrowed."""
-    asked, draws = Attributes(texture="part_solid", solid_share=0.3), Draws(ITEMS[:2], 0.0)
+    asked, draws = Attributes(texture="part_solid", solid_share=0.3), LesionDraws(ITEMS[:2], 0.0)
     narrow = 0.8 * masks()
     whole = held_parts(asked, DENSITY, narrow, painted(masks())._replace(outline=narrow), GRID, draws)[2]
     assert np.array_equal(whole.region, masks())
@@ -262,7 +272,7 @@ def test_only_a_density_left_open_is_held(asked: dict, count: int) -> None:
 
 def test_glass_and_core_of_one_lesion_are_drawn_apart() -> None:
     count, small = 500, np.ones((500, 1, 1, 1), np.float32)
-    draws = Draws([(seed, 0) for seed in range(count)])
+    draws = LesionDraws([(seed, 0) for seed in range(count)])
     found = Densities(Attributes(texture="part_solid"), DENSITY, small, painted(small), GRID, draws)
     assert found.glass_hu is not None
     assert found.core_hu is not None

@@ -27,7 +27,7 @@ from lesionbrush.systems.lung_ddpm.pack import write_lungs
 from lesionbrush.systems.lung_ddpm.recipes import CUBE_RECIPES, WHOLE_RECIPES
 from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.training import CubeTraining, WholeTraining
-from lesionbrush.systems.lung_ddpm.volumes import OUTSIDE_WEIGHT, LungBatches, Lungs, read_lungs
+from lesionbrush.systems.lung_ddpm.volumes import OUTSIDE_WEIGHT, Chest, LungBatches, read_lungs
 from lesionbrush.systems.lung_ddpm.whole import LungDDPM
 from lesionbrush.systems.running import visited_timesteps
 from lesionbrush.training.recipes import Patches, Recipe
@@ -76,7 +76,7 @@ class TestNodules:
         assert not torch.equal(self.drawn(seen).image, self.drawn(seen, 1).image)
 
 
-def chest() -> Lungs:
+def chest() -> Chest:
     """Soft tissue with a lung of -850 HU in it."""
     image = np.full((120, 120, 120), 40, np.int16)
     mask = np.zeros(image.shape, bool)
@@ -84,7 +84,7 @@ def chest() -> Lungs:
     image[mask] = -850
     centres = np.argwhere(mask[::7, ::7, ::7]) * 7
     middle = ((centres > 40) & (centres < 80)).all(axis=1)
-    return Lungs(SEEN[0], image, mask, centres[middle].astype(np.int16))
+    return Chest(SEEN[0], image, mask, centres[middle].astype(np.int16))
 
 
 class TestLungs:

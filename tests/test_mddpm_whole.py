@@ -18,7 +18,7 @@ from lesionbrush.systems.mddpm.guidance_images import guidance_images
 from lesionbrush.systems.mddpm.maps import draw_map, load_shapes, sample_map
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
 from lesionbrush.systems.mddpm.slices import MDDPM
-from lesionbrush.systems.mddpm.whole import MDDPMWhole, Scene, grid_of, lung_dice, rois_of
+from lesionbrush.systems.mddpm.whole import MDDPMWhole, WholeScene, grid_of, lung_dice, rois_of
 from lesionbrush.systems.mddpm.whole_hooks import frame_of
 from mddpm_kit import guided_card, slice_network
 
@@ -213,7 +213,7 @@ def test_outside_the_body_and_the_lesion_the_map_alone_is_followed() -> None:
     coverage = np.zeros(anatomy.hu.shape, np.float32)
     coverage[0, 30:33, 40:43] = 1
     grid = grid_of(frame(), parse_request(SMALL, "mddpm_whole"))
-    rois = rois_of(Scene(anatomy, anatomy.hu, anatomy.hu, coverage), grid)
+    rois = rois_of(WholeScene(anatomy, anatomy.hu, anatomy.hu, coverage), grid)
     images = {
         image.name: image for image in guidance_images(rois, MDDPMRequest(reference=Guide(factor=8)), (2, 3))
     }

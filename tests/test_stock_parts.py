@@ -13,7 +13,7 @@ import pytest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.errors import UnknownSession
 from lesionbrush.server.stock import runs as kept_runs
-from lesionbrush.server.stock.runs import Run, Runs
+from lesionbrush.server.stock.runs import Runs, UnseenRun
 from lesionbrush.server.stock.strategies import list_strategies
 from lesionbrush.server.stock.words import client_name, require_device, split
 from lesionbrush.server.storage import sessions as sessions_module
@@ -224,10 +224,10 @@ def test_only_so_many_runs_are_remembered(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(kept_runs, "MOST_RUNS", 2)
     runs = Runs()
     for name in ("a", "b", "a", "c"):
-        runs.remember("who", name, Run(name, "lesion"))
+        runs.remember("who", name, UnseenRun(name, "lesion"))
     assert runs.find("who", "b") is None
-    assert runs.find("who", "a") == Run("a", "lesion")
+    assert runs.find("who", "a") == UnseenRun("a", "lesion")
     assert runs.find("another", "a") is None
     for name in ("", "x" * 257):
-        runs.remember("who", name, Run("d", "lesion"))
+        runs.remember("who", name, UnseenRun("d", "lesion"))
         assert runs.find("who", name) is None

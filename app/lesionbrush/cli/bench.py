@@ -50,7 +50,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 @dataclass
-class Report:
+class BenchReport:
     """All that was measured in one run."""
 
     machine: Machine
@@ -98,7 +98,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _empty_report(options: Namespace) -> Report:
+def _empty_report(options: Namespace) -> BenchReport:
     request = edit_from(options)
     i, j, k = options.shape
     if min(i, j, k) < 32 or options.repeats < 1:
@@ -109,10 +109,10 @@ def _empty_report(options: Namespace) -> Report:
         raise InvalidRequest(f"--memory {options.memory}: a slope needs {LEAST_MEMORY_REQUESTS} or more")
     if request.variants > 1 or request.output != "volume":
         raise InvalidRequest("the benchmark asks for one variant, and chooses the output itself")
-    return Report(this_machine(), options.model, (i, j, k), options.repeats, request)
+    return BenchReport(this_machine(), options.model, (i, j, k), options.repeats, request)
 
 
-def _measure_server(options: Namespace, files: CaseFiles, report: Report) -> None:
+def _measure_server(options: Namespace, files: CaseFiles, report: BenchReport) -> None:
     with ExitStack() as stack:
         studies = Path(stack.enter_context(TemporaryDirectory(prefix="lesionbrush-bench-")))
         started = local_server(studies, files.nii.with_name("server.log"), gpu=not options.cpu)
@@ -128,7 +128,7 @@ def _measure_server(options: Namespace, files: CaseFiles, report: Report) -> Non
             report.memory.append(Memory.after_each("of the server", options.memory, process, ask))
 
 
-def _measure_scaling(core: InProcess, repeats: int, report: Report) -> None:
+def _measure_scaling(core: InProcess, repeats: int, report: BenchReport) -> None:
     i, j, _ = report.shape
     short, long = core.scaling([(i, j, SHORT_SLICES), (i, j, LONG_SLICES)], repeats)
     report.tables += [short, long]
@@ -136,7 +136,7 @@ def _measure_scaling(core: InProcess, repeats: int, report: Report) -> None:
     report.scaling_ratio = round(ratios[0] / ratios[1], 3)
 
 
-def _subject(report: Report) -> str:
+def _subject(report: BenchReport) -> str:
     request = report.request
     size = " x ".join(map(str, report.shape))
     sampler = f" of {request.sampler_used}" if isinstance(request, SynthesisRequest) else ""
@@ -144,7 +144,7 @@ def _subject(report: Report) -> str:
     return f"{report.model}, {steps}, {size} int16 voxels, medians of {report.repeats}"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: BenchReport) -> Iterator[str]:
     for table in report.tables:
         yield f"{table.title:<52}seconds"
         yield from (f"  {phase:<48}{seconds:9.3f}" for phase, seconds in table.medians().items())

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from LesionBrushLib.client import SUFFIXES, JobClient, Order, Result, Upload, Watch
 
-from lesionbrush.cli.files import Changes, changes_on_disk, number_paths, volume_suffix
+from lesionbrush.cli.files import ChangedVoxels, changes_on_disk, number_paths, volume_suffix
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.options import (
     add_input_arguments,
@@ -68,7 +68,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 @dataclass(frozen=True)
-class Case:
+class DemoCase:
     """The files of one demo. ct: the reference as it is sent; mask: 0/1 on its grid; inputs: other volumes as
     they are sent; also: what may change beside mask and margin, on the grid of the CT, or None."""
 
@@ -132,15 +132,15 @@ def _check_request(options: Namespace) -> EditRequest:
     return request
 
 
-def _case(options: Namespace) -> Case:
+def _case(options: Namespace) -> DemoCase:
     out, given = options.out, collect_inputs(options)
     sent = {name: _as_sent(value, out, name) for name, value in given.items() if isinstance(value, Path)}
     if len(sent) < len(given) or any(name.endswith("_names") for name in sent):
         raise InvalidRequest("the demo sends volumes alone: use  run.py synthesize for texts and layouts")
-    return Case(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent)
+    return DemoCase(out, _as_sent(options.ct, out), out / "mask.nii.gz", sent)
 
 
-def _check_outputs(case: Case, options: Namespace, request: EditRequest) -> None:
+def _check_outputs(case: DemoCase, options: Namespace, request: EditRequest) -> None:
     """Raises InvalidRequest for a file of the demo that could not be written, or is one of the user's."""
     check_folder(case.out)
     own = [options.ct, *files_of(collect_inputs(options))]
@@ -164,7 +164,9 @@ def _name_what_was_not_given(card: ModelCard, inputs: Inputs) -> None:
         print(flush=True)
 
 
-def _prepare(case: Case, options: Namespace, request: EditRequest, inputs: Inputs, phases: Phases) -> Case:
+def _prepare(
+    case: DemoCase, options: Namespace, request: EditRequest, inputs: Inputs, phases: Phases
+) -> DemoCase:
     """The case with its files written. Raises what reading them and looking at them raises."""
     if options.ct is None:
         with phases.phase("making a chest phantom CT"):
@@ -193,7 +195,7 @@ def _prepare(case: Case, options: Namespace, request: EditRequest, inputs: Input
         return _with_region(case, system.hooks, inputs, request)
 
 
-def _with_region(case: Case, hooks: EditHooks, inputs: Inputs, request: EditRequest) -> Case:
+def _with_region(case: DemoCase, hooks: EditHooks, inputs: Inputs, request: EditRequest) -> DemoCase:
     """The case with what may change beside mask and margin, found in the files as the server finds it.
 
     In the volumes in memory a few voxels differ: the files have their spacing in fewer digits.
@@ -221,7 +223,7 @@ def _as_sent(given: Path | None, out: Path, name: str = "reference") -> Path:
     return out / f"{name}.nii.gz"
 
 
-def _over_http(case: Case, model: str, request: EditRequest, phases: Phases) -> Result:
+def _over_http(case: DemoCase, model: str, request: EditRequest, phases: Phases) -> Result:
     params = request.model_dump(mode="json", exclude={"label"})  # the mask that is sent has only one
     inputs = {name: Upload.of(path) for name, path in case.inputs.items()}
     order = Order(model, Upload.of(case.mask), Upload.of(case.ct), params, inputs)
@@ -243,7 +245,7 @@ def _over_http(case: Case, model: str, request: EditRequest, phases: Phases) -> 
         return Result(paths, outcome.provenances, outcome.provenances[0]["seconds"])
 
 
-def _draw(case: Case, synthetic: Path, model: str) -> Path:
+def _draw(case: DemoCase, synthetic: Path, model: str) -> Path:
     reference, mask, result = require_ct(read_volume(case.ct)), read_volume(case.mask), read_volume(synthetic)
     picture = case.picture_of(synthetic)
     field_mm = None if case.also else FIELD_MM
@@ -251,7 +253,7 @@ def _draw(case: Case, synthetic: Path, model: str) -> Path:
     return picture
 
 
-def _report(case: Case, result: Result, changes: Sequence[Changes], drawn: Sequence[Path]) -> None:
+def _report(case: DemoCase, result: Result, changes: Sequence[ChangedVoxels], drawn: Sequence[Path]) -> None:
     steps = ", ".join(f"{name} {seconds:.2f}" for name, seconds in result.seconds.items())
     print(f"\nOn the server, in seconds: {steps}")
     for path, change in zip(result.paths, changes, strict=True):

@@ -139,9 +139,7 @@ class _Case:
         return synthesize(self.ct, self.mask, self.request, self.model)[0]
 
 
-HEADER = (
-    f"{'engine':<22}{'nodule':>8}{'first':>8}{'sampling, s':>26}{'times':>8}{'HU p99':>8}{'most':>6}{'MB':>6}"
-)
+HEADER = "engine                  nodule   first               sampling, s   times  HU p99  most    MB"
 
 
 def lines(report: EngineReport) -> Iterator[str]:

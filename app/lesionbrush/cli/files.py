@@ -34,7 +34,7 @@ def number_paths(path: Path, count: int) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Changes:
+class ChangedVoxels:
     """Voxels that differ between two files, inside the edit region and outside, of `total`."""
 
     inside: int
@@ -44,7 +44,7 @@ class Changes:
 
 def changes_on_disk(
     reference: Path, mask: Path, synthetic: Path, reach_mm: float, also: Path | None = None
-) -> Changes:
+) -> ChangedVoxels:
     """What a result changed, told from the files alone.
 
     mask: 0/1 on the grid of the reference; the edit region is every voxel whose centre is at most `reach_mm`
@@ -61,7 +61,7 @@ def changes_on_disk(
         before.require_same_grid(more, "region")
         region |= more.array > 0
     inside = int(np.count_nonzero(changed & region))
-    return Changes(inside, int(np.count_nonzero(changed)) - inside, changed.size)
+    return ChangedVoxels(inside, int(np.count_nonzero(changed)) - inside, changed.size)
 
 
 def _around(mask: Array, spacing_mm: tuple[float, float, float], margin_mm: float) -> Array:

@@ -28,7 +28,7 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import LungMSE, lung_mse
 from lesionbrush.systems import load_model, parse_request
 from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig, LungDDPMUNet
-from lesionbrush.systems.running import pick_device
+from lesionbrush.systems.running import in_channels_last, pick_device
 
 GOAL = 1000.0
 DEFAULT, OTHERS = "lung_lesion", ("lung_ddpm_plus",)
@@ -122,7 +122,7 @@ def time_evaluation(subject: Subject, precision: str, device: torch.device, repe
     """Median seconds of one evaluation on one box; one before it, on a smaller box, is not counted."""
     network = LungDDPMUNet(subject.config).to(device).eval()
     if precision == "bf16":
-        network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        network = in_channels_last(network)
     time_step = torch.full((1,), 100, device=device)
     seconds = []
     for side in (2 * subject.config.multiple, *[subject.side] * repeats):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lesionbrush.cli.outputs import check_folder, require_room
 from lesionbrush.core.registry import models_dir
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.published.adding import Order, add, check_order
+from lesionbrush.published.adding import WeightsOrder, add, check_order
 from lesionbrush.published.catalogue import CATALOGUE, KnownModel, find_known
 from lesionbrush.published.models import check_removable, find_published, list_published, remove
 
@@ -58,7 +58,9 @@ def _sha256(text: str) -> str:
 def add_model(options: Namespace) -> int:
     known = find_known(options.name)
     print(f"{known.title} ({known.reference})\nLicence. {known.terms()}", flush=True)
-    order = Order(known, options.source or "", options.accept_licence, options.sha256, options.size_bytes)
+    order = WeightsOrder(
+        known, options.source or "", options.accept_licence, options.sha256, options.size_bytes
+    )
     check_order(order)
     if not order.source:
         raise InvalidRequest(f"get {known.file} from {known.page} and give its path: --from FILE")

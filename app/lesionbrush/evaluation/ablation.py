@@ -126,7 +126,7 @@ class Trials:
         pairs = tqdm(chosen, desc=law, unit="lesion")
         rows = [(self._make(self.bench.maker, law, n), self._make(without, law, n)) for n in pairs]
         figures = (
-            self._figures(chosen, *(Sampled.of(chosen, made) for made in zip(*rows, strict=True)))
+            self._figures(chosen, *(MadeNodules.of(chosen, made) for made in zip(*rows, strict=True)))
             if rows
             else {}
         )
@@ -155,7 +155,7 @@ class Trials:
         first, typical = (maker.make(case.crop, case.mask, request).arrays[0] for request in asked)
         return first, typical
 
-    def _figures(self, nodules: list[Nodule], on: Sampled, off: Sampled) -> dict[str, Change]:
+    def _figures(self, nodules: list[Nodule], on: MadeNodules, off: MadeNodules) -> dict[str, Change]:
         patients = [nodule.patient for nodule in nodules]
         real = np.array([self._real_features(nodule) for nodule in nodules])
         critics = {n: _critic_change(make, patients, real, (on, off)) for n, make in CRITICS.items()}
@@ -169,14 +169,14 @@ class Trials:
 
 
 @dataclass(frozen=True, eq=False)
-class Sampled:
+class MadeNodules:
     """What was made of N nodules. features: (N, F); columns: (N,) of each measure."""
 
     features: np.ndarray
     columns: dict[str, np.ndarray]
 
     @classmethod
-    def of(cls, nodules: Sequence[Nodule], made: Sequence[tuple[np.ndarray, np.ndarray]]) -> Sampled:
+    def of(cls, nodules: Sequence[Nodule], made: Sequence[tuple[np.ndarray, np.ndarray]]) -> MadeNodules:
         """made: HU of each nodule, as the readers scored it and typical, on the grid of its crop."""
         rows = [
             (_hu_error(hu, nodule), _hu_error(typical, nodule), _seam(hu, nodule))
@@ -244,7 +244,10 @@ def _median_change(patients: Sequence[str], on: np.ndarray, off: np.ndarray) -> 
 
 
 def _critic_change(
-    make: Callable[[], Classifier], patients: list[str], real: np.ndarray, pair: tuple[Sampled, Sampled]
+    make: Callable[[], Classifier],
+    patients: list[str],
+    real: np.ndarray,
+    pair: tuple[MadeNodules, MadeNodules],
 ) -> Change:
     """AUC of real (N, F) against each of the two, by a critic of its own that saw none of the patient."""
     both, y = patients * 2, np.repeat([0, 1], len(real))

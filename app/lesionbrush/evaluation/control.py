@@ -208,9 +208,9 @@ def _row(sweep: Sweep, name: str, table: np.ndarray) -> tuple[str, ...]:
     return (sweep.attribute, name, str(sweep.values[0]), f"{low:.3g}", str(sweep.values[-1]), f"{high:.3g}")
 
 
-def _panel(sweep: Sweep, name: str, table: np.ndarray) -> plots.Panel:
+def _panel(sweep: Sweep, name: str, table: np.ndarray) -> plots.CurvePanel:
     curves = {f"{k}": plots.Curve(sweep.positions().tolist(), row.tolist()) for k, row in enumerate(table)}
-    return plots.Panel(sweep.attribute, "asked", name, curves)
+    return plots.CurvePanel(sweep.attribute, "asked", name, curves)
 
 
 def _texture(bench: Bench) -> Figure:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from lesionbrush.evaluation.bench import KIND_TEXT, Bench, Kind
 from lesionbrush.evaluation.classifiers import Boosted, Classifier, Linear, out_of_fold
 from lesionbrush.evaluation.features import feature_names, features
-from lesionbrush.evaluation.network import CNN, Training, tensor_of
+from lesionbrush.evaluation.network import CNN, TrainingPlan, tensor_of
 from lesionbrush.evaluation.patches import Patch
 from lesionbrush.evaluation.results import Figure, Section, Table, at_most
 from lesionbrush.evaluation.statistics import Estimate, auc, by_patient
@@ -63,7 +63,7 @@ def _maker(bench: Bench, name: str) -> Callable[[], Classifier]:
     makers: dict[str, Callable[[], Classifier]] = {
         "linear": Linear,
         "boosted": Boosted,
-        "cnn": lambda: CNN(Training(bench.plan.critic_epochs, bench.plan.least_steps)),
+        "cnn": lambda: CNN(TrainingPlan(bench.plan.critic_epochs, bench.plan.least_steps)),
     }
     return makers[name]
 

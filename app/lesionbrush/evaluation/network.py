@@ -23,7 +23,7 @@ CHANNELS = 4
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingPlan:
     """How long a network is trained: epochs, but no fewer than `least_steps` batches of `batch` patches."""
 
     epochs: int = 30
@@ -83,7 +83,7 @@ def turn(x: Tensor, generator: torch.Generator) -> Tensor:
     return x.transpose(3, 4) if draws[3] < 0.5 else x
 
 
-def fit(X: np.ndarray, targets: np.ndarray, training: Training) -> Net:
+def fit(X: np.ndarray, targets: np.ndarray, training: TrainingPlan) -> Net:
     """A network for (N, T) targets: NaN is not scored. One 0/1 target is learned as a probability."""
     torch.manual_seed(training.seed)
     generator = torch.Generator().manual_seed(training.seed)
@@ -115,7 +115,7 @@ def _loss(found: Tensor, wanted: Tensor, binary: bool) -> Tensor:
 class CNN:
     """A critic with a network; see `critic.Classifier`. X: rows of `tensor_of`."""
 
-    def __init__(self, training: Training = Training()) -> None:
+    def __init__(self, training: TrainingPlan = TrainingPlan()) -> None:
         self.training = training
         self.network: Net | None = None
 

@@ -24,7 +24,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     """Curves by name over one pair of axes; level: a dashed line, say the real nodules'."""
 
     title: str
@@ -35,7 +35,7 @@ class Panel:
     log_x: bool = False
 
 
-def panels(all_panels: Sequence[Panel], columns: int = 3) -> Image.Image:
+def panels(all_panels: Sequence[CurvePanel], columns: int = 3) -> Image.Image:
     """A grid of panels."""
     rows = -(-len(all_panels) // columns)
     canvas = Canvas(figsize=(4.3 * columns, 3.3 * rows), dpi=DPI, layout="constrained")
@@ -46,7 +46,7 @@ def panels(all_panels: Sequence[Panel], columns: int = 3) -> Image.Image:
     return _image(canvas)
 
 
-def _draw(axes, panel: Panel) -> None:  # type: ignore[no-untyped-def]
+def _draw(axes, panel: CurvePanel) -> None:  # type: ignore[no-untyped-def]
     for name, curve in panel.curves.items():
         (line,) = axes.plot(curve.x, curve.y, "o-", markersize=3, label=name)
         if curve.low is not None and curve.high is not None:

@@ -36,7 +36,7 @@ class RegressionFigures:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class NoduleTable:
     """known: (N, F) what a request says of each nodule; mean_hu: (N,); patients: (N,) whose they are."""
 
     known: np.ndarray
@@ -44,7 +44,7 @@ class Table:
     patients: np.ndarray
 
     @classmethod
-    def of(cls, nodules: list[Nodule], title: str) -> Table:
+    def of(cls, nodules: list[Nodule], title: str) -> NoduleTable:
         bar = tqdm(nodules, desc=title, unit="nodule")
         rows = [(describe(nodule), nodule.case.crop.array[nodule.inside].mean()) for nodule in bar]
         features, means = zip(*rows, strict=True)
@@ -55,7 +55,7 @@ def regression_figures(data: Path) -> RegressionFigures:
     """FileNotFoundError when `data` holds no nodules of one side of the split, InvalidRequest when those of
     training are of too few patients."""
     held_out, training = (
-        Table.of(load_nodules(data, validation=validation), title)
+        NoduleTable.of(load_nodules(data, validation=validation), title)
         for validation, title in ((True, "held out"), (False, "training"))
     )
     if (patients := len(set(training.patients))) < FOLDS:
@@ -77,16 +77,16 @@ def describe(nodule: Nodule) -> np.ndarray:
     return np.array([np.cbrt(volume_mm3), depth_mm.max(), *np.sort(spacing_mm)[[0, -1]], *levels, *scores])
 
 
-def cross_validate(table: Table) -> np.ndarray:
+def cross_validate(table: NoduleTable) -> np.ndarray:
     """(N,) absolute errors in HU, each by a regression that saw nothing of the patient."""
     missed = np.zeros(len(table.mean_hu))
     for seen, other in GroupKFold(FOLDS).split(table.known, groups=table.patients):
-        learned = Table(table.known[seen], table.mean_hu[seen], table.patients[seen])
+        learned = NoduleTable(table.known[seen], table.mean_hu[seen], table.patients[seen])
         missed[other] = np.abs(_predict(learned, table.known[other]) - table.mean_hu[other])
     return missed
 
 
-def _predict(learned: Table, known: np.ndarray) -> np.ndarray:
+def _predict(learned: NoduleTable, known: np.ndarray) -> np.ndarray:
     """(N,) HU; the mean of several regressions, for one alone moves the figures by ten."""
     told = [_regression(seed).fit(learned.known, learned.mean_hu).predict(known) for seed in range(REPEATS)]
     mean: np.ndarray = np.mean(told, axis=0)

@@ -108,7 +108,7 @@ def _grain(hu: np.ndarray, nodule: Nodule) -> float:
     return inner_grain(hu, nodule.inside, nodule.case.crop.spacing_mm)
 
 
-def _panel(settings: Sequence[Setting], name: str, text: str) -> plots.Panel:
+def _panel(settings: Sequence[Setting], name: str, text: str) -> plots.CurvePanel:
     samplers = dict.fromkeys(setting.sampler for setting in settings)
     curves: dict[str, plots.Curve] = {
         sampler: plots.Curve(
@@ -118,4 +118,4 @@ def _panel(settings: Sequence[Setting], name: str, text: str) -> plots.Panel:
         for sampler in samplers
     }
     level = 1.0 if name in ("grain", "mottle") else None
-    return plots.Panel(text, "steps", "", curves, level=level, log_x=True)
+    return plots.CurvePanel(text, "steps", "", curves, level=level, log_x=True)

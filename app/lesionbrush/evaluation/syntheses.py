@@ -22,7 +22,7 @@ from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisR
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class MadeVariants:
     """What came of one request: HU on the grid of the CT per variant, and seconds per variant."""
 
     arrays: tuple[np.ndarray, ...]
@@ -36,14 +36,14 @@ class Maker:
         self.model, self.folder = model, folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def make(self, ct: Volume, mask: Volume, request: EditRequest) -> Made:
+    def make(self, ct: Volume, mask: Volume, request: EditRequest) -> MadeVariants:
         """Every variant of a request; see `synthesize` for what it raises."""
         path = self.folder / f"{self._key(ct, mask, request)}.npz"
         if not path.exists():
             self._ask(ct, mask, request, path)
         with np.load(path) as file:
             boxes, offset, seconds = file["boxes"], file["offset"], float(file["seconds"])
-        return Made(tuple(_put(ct.array, box, offset) for box in boxes), seconds)
+        return MadeVariants(tuple(_put(ct.array, box, offset) for box in boxes), seconds)
 
     def one(
         self, nodule: Nodule, attributes: Attributes, seed: int = 0, *, draw_shape: bool = False

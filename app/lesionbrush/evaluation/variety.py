@@ -12,7 +12,7 @@ from tqdm import tqdm
 from lesionbrush.evaluation import plots
 from lesionbrush.evaluation.bench import Bench, Kind
 from lesionbrush.evaluation.cases import SCORES, Nodule
-from lesionbrush.evaluation.network import Training, fit, network_features, tensor_of
+from lesionbrush.evaluation.network import TrainingPlan, fit, network_features, tensor_of
 from lesionbrush.evaluation.patches import Patch, resize
 from lesionbrush.evaluation.results import Figure, Section
 from lesionbrush.evaluation.statistics import (
@@ -200,7 +200,7 @@ def distributions(bench: Bench) -> Section:
     reader = fit(
         tensor_of(bench.training_patches),
         _scores(bench.training),
-        Training(bench.plan.reader_epochs, bench.plan.least_steps),
+        TrainingPlan(bench.plan.reader_epochs, bench.plan.least_steps),
     )
     real = network_features(reader, tensor_of(bench.real_patches))
     ours = network_features(reader, tensor_of(bench.patches(KIND)))

@@ -28,7 +28,7 @@ _EXACT = 1 << 53  # beyond, not every whole number is a float64
 
 
 @dataclass(frozen=True)
-class Layout:
+class PixelLayout:
     """How and where voxels are stored.
 
     begin: offset of the first byte, or of the lines to skip; None where the voxels are the end of the file.
@@ -43,7 +43,7 @@ class Layout:
     packed_bytes: int | None = None
 
 
-def read_voxels(path: Path, layout: Layout, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def read_voxels(path: Path, layout: PixelLayout, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """In native byte order, first axis fastest. Raises DamagedFile, ValueError, OSError."""
     need = math.prod(shape) * dtype.itemsize
     with path.open("rb") as stream:
@@ -91,7 +91,7 @@ def _too_short(held: int, need: int) -> ValueError:
     )
 
 
-def _pieces(stream: BinaryIO, layout: Layout, dtype: np.dtype[Any]) -> Iterator[bytes]:
+def _pieces(stream: BinaryIO, layout: PixelLayout, dtype: np.dtype[Any]) -> Iterator[bytes]:
     if layout.encoding == "zlib":
         return _inflate(stream, layout.packed_bytes)
     if layout.encoding == "hex":

@@ -17,7 +17,7 @@ import numpy as np
 
 from lesionbrush.core.volume import Array
 from lesionbrush.errors import DamagedFile
-from lesionbrush.files.itk_data import Layout
+from lesionbrush.files.itk_data import PixelLayout
 
 NO_SIZE = "its header does not say how large a voxel is: save it again from a program that writes the spacing"
 AXES_UNKNOWN = "its header does not say which way the axes lead: taken as 3D Slicer does"
@@ -48,7 +48,7 @@ class ItkHeader:
     rank: int
     dtype: np.dtype[Any]
     geometry: ItkGeometry
-    layout: Layout
+    layout: PixelLayout
     remarks: tuple[str, ...]
 
 

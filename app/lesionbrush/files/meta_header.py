@@ -12,7 +12,7 @@ import numpy as np
 
 from lesionbrush.core.volume import require_3d
 from lesionbrush.errors import DamagedFile
-from lesionbrush.files.itk_data import Layout
+from lesionbrush.files.itk_data import PixelLayout
 from lesionbrush.files.itk_headers import (
     AXES_UNKNOWN,
     NO_SIZE,
@@ -158,7 +158,7 @@ def _big_endian(fields: Fields) -> bool:
     return any(said.values())
 
 
-def _layout(fields: Fields, begin: int) -> Layout:
+def _layout(fields: Fields, begin: int) -> PixelLayout:
     binary, packed = _flag(fields, "BinaryData", "True"), _flag(fields, "CompressedData", "False")
     (header,) = whole_numbers(_one(fields, "HeaderSize", "0"), "HeaderSize", 1)
     (size,) = whole_numbers(_one(fields, "CompressedDataSize", "0"), "CompressedDataSize", 1)
@@ -169,8 +169,8 @@ def _layout(fields: Fields, begin: int) -> Layout:
         where = f", and its voxels begin at byte {begin}" if begin else ""
         raise DamagedFile(f"its HeaderSize is {header}{where}: take that line out, or save it again")
     if packed:
-        return Layout("zlib", begin, packed_bytes=size or None)
-    return Layout("raw" if binary else "text", None if header < 0 else begin or header)
+        return PixelLayout("zlib", begin, packed_bytes=size or None)
+    return PixelLayout("raw" if binary else "text", None if header < 0 else begin or header)
 
 
 def _geometry(fields: Fields, rank: int) -> tuple[ItkGeometry, tuple[str, ...]]:

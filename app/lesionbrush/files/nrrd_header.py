@@ -10,7 +10,7 @@ import numpy as np
 
 from lesionbrush.core.volume import Array, require_3d
 from lesionbrush.errors import DamagedFile, NotACT
-from lesionbrush.files.itk_data import Layout
+from lesionbrush.files.itk_data import PixelLayout
 from lesionbrush.files.itk_headers import (
     AXES_UNKNOWN,
     LIST_OF_ONE,
@@ -174,7 +174,7 @@ def _dtype(fields: Fields) -> np.dtype[Any]:
     return dtype.newbyteorder("<" if endian == "little" else ">")
 
 
-def _layout(fields: Fields, begin: int) -> Layout:
+def _layout(fields: Fields, begin: int) -> PixelLayout:
     encoding = _ENCODINGS[fields.get("encoding", "raw").lower()]
     (lines,) = whole_numbers(fields.get("lineskip", "0"), "line skip", 1)
     (skipped,) = whole_numbers(fields.get("byteskip", "0"), "byte skip", 1)
@@ -184,7 +184,7 @@ def _layout(fields: Fields, begin: int) -> Layout:
             f"it says to leave out {lines} lines and {skipped} bytes before its {encoding} voxels, and "
             "programs differ in what that means: save it again"
         )
-    return Layout(encoding, None if at_end else begin, lines, 0 if at_end else skipped)  # type: ignore[arg-type]
+    return PixelLayout(encoding, None if at_end else begin, lines, 0 if at_end else skipped)  # type: ignore[arg-type]
 
 
 def _geometry(fields: Fields, axes: _Axes) -> tuple[ItkGeometry, tuple[str, ...]]:

@@ -38,7 +38,7 @@ _LEGACY_PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
-class Order:
+class WeightsOrder:
     """What to add, from where (an https URL or a path), and what the user knows and accepts."""
 
     known: KnownModel
@@ -48,7 +48,7 @@ class Order:
     size_bytes: int | None = None
 
 
-def check_order(order: Order, root: Path | None = None) -> None:
+def check_order(order: WeightsOrder, root: Path | None = None) -> None:
     """Everything that can be refused before a byte is fetched. InvalidRequest says what to do."""
     known = order.known
     if not known.addable:
@@ -71,7 +71,7 @@ def check_order(order: Order, root: Path | None = None) -> None:
 
 
 def add(
-    order: Order, on_bytes: OnBytes, root: Path | None = None, opener: OpenerDirector | None = None
+    order: WeightsOrder, on_bytes: OnBytes, root: Path | None = None, opener: OpenerDirector | None = None
 ) -> PublishedModel:
     """Fetch or read, check, convert, and publish the folder in one step; when any of it fails nothing stays.
 
@@ -141,7 +141,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _obtain(order: Order, workshop: Path, on_bytes: OnBytes, opener: OpenerDirector | None) -> Path:
+def _obtain(order: WeightsOrder, workshop: Path, on_bytes: OnBytes, opener: OpenerDirector | None) -> Path:
     if is_url(order.source):
         fetch(order.source, workshop / "download", on_bytes, opener)
         return workshop / "download"
@@ -151,7 +151,7 @@ def _obtain(order: Order, workshop: Path, on_bytes: OnBytes, opener: OpenerDirec
     return file
 
 
-def _check_origin(order: Order, file: Path) -> Origin:
+def _check_origin(order: WeightsOrder, file: Path) -> Origin:
     """InvalidRequest when size or SHA-256 are not the expected ones."""
     known = order.known
     wanted_bytes, wanted = order.size_bytes or known.size_bytes, order.sha256 or known.sha256
@@ -190,7 +190,7 @@ def _convert(known: KnownModel, checkpoint: Any) -> dict[str, Tensor]:
     return {name: value.to(torch.float32, copy=True).contiguous() for name, value in state.items()}
 
 
-def _write(folder: Path, order: Order, origin: Origin, state: Mapping[str, Tensor]) -> PublishedCard:
+def _write(folder: Path, order: WeightsOrder, origin: Origin, state: Mapping[str, Tensor]) -> PublishedCard:
     from safetensors.torch import save_file
 
     for part in (WEIGHTS, PUBLISHED):

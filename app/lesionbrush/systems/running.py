@@ -55,6 +55,12 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
+def in_channels_last(network: Network) -> Network:
+    """The same network, its weights in the order of memory in which 3D convolutions are fast."""
+    reordered: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return reordered
+
+
 class RunResult(NamedTuple):
     """Results of a run, the device and the engine it ended on, and remarks for the user."""
 
@@ -164,7 +170,7 @@ def first_timestep(schedule: NoiseSchedule, signal: float = LEAST_SIGNAL) -> int
 
 
 @dataclass(frozen=True)
-class Watch:
+class SamplingWatch:
     """Who is told how a sampling goes. items: samples in all; evaluations: of the network, for each."""
 
     on_step: OnStep

@@ -40,7 +40,7 @@ logging.getLogger("dicomweb_client").setLevel(logging.WARNING)  # it logs every 
 
 
 @dataclass(frozen=True)
-class FoundSeries:
+class ListedSeries:
     """One series as the archive lists it. instances: None where it does not say."""
 
     series: str
@@ -108,10 +108,10 @@ class Archive:
         self._client = _Client(self.address, session=session, permissive_uid=True)
         self._client.set_http_retry_params(retry=False)
 
-    def find_ct(self, series: str | None = None) -> list[FoundSeries]:
+    def find_ct(self, series: str | None = None) -> list[ListedSeries]:
         """All CT series, or the one of this UID."""
         filters = {"Modality": "CT"} if series is None else {"SeriesInstanceUID": require_uid(series)}
-        found: dict[str, FoundSeries] = {}
+        found: dict[str, ListedSeries] = {}
         while len(found) < MAX_SERIES:
             try:
                 with _translate_errors():
@@ -274,13 +274,13 @@ def save(instance: Dataset, path: Path) -> None:
         raise DamagedFile("the archive sent a DICOM object that cannot be written as a file") from error
 
 
-def _parse_series(item: Mapping[str, Any]) -> FoundSeries | None:
+def _parse_series(item: Mapping[str, Any]) -> ListedSeries | None:
     """None for a series whose UIDs are none: it could not be asked for."""
     study, series = str(_value(item, "0020000D")), str(_value(item, "0020000E"))
     if not (is_uid(study) and is_uid(series)):
         return None
     count = _value(item, "00201209")
-    return FoundSeries(
+    return ListedSeries(
         series=series,
         study=study,
         instances=int(count) if str(count).isdecimal() else None,

@@ -6,19 +6,19 @@ from dataclasses import asdict
 from typing import Any
 
 from lesionbrush.core.provenance import MARK, MARK_GENERATED
-from lesionbrush.server.archive.dicomweb import FoundSeries
+from lesionbrush.server.archive.dicomweb import ListedSeries
 
 
-def synthetic(found: FoundSeries) -> bool:
+def synthetic(found: ListedSeries) -> bool:
     return found.description.startswith((MARK, MARK_GENERATED))
 
 
-def describe_series(found: FoundSeries) -> dict[str, Any]:
+def describe_series(found: ListedSeries) -> dict[str, Any]:
     """As the datastore lists it."""
     return {**asdict(found), "synthetic": synthetic(found)}
 
 
-def in_dicom_words(found: FoundSeries) -> dict[str, str]:
+def in_dicom_words(found: ListedSeries) -> dict[str, str]:
     """As MONAI Label's OHIF plugin shows the next sample."""
     return {
         "PatientID": found.patient,

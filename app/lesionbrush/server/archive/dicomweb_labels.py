@@ -12,7 +12,7 @@ from lesionbrush.files.dicom import read_slices
 from lesionbrush.files.dicom_export.seg import read_seg
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.archive.dicomweb import Archive, save
-from lesionbrush.server.doors.limits import Limits
+from lesionbrush.server.doors.limits import SizeLimits
 from lesionbrush.server.errors import NotInArchive, TooLarge
 
 
@@ -38,7 +38,7 @@ def write_label(seg: Path, ct: Path, slices: Path, label: Path) -> None:
 
 
 def _receive(archive: Archive, study: str, folder: Path) -> Iterator[Path]:
-    size, most_bytes = 0, Limits.current().unpacked_bytes
+    size, most_bytes = 0, SizeLimits.current().unpacked_bytes
     for series in archive.find_seg(study):
         try:
             for instance in archive.retrieve(study, series):

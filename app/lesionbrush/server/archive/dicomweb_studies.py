@@ -25,7 +25,7 @@ from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.files.io import write_volume
 from lesionbrush.server.archive.dicomweb import (
     Archive,
-    FoundSeries,
+    ListedSeries,
     is_uid,
     require_uid,
     save,
@@ -40,7 +40,7 @@ from lesionbrush.server.archive.dicomweb_cache import (
 from lesionbrush.server.archive.dicomweb_facts import describe_series, in_dicom_words, synthetic
 from lesionbrush.server.archive.dicomweb_labels import newest_seg, write_label
 from lesionbrush.server.archive.dicomweb_push import push
-from lesionbrush.server.doors.limits import Limits
+from lesionbrush.server.doors.limits import SizeLimits
 from lesionbrush.server.errors import (
     ArchiveUnreachable,
     NotInArchive,
@@ -81,7 +81,7 @@ class DicomWebStudies(Studies):
         self.shelf = Shelf(place, self.private.tmp, bounds)
         self.shelf.sweep()
         self._fetching, self._asking = Lock(), Lock()
-        self._listed: dict[str, FoundSeries] = {}
+        self._listed: dict[str, ListedSeries] = {}
         self._listed_at = -FRESH_S
         self._complete_at: dict[str, float] = {}
 
@@ -163,13 +163,13 @@ class DicomWebStudies(Studies):
         self._listed_at = -FRESH_S
         return case.series.series_uid
 
-    def _ask_for(self, image: str) -> FoundSeries:
+    def _ask_for(self, image: str) -> ListedSeries:
         found = [one for one in self.archive.find_ct(image) if one.series == image]
         if not found:
             raise UnknownImage(f"the archive has no series {image}")
         return found[0]
 
-    def _fetch(self, found: FoundSeries) -> Path:
+    def _fetch(self, found: ListedSeries) -> Path:
         """The series as an entry of the cache, from the whole of what the archive sent."""
         with naming_full_disk(), self.private.workspace() as folder:
             slices = folder / SLICES
@@ -186,8 +186,8 @@ class DicomWebStudies(Studies):
             with self.shelf.room_for(size_of(folder)):
                 return self.shelf.publish(folder, found.series)
 
-    def _receive(self, found: FoundSeries, folder: Path) -> None:
-        size, most_bytes = 0, Limits.current().unpacked_bytes
+    def _receive(self, found: ListedSeries, folder: Path) -> None:
+        size, most_bytes = 0, SizeLimits.current().unpacked_bytes
         for number, instance in enumerate(self.archive.retrieve(found.study, found.series)):
             path = folder / f"{number:05d}.dcm"
             save(instance, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from lesionbrush.server.doors.perimeter import Refusal
+from lesionbrush.server.doors.perimeter import DoorRefusal
 
 
 class Closed(NamedTuple):
@@ -13,7 +13,7 @@ class Closed(NamedTuple):
 
     methods: tuple[str, ...]
     path: re.Pattern[str]
-    refusal: Refusal
+    refusal: DoorRefusal
 
 
 _TRAINING = (
@@ -25,15 +25,15 @@ CLOSED = (
     Closed(
         ("GET", "POST", "DELETE"),
         re.compile(r"/train/[A-Za-z0-9_-]{0,64}"),
-        Refusal(501, "not_implemented", _TRAINING),
+        DoorRefusal(501, "not_implemented", _TRAINING),
     ),
-    Closed(("POST",), re.compile(r"/infer/wsi(_v2)?/.*"), Refusal(404, "not_offered", _SLIDES)),
+    Closed(("POST",), re.compile(r"/infer/wsi(_v2)?/.*"), DoorRefusal(404, "not_offered", _SLIDES)),
 )
 
 
-def why_not(method: str, path: str) -> Refusal:
+def why_not(method: str, path: str) -> DoorRefusal:
     """What is said of an address that has no door. Nothing of the address is repeated."""
     for closed in CLOSED:
         if method in closed.methods and closed.path.fullmatch(path):
             return closed.refusal
-    return Refusal(404, "not_offered", "this server does not offer this")
+    return DoorRefusal(404, "not_offered", "this server does not offer this")

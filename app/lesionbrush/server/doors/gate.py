@@ -29,7 +29,7 @@ V1 = "/lesionbrush/v1"
 REQUEST_ID = "X-LesionBrush-Request"
 
 
-class Body(Enum):
+class BodyKind(Enum):
     """What a route takes in; its value in bytes, None for as much as the upload limit says."""
 
     NONE = 0
@@ -43,29 +43,29 @@ class Door:
 
     method: str
     template: str
-    body: Body = Body.NONE
+    body: BodyKind = BodyKind.NONE
     stock: bool = False
     open: bool = False
 
 
 DOORS = (
     Door("GET", "/info/", stock=True),
-    Door("POST", "/infer/{model}", Body.FILES),
+    Door("POST", "/infer/{model}", BodyKind.FILES),
     Door("GET", "/auth/", open=True),
-    Door("POST", "/auth/token", Body.SMALL, open=True),
+    Door("POST", "/auth/token", BodyKind.SMALL, open=True),
     Door("GET", "/auth/token/valid"),
-    Door("POST", "/activelearning/{strategy}", Body.SMALL),
-    Door("PUT", "/session/", Body.FILES),
+    Door("POST", "/activelearning/{strategy}", BodyKind.SMALL),
+    Door("PUT", "/session/", BodyKind.FILES),
     Door("GET", "/session/{session}"),
-    Door("DELETE", "/session/{session}", Body.FILES),  # none is read; see `_too_much`
+    Door("DELETE", "/session/{session}", BodyKind.FILES),  # none is read; see `_too_much`
     Door("GET", "/datastore/"),
-    Door("PUT", "/datastore/", Body.FILES),
+    Door("PUT", "/datastore/", BodyKind.FILES),
     Door("GET", "/datastore/image"),
     Door("HEAD", "/datastore/image"),
-    Door("PUT", "/datastore/image", Body.FILES),
+    Door("PUT", "/datastore/image", BodyKind.FILES),
     Door("GET", "/datastore/label"),
     Door("HEAD", "/datastore/label"),
-    Door("PUT", "/datastore/label", Body.FILES),
+    Door("PUT", "/datastore/label", BodyKind.FILES),
     Door("GET", "/datastore/label/info"),
     Door("GET", "/health/live", open=True),
     Door("GET", "/health/ready", open=True),
@@ -73,8 +73,8 @@ DOORS = (
     Door("GET", f"{V1}/"),
     Door("GET", f"{V1}/openapi.json"),
     Door("GET", f"{V1}/references/{{sha256}}"),
-    Door("PUT", f"{V1}/references/{{sha256}}", Body.FILES),
-    Door("POST", f"{V1}/jobs", Body.FILES),
+    Door("PUT", f"{V1}/references/{{sha256}}", BodyKind.FILES),
+    Door("POST", f"{V1}/jobs", BodyKind.FILES),
     Door("GET", f"{V1}/jobs/{{id}}"),
     Door("DELETE", f"{V1}/jobs/{{id}}"),
     Door("GET", f"{V1}/jobs/{{id}}/events"),
@@ -84,8 +84,8 @@ DOORS = (
     Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/volume"),
     Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/labels"),
     Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/labels/names"),
-    Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/accept", Body.SMALL),
-    Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/discard", Body.SMALL),
+    Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/accept", BodyKind.SMALL),
+    Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/discard", BodyKind.SMALL),
 )
 """Everything this server offers. A test compares it with the routes that are there."""
 
@@ -126,7 +126,7 @@ class Visit:
     seconds: float
 
 
-class Watch(Protocol):
+class VisitWatch(Protocol):
     def __call__(self, visit: Visit, /) -> None: ...
 
 
@@ -148,7 +148,7 @@ class Gate:
     """ASGI middleware. stock: MONAI Label's app; front: ours; watch: is told of every request at its end."""
 
     def __init__(
-        self, app: ASGIApp, front: ASGIApp, perimeter: Perimeter | None = None, watch: Watch = nobody
+        self, app: ASGIApp, front: ASGIApp, perimeter: Perimeter | None = None, watch: VisitWatch = nobody
     ) -> None:
         self.stock, self.front, self.watch = app, front, watch
         self.perimeter = perimeter or Perimeter.of(ServerSettings.from_environment())
@@ -199,7 +199,7 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, send)
             return
-        if door and door.body is Body.FILES:
+        if door and door.body is BodyKind.FILES:
             await in_turn()
         await (self.stock if door and door.stock else self.front)(scope, receive, send)
 
@@ -237,7 +237,7 @@ class Gate:
             door.method in _BODILESS
         ):  # no route reads one, and MONAI Label's client claims that of its last request
             return None
-        taken = self.perimeter.limits.upload_bytes if door.body is Body.FILES else door.body.value
+        taken = self.perimeter.limits.upload_bytes if door.body is BodyKind.FILES else door.body.value
         assert taken is not None
         if int(length[:20]) <= taken:
             return self._no_room(int(length))
@@ -268,7 +268,7 @@ _READ_BY_PAGES = (
 )  # fmt: skip
 
 
-def install(front: ASGIApp, perimeter: Perimeter | None = None, watch: Watch = nobody) -> None:
+def install(front: ASGIApp, perimeter: Perimeter | None = None, watch: VisitWatch = nobody) -> None:
     """Put the gate before MONAI Label's app, in the place of its CORS middleware; once or many times.
 
     For use while that app starts up: its middleware, in use already, is stacked anew at the next request.

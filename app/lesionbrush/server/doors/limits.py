@@ -45,7 +45,7 @@ _WIDEST_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Limits:
+class SizeLimits:
     """upload_bytes: of one request; unpacked_bytes, voxels: of one volume; free_bytes: left on the disk."""
 
     upload_bytes: int = 4_000_000_000
@@ -54,12 +54,12 @@ class Limits:
     free_bytes: int = 1_000_000_000
 
     @classmethod
-    def of(cls, settings: ServerSettings) -> Limits:
+    def of(cls, settings: ServerSettings) -> SizeLimits:
         unpacked, free = int(settings.unpacked_gb * 1e9), int(settings.free_gb * 1e9)
         return cls(int(settings.upload_gb * 1e9), unpacked, settings.voxels, free)
 
     @classmethod
-    def current(cls) -> Limits:
+    def current(cls) -> SizeLimits:
         """Those of the environment. Raises InvalidRequest."""
         return cls.of(ServerSettings.from_environment())
 
@@ -84,7 +84,7 @@ class _Declared(NamedTuple):
     packed_at: int | None
 
 
-def check_volume(path: Path, limits: Limits | None = None, name: str = "") -> None:
+def check_volume(path: Path, limits: SizeLimits | None = None, name: str = "") -> None:
     """Refuse a file, or each file of a folder of DICOM slices, that must not be read.
 
     name: claims the type, where it is not that of the file.
@@ -92,7 +92,7 @@ def check_volume(path: Path, limits: Limits | None = None, name: str = "") -> No
     Raises DamagedFile (not what its type says), TooLarge (header or content beyond the limits),
     UnsupportedSeries. What only a reader finds, it finds later.
     """
-    limits, name = limits or Limits.current(), name or path.name
+    limits, name = limits or SizeLimits.current(), name or path.name
     if path.is_dir():
         _check_series(path, limits)
         return
@@ -109,7 +109,7 @@ def check_volume(path: Path, limits: Limits | None = None, name: str = "") -> No
         _require_no_bomb(path, name, declared, limits)
 
 
-def _require_modest(name: str, declared: _Declared, limits: Limits) -> None:
+def _require_modest(name: str, declared: _Declared, limits: SizeLimits) -> None:
     size_bytes = declared.data_bytes if declared.data_bytes is not None else declared.voxels
     if declared.voxels > limits.voxels or size_bytes > limits.unpacked_bytes:
         raise TooLarge(
@@ -118,7 +118,7 @@ def _require_modest(name: str, declared: _Declared, limits: Limits) -> None:
         )
 
 
-def _require_no_bomb(path: Path, name: str, declared: _Declared, limits: Limits) -> None:
+def _require_no_bomb(path: Path, name: str, declared: _Declared, limits: SizeLimits) -> None:
     """Unpack without keeping anything, up to what the header promised; every member of a gzip file counts.
 
     Damage is left to the reader, who says more about it.
@@ -216,7 +216,7 @@ def _largest(sizes: list[bytes]) -> int:
     return max(products)
 
 
-def _check_series(folder: Path, limits: Limits) -> None:
+def _check_series(folder: Path, limits: SizeLimits) -> None:
     """DICOM slices: none packed as a whole, and no more pixels in all than a volume may have."""
     pixels = 0
     for path in sorted(file for file in folder.rglob("*") if file.is_file()):
@@ -227,7 +227,7 @@ def _check_series(folder: Path, limits: Limits) -> None:
             )
 
 
-def _pixels_of(path: Path, limits: Limits) -> int:
+def _pixels_of(path: Path, limits: SizeLimits) -> int:
     """0 for a file that is no DICOM image; damage is left to the reader."""
     with path.open("rb") as stream:
         if not is_dicom(stream.read(START_BYTES)):
@@ -241,7 +241,7 @@ def _pixels_of(path: Path, limits: Limits) -> int:
     return math.prod(whole_of(header, keyword) or 1 for keyword in wanted) if "Rows" in header else 0
 
 
-def _require_no_deflated_bomb(path: Path, limits: Limits) -> None:
+def _require_no_deflated_bomb(path: Path, limits: SizeLimits) -> None:
     """A deflated slice is unpacked as a whole before its first tag can be read."""
     allowed = min(_DEFLATED_SLICE_BYTES, limits.unpacked_bytes)
     with path.open("rb") as stream:

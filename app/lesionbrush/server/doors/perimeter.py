@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.doors.access import Access, load_access
-from lesionbrush.server.doors.limits import Limits
+from lesionbrush.server.doors.limits import SizeLimits
 from lesionbrush.server.settings import ServerSettings
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -24,7 +24,7 @@ NEEDS_TOKEN = (
 )
 
 
-class Refusal(NamedTuple):
+class DoorRefusal(NamedTuple):
     status: int
     code: str
     message: str
@@ -36,37 +36,41 @@ class Perimeter:
 
     access: Access
     origins: tuple[str, ...]
-    limits: Limits
+    limits: SizeLimits
 
     @classmethod
     def of(cls, settings: ServerSettings) -> Perimeter:
         """Raises InvalidRequest."""
-        return cls(load_access(settings), settings.origins, Limits.of(settings))
+        return cls(load_access(settings), settings.origins, SizeLimits.of(settings))
 
-    def refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def refusal(self, scope: Scope, headers: Headers) -> DoorRefusal | None:
         """Why a request is not even looked at."""
         if not self.access.guarded:
             ends = (scope.get("server"), scope.get("client"))
             if not all(end and is_loopback(end[0]) for end in ends):
-                return Refusal(403, "token_required", NEEDS_TOKEN)
+                return DoorRefusal(403, "token_required", NEEDS_TOKEN)
             if any(name in headers for name in _FORWARDING):
-                return Refusal(403, "token_required", NEEDS_TOKEN)
+                return DoorRefusal(403, "token_required", NEEDS_TOKEN)
             if host_name(headers.get("host", "")) not in LOCAL_NAMES:
                 # A web page whose name was made to lead here (DNS rebinding) still sends its own name.
-                return Refusal(421, "wrong_host", "without a token, call this server localhost or 127.0.0.1")
+                return DoorRefusal(
+                    421, "wrong_host", "without a token, call this server localhost or 127.0.0.1"
+                )
         return None
 
     def lists(self, origin: str) -> bool:
         return origin in self.origins
 
-    def foreign_page(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def foreign_page(self, scope: Scope, headers: Headers) -> DoorRefusal | None:
         """A page elsewhere can send forms without asking: what changes something needs a listed origin."""
         origin = headers.get("origin")
         if origin is None or scope["method"] in _SAFE_METHODS or self.lists(origin):
             return None
         if urlsplit(origin).netloc == headers.get("host"):
             return None
-        return Refusal(403, "foreign_origin", "web pages of this origin may not use the server (--origin)")
+        return DoorRefusal(
+            403, "foreign_origin", "web pages of this origin may not use the server (--origin)"
+        )
 
 
 def require_bindable(host: str, access: Access) -> None:

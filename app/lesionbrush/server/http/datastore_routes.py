@@ -14,15 +14,15 @@ from lesionbrush.core.volume import mask_on_grid
 from lesionbrush.errors import EmptyMask, InvalidRequest
 from lesionbrush.files.io import read_volume
 from lesionbrush.server.http.deps import (
-    Incoming,
+    RequestFiles,
     TheClient,
-    TheIncoming,
+    TheRequestFiles,
     TheService,
     TheStudies,
     asker,
 )
 from lesionbrush.server.stock.label_map import KEPT, Submission, submit
-from lesionbrush.server.stock.runs import Run, Runs
+from lesionbrush.server.stock.runs import Runs, UnseenRun
 from lesionbrush.server.stock.words import understand
 from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.uploads import store
@@ -60,7 +60,7 @@ class SentLabel(NamedTuple):
     file: UploadFile
     info: dict[str, Any]
     client: str
-    run: Run | None
+    run: UnseenRun | None
 
 
 async def receive_label(
@@ -83,7 +83,7 @@ async def put_label(
     sent: Annotated[SentLabel, Depends(receive_label)],
     studies: TheStudies,
     service: TheService,
-    files: TheIncoming,
+    files: TheRequestFiles,
 ) -> dict[str, Any]:
     """Store a label. That of a lesion whose synthetic CT is kept becomes a case, see `stock.label_map`."""
     both = {"image": sent.image, "label": sent.image}
@@ -102,7 +102,7 @@ async def put_label(
     return both
 
 
-def _require_fitting(service: Service, image: Path, label: UploadFile, files: Incoming) -> None:
+def _require_fitting(service: Service, image: Path, label: UploadFile, files: RequestFiles) -> None:
     """A label is not overwritten, so it has to be one, on the grid of its image; it may be empty.
 
     Raises InvalidRequest, GeometryMismatch, and what reading the two raises.

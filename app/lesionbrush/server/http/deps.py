@@ -90,7 +90,7 @@ def the_job(job: wire.JobId, service: Annotated[Service, Depends(the_service)]) 
     return service.jobs.get(job)
 
 
-class Incoming(NamedTuple):
+class RequestFiles(NamedTuple):
     """The private folder of a request, and what came beside CT and mask, by `Input.parts`."""
 
     folder: Path
@@ -150,11 +150,11 @@ def read_made_from(reference: ReferenceCT, sent: str | None) -> Provenance | Non
         ) from error
 
 
-async def receive_inputs(request: Request, folder: Annotated[Path, Depends(workspace)]) -> Incoming:
+async def receive_inputs(request: Request, folder: Annotated[Path, Depends(workspace)]) -> RequestFiles:
     """What systems take comes under their own names, which are not known here."""
     form = await request.form()
     parts = {name: part for name, part in form.items() if name not in OWN_PARTS}
-    return Incoming(folder, cast(dict[str, UploadFile | str], parts))
+    return RequestFiles(folder, cast(dict[str, UploadFile | str], parts))
 
 
 def document_parts() -> dict[str, Any]:
@@ -173,7 +173,7 @@ TheService = Annotated[Service, Depends(the_service)]
 TheVault = Annotated[Vault, Depends(the_vault)]
 TheJob = Annotated[JobRecord, Depends(the_job)]
 TheStudies = Annotated[Studies, Depends(the_studies)]
-TheIncoming = Annotated[Incoming, Depends(receive_inputs)]
+TheRequestFiles = Annotated[RequestFiles, Depends(receive_inputs)]
 Workspace = Annotated[Path, Depends(workspace)]
 TheClient = Annotated[str, Depends(the_client)]
 TheRuns = Annotated[Runs, Depends(the_runs)]

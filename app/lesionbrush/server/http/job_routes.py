@@ -17,13 +17,13 @@ import lesionbrush
 from lesionbrush.core.model import EditHooks
 from lesionbrush.core.registry import find_model
 from lesionbrush.errors import EmptyMask, InvalidRequest
-from lesionbrush.server.doors.limits import Limits
+from lesionbrush.server.doors.limits import SizeLimits
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http import wire
 from lesionbrush.server.http.deps import (
     TheClient,
-    TheIncoming,
     TheJob,
+    TheRequestFiles,
     TheService,
     TheStudies,
     TheVault,
@@ -84,7 +84,7 @@ def server_facts(service: TheService, request: Request) -> wire.ServerFacts:
         protocol=wire.PROTOCOL,
         models={name: wire.ModelFacts.model_validate(said) for name, said in facts.items()},
         limits=wire.Limits(
-            upload_bytes=Limits.current().upload_bytes,
+            upload_bytes=SizeLimits.current().upload_bytes,
             queue_length=limits.queue_length,
             jobs_per_client=limits.per_client,
             job_seconds=limits.job_seconds,
@@ -162,7 +162,7 @@ def the_order(
     query: Annotated[SubmitQuery, Query()],
     sent: Annotated[Sent, Depends(receive_form)],
     image: Annotated[Path | None, Depends(locate_image)],
-    files: TheIncoming,
+    files: TheRequestFiles,
     service: TheService,
     vault: TheVault,
 ) -> Order:

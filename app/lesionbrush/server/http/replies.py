@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
-from lesionbrush.server.synthesis.inference import Answer, Output
+from lesionbrush.server.synthesis.inference import Answer, SynthesisOutput
 
 Kind = Literal["image", "all", "json"]
 _CHUNK_BYTES = 1 << 20
@@ -21,7 +21,7 @@ class FileReply(FileResponse):
     chunk_size = _CHUNK_BYTES
 
 
-def reply(output: Output, kind: Kind) -> Response:
+def reply(output: SynthesisOutput, kind: Kind) -> Response:
     """The answer as MONAI Label shapes it. image: the file; json: the record; all: both, as multipart."""
     headers = essentials(output.answer)
     if kind == "json" or output.path is None:

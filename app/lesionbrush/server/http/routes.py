@@ -26,9 +26,9 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http.datastore_routes import router as datastore
 from lesionbrush.server.http.deps import (
-    Incoming,
+    RequestFiles,
     TheClient,
-    TheIncoming,
+    TheRequestFiles,
     TheRuns,
     TheService,
     TheStudies,
@@ -43,7 +43,7 @@ from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.job import JobRecord
 from lesionbrush.server.stock.label_map import extract_lesion, label_map_of
 from lesionbrush.server.stock.routes import router as stock
-from lesionbrush.server.stock.runs import Run, Runs
+from lesionbrush.server.stock.runs import Runs, UnseenRun
 from lesionbrush.server.stock.stale import TrueBoundary
 from lesionbrush.server.stock.strategies import NextWithoutCase, list_strategies
 from lesionbrush.server.stock.words import Words, require_device, split
@@ -51,7 +51,7 @@ from lesionbrush.server.storage.cases import TAG
 from lesionbrush.server.storage.sessions import keep_upload
 from lesionbrush.server.storage.studies import Studies
 from lesionbrush.server.storage.uploads import receive_reference, suffix_of
-from lesionbrush.server.synthesis.inference import Output, Service, output_of, require_done, submit
+from lesionbrush.server.synthesis.inference import Service, SynthesisOutput, output_of, require_done, submit
 from lesionbrush.server.synthesis.order import Order, ReferenceCT
 from lesionbrush.server.synthesis.stored import ticket_of
 from lesionbrush.server.threads import few_at_a_time
@@ -162,7 +162,7 @@ def receive_order(
     query: Annotated[InferQuery, Query()],
     sent: Annotated[Uploads, Depends(uploads)],
     named: Annotated[Named | None, Depends(hold_reference)],
-    files: TheIncoming,
+    files: TheRequestFiles,
     service: TheService,
 ) -> Received:
     """The request with its files in place.
@@ -206,7 +206,9 @@ def _reference(
     return ReferenceCT(receive_reference(file, folder))
 
 
-def _mask(label: UploadFile | None, named: Named | None, files: Incoming, words: Words | None) -> Path | None:
+def _mask(
+    label: UploadFile | None, named: Named | None, files: RequestFiles, words: Words | None
+) -> Path | None:
     """What was sent, else what is stored with the image. words: may say which part of the sent is meant."""
     if label is not None:
         mask = files.mask(label)
@@ -242,11 +244,11 @@ async def infer(
     record = await run_in_threadpool(service.jobs.submit, ticket)
     await _over(request, service.jobs, record)
     output = await run_in_threadpool(_show, service, record, received)
-    runs.remember(client, query.image, Run(record.id, received.words.selected_label_name))
+    runs.remember(client, query.image, UnseenRun(record.id, received.words.selected_label_name))
     return reply(output, query.output)
 
 
-def _show(service: Service, record: JobRecord, received: Received) -> Output:
+def _show(service: Service, record: JobRecord, received: Received) -> SynthesisOutput:
     """Raises what ended the job, StorageFull."""
     require_done(record)
     name = f"{LABEL_STEM}{received.suffix or '.nii.gz'}"

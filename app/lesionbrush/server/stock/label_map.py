@@ -19,11 +19,11 @@ from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.http.variant_routes import Variant, case_of, the_variant
 from lesionbrush.server.jobs.errors import Gone, UnknownJob
 from lesionbrush.server.jobs.job import JobRecord
-from lesionbrush.server.stock.runs import Run
+from lesionbrush.server.stock.runs import UnseenRun
 from lesionbrush.server.stock.words import SCRIBBLES, Words
 from lesionbrush.server.storage.accept import AcceptedCase, accept_case
 from lesionbrush.server.storage.studies import Studies
-from lesionbrush.server.synthesis.inference import Answer, Output, Service
+from lesionbrush.server.synthesis.inference import Answer, Service, SynthesisOutput
 
 NOTE = (
     "This is the label map of the lesion. LesionBrush's own Slicer module shows the synthetic CT. It is "
@@ -58,7 +58,7 @@ def extract_lesion(mask: Path, words: Words) -> Path:
     return alone
 
 
-def label_map_of(service: Service, record: JobRecord, words: Words, path: Path) -> Output:
+def label_map_of(service: Service, record: JobRecord, words: Words, path: Path) -> SynthesisOutput:
     """The lesion of a job that is done, at `path`. Raises as `the_variant` does, StorageFull."""
     variants = [the_variant(record, number) for number in range(1, record.variants + 1)]
     provenances = [variant.stored.provenance(variant.number) for variant in variants]
@@ -74,7 +74,7 @@ def label_map_of(service: Service, record: JobRecord, words: Words, path: Path) 
         job=record.id,
         note=NOTE.format(job=record.id),
     )
-    return Output(answer, path)
+    return SynthesisOutput(answer, path)
 
 
 class Submission(NamedTuple):
@@ -87,7 +87,7 @@ class Submission(NamedTuple):
     client: str
 
 
-def submit(service: Service, studies: Studies, run: Run, sent: Submission) -> list[str]:
+def submit(service: Service, studies: Studies, run: UnseenRun, sent: Submission) -> list[str]:
     """The variants of a run become cases; their ids. Sent twice it makes them once.
 
     Raises InvalidRequest when another lesion was submitted than the one that was run, Gone, GeometryMismatch,
@@ -102,7 +102,7 @@ def submit(service: Service, studies: Studies, run: Run, sent: Submission) -> li
     return [_accept(service, studies, variant, sent) for variant in variants]
 
 
-def _require_same_lesion(variant: Variant, run: Run, sent: Submission) -> None:
+def _require_same_lesion(variant: Variant, run: UnseenRun, sent: Submission) -> None:
     lesion, _ = variant.stored.final_label(variant.stored.result(variant.number))
     volume = read_volume(sent.mask)
     submitted = volume.with_array(_lesion(volume.array, sent.words.values_of(run.name)))

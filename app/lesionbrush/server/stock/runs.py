@@ -10,7 +10,7 @@ MOST_RUNS = 1000
 MOST_CHARACTERS = 256
 
 
-class Run(NamedTuple):
+class UnseenRun(NamedTuple):
     """A job whose CT its client has not seen. name: what the client calls the lesion."""
 
     job: str
@@ -21,10 +21,10 @@ class Runs:
     """The last run of each client on each image, for as long as there is room."""
 
     def __init__(self) -> None:
-        self._runs: OrderedDict[tuple[str, str], Run] = OrderedDict()
+        self._runs: OrderedDict[tuple[str, str], UnseenRun] = OrderedDict()
         self._lock = Lock()
 
-    def remember(self, client: str, image: str, run: Run) -> None:
+    def remember(self, client: str, image: str, run: UnseenRun) -> None:
         """Nothing, where no image was named that a label can be submitted for."""
         if not 0 < len(image) <= MOST_CHARACTERS:
             return
@@ -34,6 +34,6 @@ class Runs:
             while len(self._runs) > MOST_RUNS:
                 self._runs.popitem(last=False)
 
-    def find(self, client: str, image: str) -> Run | None:
+    def find(self, client: str, image: str) -> UnseenRun | None:
         with self._lock:
             return self._runs.get((client, image))

@@ -18,7 +18,7 @@ ABOUT = "about.json"
 """Beside a CT that was uploaded, or fetched from an archive: what is known of it."""
 
 
-class _Entry(NamedTuple):
+class _CachedVolume(NamedTuple):
     stamp: tuple[int, int]
     volume: Volume
 
@@ -58,7 +58,7 @@ class ReferenceCache:
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self.limit_bytes = limit_bytes
-        self._entries: OrderedDict[Path, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Path, _CachedVolume] = OrderedDict()
         self._lock = Lock()
 
     def get(self, path: Path) -> Volume:
@@ -67,7 +67,7 @@ class ReferenceCache:
             stamp = _stamp(path)
             entry = self._entries.pop(path, None)
             if entry is None or entry.stamp != stamp:
-                entry = _Entry(stamp, read_ct(path))
+                entry = _CachedVolume(stamp, read_ct(path))
             self._entries[path] = entry
             self._shrink()
             return entry.volume
@@ -75,7 +75,7 @@ class ReferenceCache:
     def keep(self, path: Path, volume: Volume) -> None:
         """Take over what `read_ct` made of a file elsewhere."""
         with self._lock:
-            self._entries[path] = _Entry(_stamp(path), volume)
+            self._entries[path] = _CachedVolume(_stamp(path), volume)
             self._entries.move_to_end(path)
             self._shrink()
 

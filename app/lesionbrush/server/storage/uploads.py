@@ -23,7 +23,7 @@ from lesionbrush.files.dicom.contents import SUFFIXES as DICOM_SUFFIXES
 from lesionbrush.files.dicom.contents import shape_of
 from lesionbrush.files.dicom.headers import START_BYTES, is_dicom
 from lesionbrush.files.durable import sync_file, sync_folder
-from lesionbrush.server.doors.limits import Limits, check_volume
+from lesionbrush.server.doors.limits import SizeLimits, check_volume
 from lesionbrush.server.errors import AlreadyStored, TooLarge, naming_full_disk
 from lesionbrush.server.storage.durable import PUBLISHING, write_json
 from lesionbrush.server.storage.references import ABOUT
@@ -190,7 +190,7 @@ def _slices(zipped: ZipFile) -> list[ZipInfo]:
     hidden = {entry.filename for entry in _list_hidden(zipped)}
     entries = [e for e in zipped.infolist() if not e.is_dir() and e.filename not in hidden]
     total = sum(entry.file_size for entry in entries)
-    most_bytes = Limits.current().unpacked_bytes
+    most_bytes = SizeLimits.current().unpacked_bytes
     if len(entries) > MAX_SLICES or total > most_bytes:
         raise TooLarge(
             f"the .zip holds {len(entries)} files of {total / 1e9:.1f} GB in all; this server takes up to "

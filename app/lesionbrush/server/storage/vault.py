@@ -18,7 +18,7 @@ from anyio.to_thread import run_sync
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.durable import sync_all, sync_folder
-from lesionbrush.server.doors.limits import Limits
+from lesionbrush.server.doors.limits import SizeLimits
 from lesionbrush.server.errors import TooLarge, UnknownReference, naming_full_disk
 from lesionbrush.server.storage.durable import discard, write_json
 from lesionbrush.server.storage.incoming import Incoming
@@ -57,7 +57,7 @@ def reference_bounds() -> Bounds:
 
     Raises InvalidRequest.
     """
-    room_bytes = ROOM_IN_UPLOADS * Limits.current().upload_bytes
+    room_bytes = ROOM_IN_UPLOADS * SizeLimits.current().upload_bytes
     return replace(REFERENCE_BOUNDS, limit_bytes=max(REFERENCE_BOUNDS.limit_bytes, room_bytes))
 
 
@@ -147,7 +147,7 @@ class References:
         require_sha256(sha256)
         if format not in FORMATS:
             raise InvalidRequest(f"format {format!r}: use one of {', '.join(FORMATS)}")
-        limit_bytes = min(Limits.current().upload_bytes, self.shelf.bounds.limit_bytes)
+        limit_bytes = min(SizeLimits.current().upload_bytes, self.shelf.bounds.limit_bytes)
         if not 0 < size_bytes <= limit_bytes:
             size = f"is {size_bytes / 1e9:.3f} GB" if size_bytes else "has no bytes, or no Content-Length"
             raise TooLarge(f"the reference {size}; this server takes up to {limit_bytes / 1e9:.3f} GB")

@@ -102,7 +102,7 @@ class Answer(BaseModel):
 
 
 @dataclass(frozen=True)
-class Output:
+class SynthesisOutput:
     """path: the volume, or for several variants a .zip with each volume and its sidecar."""
 
     answer: Answer
@@ -131,7 +131,7 @@ def submit(service: Service, order: Order, client: str) -> tuple[JobRecord, Resu
     return service.jobs.submit(ticket), work
 
 
-def output_of(record: JobRecord, work: ResultInMemory, folder: Path, suffix: str | None) -> Output:
+def output_of(record: JobRecord, work: ResultInMemory, folder: Path, suffix: str | None) -> SynthesisOutput:
     """Write the result of a job that is over, and forget the job. Raises what ended it.
 
     suffix: of the file (".nii.gz"), None for no file at all.
@@ -145,7 +145,7 @@ def output_of(record: JobRecord, work: ResultInMemory, folder: Path, suffix: str
     with clock.phase("write"):
         path = _write(done, work.order.request, folder, suffix) if suffix else None
     records = [variant.provenance for variant in done.variants]
-    return Output(Answer(seconds={**done.seconds, **clock.seconds}, variants=records), path)
+    return SynthesisOutput(Answer(seconds={**done.seconds, **clock.seconds}, variants=records), path)
 
 
 def require_done(record: JobRecord) -> None:

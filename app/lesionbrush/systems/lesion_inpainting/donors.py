@@ -103,14 +103,14 @@ class Field:
         thick: np.ndarray = depth_mm > THICK_MM
         return thick
 
-    def thick_share(self, around: Surroundings) -> float:
+    def thick_share(self, around: EditSurroundings) -> float:
         """How much of the lesion's surroundings is such."""
         here = tuple(slice(self.reach, self.reach + side) for side in around.hu.shape)
         return float((around.weight * self.thick[here]).sum() / around.weight.sum())
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
+class EditSurroundings:
     """What a donor has to fit. All (Z, Y, X): hu; weight: 1 at the edit region, 0 `RING_MM` from it."""
 
     hu: np.ndarray
@@ -119,7 +119,7 @@ class Surroundings:
     mask: np.ndarray
 
     @classmethod
-    def of(cls, rois: RoiBatch, k: int) -> Surroundings | None:
+    def of(cls, rois: RoiBatch, k: int) -> EditSurroundings | None:
         """None where the CT has too little of them."""
         editable = rois.editable[k]
         weight = ramp(editable, rois.spacing_mm, RING_MM) * ~editable
@@ -128,14 +128,14 @@ class Surroundings:
         hu = np.clip(rois.reference_hu[k], *COMPARED_HU)
         return cls(hu, weight * rois.inside[k], editable, rois.mask[k] > 0)
 
-    def flip(self, mirrored: Sequence[bool]) -> Surroundings:
+    def flip(self, mirrored: Sequence[bool]) -> EditSurroundings:
         axes = tuple(axis for axis in range(3) if mirrored[axis])
         arrays = (self.hu, self.weight, self.editable, self.mask)
-        return Surroundings(*(np.flip(array, axes) for array in arrays))
+        return EditSurroundings(*(np.flip(array, axes) for array in arrays))
 
 
 @dataclass(frozen=True)
-class Place:
+class DonorPlace:
     """Where a donor may come from: its first voxel in the field."""
 
     start: tuple[int, int, int]
@@ -191,13 +191,13 @@ def _detail(lesions: Lesions, box: Box, grid: RoiGrid, donor: Donor) -> np.ndarr
 
 def donors(field: Field, rois: RoiBatch, k: int) -> tuple[Donor, ...]:
     """The donors of ROI k, at most `MOST_DONORS`, and none much worse than the best."""
-    around = Surroundings.of(rois, k)
+    around = EditSurroundings.of(rois, k)
     if around is None:
         return ()
     return tuple(_cut(field, around, place) for place in best_places(misfits(field, around), field))
 
 
-def misfits(field: Field, around: Surroundings) -> Iterator[tuple[tuple[bool, bool, bool], np.ndarray]]:
+def misfits(field: Field, around: EditSurroundings) -> Iterator[tuple[tuple[bool, bool, bool], np.ndarray]]:
     """For each mirror image the misfit in HU of every shift, infinite where the piece will not do.
 
     Mirror images that fit nowhere between lesions and the CT's ends are left out.
@@ -230,10 +230,12 @@ def misfits(field: Field, around: Surroundings) -> Iterator[tuple[tuple[bool, bo
         yield (z, y, x), np.where(fits, np.sqrt(np.clip(total, 0, None) / weight.sum()), np.inf)
 
 
-def best_places(found: Iterator[tuple[tuple[bool, bool, bool], np.ndarray]], field: Field) -> list[Place]:
+def best_places(
+    found: Iterator[tuple[tuple[bool, bool, bool], np.ndarray]], field: Field
+) -> list[DonorPlace]:
     """The best few of all mirror images, no two near each other."""
     every = sorted((p for mirrored, misfit in found for p in _minima(misfit, mirrored, field)), key=_order)
-    chosen: list[Place] = []
+    chosen: list[DonorPlace] = []
     for place in every:
         if place.misfit_hu > min(WORST_MISFIT_HU, NEARLY_AS_GOOD * every[0].misfit_hu):
             break
@@ -242,18 +244,18 @@ def best_places(found: Iterator[tuple[tuple[bool, bool, bool], np.ndarray]], fie
     return chosen[:MOST_DONORS]
 
 
-def _order(place: Place) -> tuple[float, tuple[bool, ...], tuple[int, ...]]:
+def _order(place: DonorPlace) -> tuple[float, tuple[bool, ...], tuple[int, ...]]:
     return round(place.misfit_hu, 6), place.mirrored, place.start
 
 
-def _apart_mm(a: Place, b: Place, field: Field) -> float:
+def _apart_mm(a: DonorPlace, b: DonorPlace, field: Field) -> float:
     return float(np.linalg.norm(np.subtract(a.start, b.start)) * field.spacing_mm)
 
 
-def _minima(misfit: np.ndarray, mirrored: tuple[bool, bool, bool], field: Field) -> list[Place]:
+def _minima(misfit: np.ndarray, mirrored: tuple[bool, bool, bool], field: Field) -> list[DonorPlace]:
     """The best places of one mirror image: each time the best, and nothing near it any more."""
     misfit = misfit.copy()
-    found: list[Place] = []
+    found: list[DonorPlace] = []
     near = int(APART_MM / field.spacing_mm)
     while len(found) < MOST_DONORS:
         start = np.unravel_index(np.argmin(misfit), misfit.shape)
@@ -261,12 +263,12 @@ def _minima(misfit: np.ndarray, mirrored: tuple[bool, bool, bool], field: Field)
         if not np.isfinite(value):
             break
         z, y, x = (int(s) for s in start)
-        found.append(Place((z, y, x), mirrored, value))
+        found.append(DonorPlace((z, y, x), mirrored, value))
         misfit[tuple(slice(max(s - near, 0), s + near + 1) for s in (z, y, x))] = np.inf
     return found
 
 
-def _cut(field: Field, around: Surroundings, place: Place) -> Donor:
+def _cut(field: Field, around: EditSurroundings, place: DonorPlace) -> Donor:
     piece = tuple(slice(s, s + n) for s, n in zip(place.start, around.hu.shape, strict=True))
     axes = tuple(axis for axis in range(3) if place.mirrored[axis])
     hu = np.flip(field.hu[piece], axes)
@@ -274,7 +276,7 @@ def _cut(field: Field, around: Surroundings, place: Place) -> Donor:
     return Donor(level_lung(hu, around, field.spacing_mm), (z, y, x), place.mirrored, place.misfit_hu)
 
 
-def level_lung(hu: np.ndarray, around: Surroundings, spacing_mm: float) -> np.ndarray:
+def level_lung(hu: np.ndarray, around: EditSurroundings, spacing_mm: float) -> np.ndarray:
     """The piece as dense as its new surroundings: lung is denser where it lies lower in the patient.
 
     hu: (Z, Y, X). What differs in the ring, where both are lung, is spread smoothly over the piece and taken

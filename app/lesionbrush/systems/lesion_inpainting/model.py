@@ -36,8 +36,9 @@ from lesionbrush.systems.lesion_inpainting.shape import AROUND_DRAWN_MM, Drawn
 from lesionbrush.systems.lesion_inpainting.steps import lesion_timesteps
 from lesionbrush.systems.running import (
     OutOfMemoryFallback,
-    Watch,
+    SamplingWatch,
     as_batch,
+    in_channels_last,
     in_tiles,
     lesion_generators,
     pick_device,
@@ -56,8 +57,7 @@ class LesionInpainting:
     def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
         self.card, self.section, self.device = card, LesionCard.of(card), device
         self.laws = frozenset(LAWS)
-        network = network.to(device).eval()
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = in_channels_last(network.to(device).eval())
         self.evaluate = Evaluator(self.network)
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
@@ -103,7 +103,7 @@ class LesionInpainting:
         on_estimate: OnEstimate | None,
     ) -> Sampled:
         items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
-        job = _Job(self, rois, request, items, (on_step, on_estimate))
+        job = _InpaintingJob(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
         hu = run.results.numpy().reshape(shape)
@@ -111,7 +111,7 @@ class LesionInpainting:
         return Sampled(hu, run.device, run.remarks, dense)
 
 
-class _Job:
+class _InpaintingJob:
     """One request: what stays the same over the parts of a batch that had to be split."""
 
     def __init__(
@@ -125,7 +125,7 @@ class _Job:
         self.model, self.rois, self.request, self.items = model, rois, request, items
         visited = lesion_timesteps if rois.own is None else join_timesteps
         self.timesteps = visited(model.schedule, request.steps)
-        self.watch = Watch(*watched, len(items), len(self.timesteps))
+        self.watch = SamplingWatch(*watched, len(items), len(self.timesteps))
         self.scene = Scene(
             model.section, model.window, model.schedule, request, rois, choose_laws(model.laws)
         )

@@ -34,7 +34,7 @@ CENTRES_PER_HOST = 20_000
 
 
 @dataclass(frozen=True)
-class Case:
+class PackCase:
     """One image on the model's grid. Axes (z, y, x), int16 HU, coverage 0..255 of the lesion mask."""
 
     name: str
@@ -44,7 +44,7 @@ class Case:
     attributes: np.ndarray
 
 
-def nodule_cases(data: Path) -> Iterator[Case]:
+def nodule_cases(data: Path) -> Iterator[PackCase]:
     """The LIDC-IDRI nodules with their readers' attributes; files without a row are left out."""
     rows = _attribute_rows(data / "lidc_nodules" / "attributes.csv")
     for path in tqdm(
@@ -58,7 +58,9 @@ def nodule_cases(data: Path) -> Iterator[Case]:
             continue
         attributes = from_readers(rows[path.name], measure(hu, coverage >= 0.5))
         patient = path.name.split("_R_")[0]
-        yield Case(path.name, patient, round_hu(hu), (coverage * 255).round().astype(np.uint8), attributes)
+        yield PackCase(
+            path.name, patient, round_hu(hu), (coverage * 255).round().astype(np.uint8), attributes
+        )
 
 
 def measure(hu: np.ndarray, inside: np.ndarray) -> Measured:
@@ -69,7 +71,7 @@ def measure(hu: np.ndarray, inside: np.ndarray) -> Measured:
     return Measured(float(values.mean()), float(values.std()), roughness, concavity)
 
 
-def host_cases(data: Path) -> Iterator[Case]:
+def host_cases(data: Path) -> Iterator[PackCase]:
     """Lungs with context on all sides, from the LIDC-IDRI scans and crops; the mask is empty."""
     for path in sorted((data / "chest_ct").glob("LIDC-IDRI-*.nii.gz")):
         if "_lungs" in path.name or "_nodule" in path.name:
@@ -84,10 +86,10 @@ def host_cases(data: Path) -> Iterator[Case]:
             yield _host(path.name, crop["image"], spacing)
 
 
-def _host(name: str, view: np.ndarray, spacing_mm: np.ndarray) -> Case:
+def _host(name: str, view: np.ndarray, spacing_mm: np.ndarray) -> PackCase:
     hu = isotropic(view, spacing_mm)
     empty = np.zeros(hu.shape, np.uint8)
-    return Case(name, name[:14], round_hu(hu), empty, np.full(len(ATTRIBUTES), np.nan, np.float32))
+    return PackCase(name, name[:14], round_hu(hu), empty, np.full(len(ATTRIBUTES), np.nan, np.float32))
 
 
 def on_grid(ct: Volume, mask: Volume) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +134,7 @@ def write_pack(data: Path, path: Path) -> None:
     np.savez(path, **arrays)
 
 
-def _store(arrays: dict[str, np.ndarray], kind: str, cases: list[Case]) -> None:
+def _store(arrays: dict[str, np.ndarray], kind: str, cases: list[PackCase]) -> None:
     """Flatten cases of different shapes into one array each for images and masks."""
     arrays[f"{kind}_names"] = np.array([case.name for case in cases])
     arrays[f"{kind}_patients"] = np.array([case.patient for case in cases])

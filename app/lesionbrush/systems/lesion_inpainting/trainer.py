@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from lesionbrush.systems.lesion_inpainting.data import Batch
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
+from lesionbrush.systems.running import in_channels_last
 from lesionbrush.training.noising import DiffusionLoop, Noised
 from lesionbrush.training.recipes import Recipe
 
@@ -29,8 +29,7 @@ class Trainer(DiffusionLoop[Batch]):
     average: LesionUNet
 
     def build(self) -> LesionUNet:
-        network = LesionUNet(self.recipe.network)
-        return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return in_channels_last(LesionUNet(self.recipe.network))
 
     def start_from(self, weights: Mapping[str, Tensor]) -> None:
         """Also with the weights of a network of fewer blocks: those it had not start as the identity."""

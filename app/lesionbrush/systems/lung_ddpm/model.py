@@ -30,8 +30,9 @@ from lesionbrush.systems.lung_ddpm.intensities import (
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig, LungDDPMUNet
 from lesionbrush.systems.running import (
     OutOfMemoryFallback,
-    Watch,
+    SamplingWatch,
     as_batch,
+    in_channels_last,
     in_tiles,
     lesion_generators,
     pick_device,
@@ -70,8 +71,7 @@ class LayoutDiffusion(ABC):
 
     def __init__(self, card: ModelCard, network: LungDDPMUNet, device: torch.device) -> None:
         self.card, self.section, self.device = card, LungDDPMCard.of(card), device
-        network = network.to(device).eval()
-        self.network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = in_channels_last(network.to(device).eval())
         self.evaluate = Evaluator(self.network)
         self.window = HUWindow(*card.window_hu)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
@@ -113,7 +113,7 @@ class LayoutDiffusion(ABC):
         as_published = bool(getattr(request, "as_published", False))
         scale = intensities(self.section.scaling, self.window, rois.reference_hu, as_published=as_published)
         numbers = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
-        watch = Watch(on_step, on_estimate, len(numbers), self.evaluations(request))
+        watch = SamplingWatch(on_step, on_estimate, len(numbers), self.evaluations(request))
         batch = _Batch(self, rois, scale, numbers, watch)
         fallback = OutOfMemoryFallback(self.evaluate, self.device, self.at_once_on_cpu)
         run = fallback.run(
@@ -155,7 +155,7 @@ class _Batch:
         rois: RoiBatch,
         scale: Intensities,
         numbers: list[tuple[int, int]],
-        watch: Watch,
+        watch: SamplingWatch,
     ) -> None:
         self.rois, self.scale, self.numbers, self.watch = rois, scale, numbers, watch
         self.image = scale.to_unit(rois.reference_hu)

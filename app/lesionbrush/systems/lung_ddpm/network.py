@@ -103,7 +103,7 @@ def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorPlace:
     """Where a tensor of ours is in the published network: its name, and which third of it (q, k, v)."""
 
     name: str
@@ -122,12 +122,12 @@ _ATTENTION = {"norm": "norm", "proj_out": "attn.out_proj"}
 _THIRDS = ("attn.to_q", "attn.to_k", "attn.to_v")
 
 
-def published_places(config: LungDDPMConfig) -> dict[str, Place]:
+def published_places(config: LungDDPMConfig) -> dict[str, TensorPlace]:
     """For each tensor of `LungDDPMUNet` where it is found in the published network."""
-    places: dict[str, Place] = {}
+    places: dict[str, TensorPlace] = {}
     for ours, published in _layers(config):
         for part in ("weight", "bias"):
-            place = Place(f"{published.name}.{part}", published.third)
+            place = TensorPlace(f"{published.name}.{part}", published.third)
             places[f"{ours}.{part}"] = place
     wanted = _our_shapes(config)
     # A residual block that keeps its width has no skip convolution.
@@ -180,7 +180,7 @@ def _our_shapes(config: LungDDPMConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
-def _is_convolved_attention(place: Place, shape: tuple[int, ...]) -> bool:
+def _is_convolved_attention(place: TensorPlace, shape: tuple[int, ...]) -> bool:
     """Published attention projects by convolutions of length 1, ours by matrices."""
     return len(shape) == 2 and place.name.endswith((".qkv.weight", ".proj_out.weight"))
 
@@ -197,12 +197,12 @@ def _check_schedule(average: Mapping[str, Tensor]) -> None:
         )
 
 
-def _layers(config: LungDDPMConfig) -> Iterator[tuple[str, Place]]:
+def _layers(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
     """(our layer, the published layer), in the order of the published network."""
     for layer in ("time_embed.0", "time_embed.2", "out.0"):
-        yield layer, Place(layer)
-    yield "conv_in.conv", Place("input_blocks.0.0")
-    yield "out.2.conv", Place("out.2")
+        yield layer, TensorPlace(layer)
+    yield "conv_in.conv", TensorPlace("input_blocks.0.0")
+    yield "out.2.conv", TensorPlace("out.2")
     yield from _encoder(config)
     yield from _residual("middle_block.resnet_1", "middle_block.0")
     yield from _attention("middle_block.attention", "middle_block.1")
@@ -210,7 +210,7 @@ def _layers(config: LungDDPMConfig) -> Iterator[tuple[str, Place]]:
     yield from _decoder(config)
 
 
-def _encoder(config: LungDDPMConfig) -> Iterator[tuple[str, Place]]:
+def _encoder(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
     number = 1
     for level, attends in enumerate(config.attention):
         ours = f"down_blocks.{level}"
@@ -220,11 +220,11 @@ def _encoder(config: LungDDPMConfig) -> Iterator[tuple[str, Place]]:
                 yield from _attention(f"{ours}.attentions.{block}", f"input_blocks.{number}.1")
             number += 1
         if level < len(config.channels) - 1:
-            yield f"{ours}.downsampler.op.conv", Place(f"input_blocks.{number}.0.op")
+            yield f"{ours}.downsampler.op.conv", TensorPlace(f"input_blocks.{number}.0.op")
             number += 1
 
 
-def _decoder(config: LungDDPMConfig) -> Iterator[tuple[str, Place]]:
+def _decoder(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
     number = 0
     levels = len(config.channels)
     for level, attends in enumerate(reversed(config.attention)):
@@ -236,17 +236,17 @@ def _decoder(config: LungDDPMConfig) -> Iterator[tuple[str, Place]]:
             if block == config.blocks and level < levels - 1:
                 # It stands behind the attention where there is one.
                 published = f"output_blocks.{number}.{2 if attends else 1}.conv"
-                yield f"{ours}.upsampler.postconv.conv", Place(published)
+                yield f"{ours}.upsampler.postconv.conv", TensorPlace(published)
             number += 1
 
 
-def _residual(ours: str, published: str) -> Iterator[tuple[str, Place]]:
+def _residual(ours: str, published: str) -> Iterator[tuple[str, TensorPlace]]:
     for theirs, mine in _RESIDUAL.items():
-        yield f"{ours}.{mine}", Place(f"{published}.{theirs}")
+        yield f"{ours}.{mine}", TensorPlace(f"{published}.{theirs}")
 
 
-def _attention(ours: str, published: str) -> Iterator[tuple[str, Place]]:
+def _attention(ours: str, published: str) -> Iterator[tuple[str, TensorPlace]]:
     for theirs, mine in _ATTENTION.items():
-        yield f"{ours}.{mine}", Place(f"{published}.{theirs}")
+        yield f"{ours}.{mine}", TensorPlace(f"{published}.{theirs}")
     for third, mine in enumerate(_THIRDS):
-        yield f"{ours}.{mine}", Place(f"{published}.qkv", third)
+        yield f"{ours}.{mine}", TensorPlace(f"{published}.qkv", third)

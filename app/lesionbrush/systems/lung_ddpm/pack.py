@@ -12,12 +12,12 @@ from lesionbrush.core.hu import round_hu
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume
 from lesionbrush.systems.lesion_inpainting.pack import lung_centres, on_grid
-from lesionbrush.systems.lung_ddpm.volumes import Lungs
+from lesionbrush.systems.lung_ddpm.volumes import Chest
 
 _CT = re.compile(r"(LIDC-IDRI-\d{4})(\w?)(_1mmxy)?\.nii\.gz")
 
 
-def whole_lungs(data: Path) -> Iterator[Lungs]:
+def whole_lungs(data: Path) -> Iterator[Chest]:
     """The LIDC-IDRI scans that have a lung mask beside them."""
     generator = np.random.default_rng(0)
     for path in sorted((data / "chest_ct").glob("LIDC-IDRI-*.nii.gz")):
@@ -28,7 +28,7 @@ def whole_lungs(data: Path) -> Iterator[Lungs]:
         mask = read_volume(path.with_name(f"{patient}{series}_lungs{kind}.nii.gz"))
         hu, coverage = on_grid(read_volume(path), mask)
         image = round_hu(hu)
-        yield Lungs(patient, image, coverage >= 0.5, lung_centres(image, generator))
+        yield Chest(patient, image, coverage >= 0.5, lung_centres(image, generator))
 
 
 def write_lungs(data: Path, path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig, LungDDPMUNet
+from lesionbrush.systems.running import in_channels_last
 from lesionbrush.training.noising import DiffusionLoop, Noised
 from lesionbrush.training.recipes import Recipe
 
@@ -40,8 +41,7 @@ class LayoutTrainer(DiffusionLoop[LayoutBatch]):
     average: LungDDPMUNet
 
     def build(self) -> LungDDPMUNet:
-        network = LungDDPMUNet(self.recipe.network)
-        return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return in_channels_last(LungDDPMUNet(self.recipe.network))
 
     def ask(self, network: nn.Module, at: Noised, batch: LayoutBatch) -> Tensor:
         inputs = torch.cat((at.noisy, batch.layout.to(self.device)), dim=1)

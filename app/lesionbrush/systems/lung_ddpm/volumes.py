@@ -35,7 +35,7 @@ OUTSIDE_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
-class Lungs:
+class Chest:
     """One chest at 1 mm, axes (z, y, x): int16 HU, bool mask of both lungs, and (N, 3) places of lung."""
 
     patient: str
@@ -43,14 +43,14 @@ class Lungs:
     mask: np.ndarray
     centres: np.ndarray
 
-    def part(self, low: np.ndarray, high: np.ndarray) -> Lungs:
+    def part(self, low: np.ndarray, high: np.ndarray) -> Chest:
         """The box from voxel `low` up to `high`, which may lie beyond the end; as views, and no places."""
         box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        return Lungs(self.patient, self.image[box], self.mask[box], self.centres[:0])
+        return Chest(self.patient, self.image[box], self.mask[box], self.centres[:0])
 
 
 @dataclass(frozen=True)
-class Scene:
+class ChestBox:
     """A box at 1 mm: HU, and where lung and nodule are. (Z, Y, X)"""
 
     hu: np.ndarray
@@ -58,13 +58,13 @@ class Scene:
     nodule: np.ndarray
 
 
-def read_lungs(path: Path, *, validation: bool) -> list[Lungs]:
+def read_lungs(path: Path, *, validation: bool) -> list[Chest]:
     """One side of the split. InvalidRequest when no patient is on it."""
     with np.load(path) as file:
         patients = [str(name) for name in file["patients"]]
         chosen = [k for k, name in enumerate(patients) if is_validation(name) == validation]
         found = [
-            Lungs(patients[k], file[f"image_{k}"], file[f"mask_{k}"], file[f"centres_{k}"]) for k in chosen
+            Chest(patients[k], file[f"image_{k}"], file[f"mask_{k}"], file[f"centres_{k}"]) for k in chosen
         ]
     if not found:
         side = "held-out" if validation else "training"
@@ -78,7 +78,7 @@ class LungBatches(NoduleCrops[tuple[np.ndarray, ...], LayoutBatch]):
     def __init__(
         self,
         pack: Pack,
-        chests: Sequence[Lungs],
+        chests: Sequence[Chest],
         window: HUWindow,
         generator: np.random.Generator,
         patches: Patches,
@@ -98,12 +98,12 @@ class LungBatches(NoduleCrops[tuple[np.ndarray, ...], LayoutBatch]):
         centre = place + self.rng.uniform(-0.7, 0.7, 3) * reach
         low = np.maximum(np.minimum(centre - reach, place - NODULE_SIDE // 2).astype(int) - 8, 0)
         high = np.maximum(centre + reach, place + NODULE_SIDE // 2).astype(int) + 8
-        scene = self._with_nodule(chest.part(low, high), place - low)
+        box = self._with_nodule(chest.part(low, high), place - low)
         grid = RoiGrid.around(centre - low, (side,) * 3, spacing_mm)
         known = inside_volume(RoiGrid.around(centre, (side,) * 3, spacing_mm), chest.image.shape, np.ones(3))
-        return self._arrays_of(scene, grid, known)
+        return self._arrays_of(box, grid, known)
 
-    def _with_nodule(self, chest: Lungs, place: np.ndarray) -> Scene:
+    def _with_nodule(self, chest: Chest, place: np.ndarray) -> ChestBox:
         """The chest with a free-standing nodule at `place`, or as it is when none is found in a few tries."""
         hu = chest.image.astype(np.float32)
         nodule_mask = np.zeros(hu.shape, np.float32)
@@ -116,13 +116,13 @@ class LungBatches(NoduleCrops[tuple[np.ndarray, ...], LayoutBatch]):
                 made = compose(nodule, hu[box], self.rng)
                 hu[box], nodule_mask[box] = made.image_hu, made.mask
                 break
-        return Scene(hu, chest.mask | (nodule_mask >= 0.5), nodule_mask)
+        return ChestBox(hu, chest.mask | (nodule_mask >= 0.5), nodule_mask)
 
-    def _arrays_of(self, scene: Scene, grid: RoiGrid, known: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _arrays_of(self, box: ChestBox, grid: RoiGrid, known: np.ndarray) -> tuple[np.ndarray, ...]:
         unit_mm = np.ones(3)
-        image = self.window.to_unit(to_roi(scene.hu, unit_mm, grid)).astype(np.float32)
-        lungs = to_roi(scene.lungs, unit_mm, grid, triangle) >= 0.5
-        nodule = threshold(to_roi(scene.nodule, unit_mm, grid, triangle))
+        image = self.window.to_unit(to_roi(box.hu, unit_mm, grid)).astype(np.float32)
+        lungs = to_roi(box.lungs, unit_mm, grid, triangle) >= 0.5
+        nodule = threshold(to_roi(box.nodule, unit_mm, grid, triangle))
         near = ramp(nodule, grid.spacing_mm, NEAR_MM) > 0 if nodule.any() else nodule
         scored = np.where(near, NEAR_WEIGHT, np.where(lungs, 1.0, OUTSIDE_WEIGHT)).astype(np.float32) * known
         weight = noise_weight(image, known & lungs & ~near)

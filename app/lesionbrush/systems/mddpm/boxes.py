@@ -17,7 +17,7 @@ from lesionbrush.diffusion.samplers import Generators, Hook, ddpm
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from lesionbrush.systems.mddpm.card import BoxCard
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion, Start
-from lesionbrush.systems.running import in_tiles, pick_device, with_weights
+from lesionbrush.systems.running import in_channels_last, in_tiles, pick_device, with_weights
 
 
 class MDDPM3D(GuidedDiffusion):
@@ -28,8 +28,7 @@ class MDDPM3D(GuidedDiffusion):
 
     def __init__(self, card: ModelCard, network: LesionUNet, device: torch.device) -> None:
         self.section = BoxCard.of(card)
-        channels_last = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        super().__init__(card, channels_last, device)
+        super().__init__(card, in_channels_last(network), device)
 
     @classmethod
     def load(cls, installed: InstalledModel, device: str | None = None) -> MDDPM3D:

@@ -29,7 +29,7 @@ from lesionbrush.systems.mddpm.hooks import HOOKS
 from lesionbrush.systems.mddpm.request import MDDPMRequest, SharedBands
 from lesionbrush.systems.running import (
     OutOfMemoryFallback,
-    Watch,
+    SamplingWatch,
     as_batch,
     lesion_generators,
     visited_timesteps,
@@ -87,8 +87,8 @@ class GuidedDiffusion(ABC):
         """Every lesion for every seed, as one batch. See `synthesize.Model`. InvalidRequest."""
         images = guidance_images(rois, request, (2, 3) if self.slices else (1, 2, 3))
         items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
-        watch = Watch(on_step, on_estimate, len(items), request.steps)
-        job = _Job(self, rois, Guidance(images, request.shared_bands), items, watch)
+        watch = SamplingWatch(on_step, on_estimate, len(items), request.steps)
+        job = _GuidedJob(self, rois, Guidance(images, request.shared_bands), items, watch)
         times = visited_timesteps(self.schedule, request.steps)
         run = OutOfMemoryFallback(self.evaluate, self.device).run(
             range(len(items)), lambda part, device: job.sample(part, device, times)
@@ -115,7 +115,7 @@ class Guidance(NamedTuple):
     shared_bands: SharedBands
 
 
-class _Job:
+class _GuidedJob:
     """One request: what stays the same over the parts of a batch that had to be split."""
 
     def __init__(
@@ -124,7 +124,7 @@ class _Job:
         rois: RoiBatch,
         guidance: Guidance,
         items: list[tuple[int, int]],
-        watch: Watch,
+        watch: SamplingWatch,
     ) -> None:
         self.model, self.rois, self.guidance, self.items, self.watch = model, rois, guidance, items, watch
         touched = np.flatnonzero(rois.editable.any(axis=(0, 2, 3)))

@@ -17,7 +17,7 @@ from lesionbrush.core.registry import models_dir
 from lesionbrush.core.roi import Orientation, RoiGrid
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.systems.mddpm.anatomy_maps.curves import Grid
+from lesionbrush.systems.mddpm.anatomy_maps.curves import SliceGrid
 from lesionbrush.systems.mddpm.anatomy_maps.maps import draw_valid, rasterise
 from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
 from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, STRUCTURES
@@ -135,11 +135,11 @@ def on_frame(volume: Volume, frame: Frame, outside: float) -> np.ndarray:
     return Orientation.of(frame.affine).view(found)
 
 
-def _plane(grid: RoiGrid) -> Grid:
+def _plane(grid: RoiGrid) -> SliceGrid:
     """The pixels of a slice, with the middle of the slice as origin."""
     _, rows, columns = grid.shape
     spacing = np.full(2, grid.spacing_mm)
-    return Grid((rows, columns), spacing, -(np.array([rows, columns]) - 1) / 2 * spacing)
+    return SliceGrid((rows, columns), spacing, -(np.array([rows, columns]) - 1) / 2 * spacing)
 
 
 def _open_air(outside: np.ndarray) -> np.ndarray:

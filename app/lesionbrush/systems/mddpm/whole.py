@@ -38,7 +38,7 @@ FROM_WALL_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class WholeScene:
     """What one variant follows, on (Z, Y, X) slices; texture and lesion: None if they were not sent."""
 
     anatomy: AnatomyMap
@@ -107,18 +107,20 @@ class MDDPMWhole:
             device = sampled.device
         return Made(np.stack(made), device, layouts, remarks)
 
-    def scene(self, frame: Frame, grid: RoiGrid, request: WholeRequest, inputs: Inputs, seed: int) -> Scene:
+    def scene(
+        self, frame: Frame, grid: RoiGrid, request: WholeRequest, inputs: Inputs, seed: int
+    ) -> WholeScene:
         """What a seed follows. InvalidRequest where the lesion has no place."""
         anatomy = self._map(frame, grid, request, inputs, seed)
         texture = inputs.volume("texture")
         texture_hu = None if texture is None else align(texture, anatomy, grid, request.slice_mm)
         ct, mask = inputs.volume("pathology"), inputs.volume("pathology_mask")
         if ct is None or mask is None:
-            return Scene(anatomy, texture_hu, None, None)
+            return WholeScene(anatomy, texture_hu, None, None)
         lesion = OtherLesion.of(ct, mask)
         centre = place_of(lesion, anatomy, grid, request, seed)
         at = Placement(lesion.spacing_mm, lesion.centre_mm, centre, request.slice_mm)
-        return Scene(anatomy, texture_hu, at.on(grid, lesion.hu), at.on(grid, lesion.inside, triangle))
+        return WholeScene(anatomy, texture_hu, at.on(grid, lesion.hu), at.on(grid, lesion.inside, triangle))
 
     def _map(
         self, frame: Frame, grid: RoiGrid, request: WholeRequest, inputs: Inputs, seed: int
@@ -159,7 +161,7 @@ def grid_of(frame: Frame, request: WholeRequest) -> RoiGrid:
     return RoiGrid((z, y, x), request.spacing_mm, (0.0, 0.0, 0.0))
 
 
-def rois_of(scene: Scene, grid: RoiGrid) -> RoiBatch:
+def rois_of(scene: WholeScene, grid: RoiGrid) -> RoiBatch:
     """All of it is to be made. Texture acts in the body, and the guide of a lesion in the lesion: elsewhere
     it would hold the result to the bare levels of a map.
     """
@@ -177,7 +179,7 @@ def rois_of(scene: Scene, grid: RoiGrid) -> RoiBatch:
     )
 
 
-def guide_slices(request: WholeRequest, scene: Scene) -> MDDPMRequest:
+def guide_slices(request: WholeRequest, scene: WholeScene) -> MDDPMRequest:
     """The same guides for slices; the texture is what stands in the place of a CT."""
     return MDDPMRequest(
         steps=request.steps,
@@ -188,7 +190,7 @@ def guide_slices(request: WholeRequest, scene: Scene) -> MDDPMRequest:
     )
 
 
-def layout_of(scene: Scene, frame: Frame) -> Layout:
+def layout_of(scene: WholeScene, frame: Frame) -> Layout:
     """What is where: the map's structures, and the lesion over them."""
     labels, names = scene.anatomy.labels.copy(), dict(scene.anatomy.names)
     if scene.coverage is not None:
@@ -199,7 +201,7 @@ def layout_of(scene: Scene, frame: Frame) -> Layout:
     return Layout(Volume(np.asfortranarray(stored), frame.affine), names)
 
 
-def remarks_of(scene: Scene, request: WholeRequest, hu: np.ndarray) -> tuple[str, ...]:
+def remarks_of(scene: WholeScene, request: WholeRequest, hu: np.ndarray) -> tuple[str, ...]:
     """hu: (Z, Y, X), what came out: how far its labels can be believed, and whose anatomy it shows."""
     said = []
     if not scene.anatomy.lungs.any():

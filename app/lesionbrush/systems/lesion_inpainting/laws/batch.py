@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lesionbrush.diffusion.denoisers import Denoiser
 from lesionbrush.diffusion.guidance import Moments
-from lesionbrush.systems.lesion_inpainting.laws.cores import Draws
-from lesionbrush.systems.lesion_inpainting.laws.density import Densities, Density, Grid
+from lesionbrush.systems.lesion_inpainting.laws.cores import LesionDraws
+from lesionbrush.systems.lesion_inpainting.laws.density import Densities, Density, RoiSpacing
 from lesionbrush.systems.lesion_inpainting.laws.limits import cap, hold
 from lesionbrush.systems.lesion_inpainting.laws.painted import Painted, Part
 from lesionbrush.systems.lesion_inpainting.laws.scene import Scene
@@ -81,8 +81,8 @@ class LesionBatch:
             Density(card.core_hu, card.ground_glass_above_lung_hu, card.small_solid),
             np.where(drawn.strands > 0, smooth, drawn.mask),
             Painted.of(rois, scene.outlines, scene.surroundings, self.lesions),
-            Grid(rois.spacing_mm, rois.slice_mm),
-            Draws([rois.entropy(*item) for item in self.items], scene.request.variety),
+            RoiSpacing(rois.spacing_mm, rois.slice_mm),
+            LesionDraws([rois.entropy(*item) for item in self.items], scene.request.variety),
         )
 
     def hold_part(self, denoise: Denoiser, part: Part) -> Denoiser:

@@ -34,7 +34,7 @@ class Purpose(IntEnum):
     CALCIFIED_MEAN_HU = 9
 
 
-class Draws(NamedTuple):
+class LesionDraws(NamedTuple):
     """items: seed and lesion of each mask of a batch, so that a draw repeats, see `RoiBatch.entropy`;
     variety: how far draws may stray, 1 as real lesions do, 0 not at all.
     """
@@ -53,7 +53,7 @@ class Draws(NamedTuple):
         return np.random.default_rng((*self.items[k], purpose))
 
 
-def draw_core_shares(wish: Attributes, diameters_mm: np.ndarray, draws: Draws) -> np.ndarray:
+def draw_core_shares(wish: Attributes, diameters_mm: np.ndarray, draws: LesionDraws) -> np.ndarray:
     """(B,) of the lesions' volumes: what was asked for, or drawn. diameters_mm: (B,)."""
     count = len(draws.items)
     if wish.solid_share is not None:
@@ -63,7 +63,7 @@ def draw_core_shares(wish: Attributes, diameters_mm: np.ndarray, draws: Draws) -
     return np.clip(shares, *SHARE_RANGE).astype(np.float32)
 
 
-def draw_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: Draws) -> np.ndarray:
+def draw_cores(masks: np.ndarray, spacing_mm: float, shares: np.ndarray, draws: LesionDraws) -> np.ndarray:
     """(B, Z, Y, X): `draw_core` of every lesion. masks: (B, Z, Y, X) coverage, 0..1; shares: (B,)."""
     pairs = enumerate(zip(masks, shares, strict=True))
     return np.stack(

@@ -14,7 +14,12 @@ import numpy as np
 from scipy import ndimage
 
 from lesionbrush.systems.lesion_inpainting.card import SmallSolid
-from lesionbrush.systems.lesion_inpainting.laws.cores import Draws, Purpose, draw_core_shares, draw_cores
+from lesionbrush.systems.lesion_inpainting.laws.cores import (
+    LesionDraws,
+    Purpose,
+    draw_core_shares,
+    draw_cores,
+)
 from lesionbrush.systems.lesion_inpainting.laws.painted import Painted, Part
 from lesionbrush.systems.lesion_inpainting.request import Attributes
 from lesionbrush.systems.lesion_inpainting.shape import ball_radius_mm
@@ -25,7 +30,7 @@ alone."""
 NEIGHBOURS, CORE_EDGE = (1, 3, 3, 3), 0.05
 
 
-class Grid(NamedTuple):
+class RoiSpacing(NamedTuple):
     """Of the ROI, and how far apart the slices of the CT are; None if unknown."""
 
     spacing_mm: float
@@ -55,8 +60,8 @@ class Densities:
     density: Density
     masks: np.ndarray
     painted: Painted
-    grid: Grid
-    draws: Draws
+    grid: RoiSpacing
+    draws: LesionDraws
 
     @property
     def left_open(self) -> bool:
@@ -119,7 +124,7 @@ class Densities:
         return self.painted.hold(mean_hu, even=self.wish.texture == "ground_glass")
 
 
-def find_middle(mask: np.ndarray, grid: Grid) -> np.ndarray:
+def find_middle(mask: np.ndarray, grid: RoiSpacing) -> np.ndarray:
     """(Z, Y, X) bool: what of a lesion its surroundings do not blur; nothing if there is little of it.
 
     mask: coverage, 0..1.

@@ -7,6 +7,7 @@ samples (`finish`). A law that is switched off does nothing in any, and everythi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,12 +56,12 @@ class Law:
         return hu
 
 
-class DensityLaw(Law):
+class DensityLaw(Law, ABC):
     """Holds parts of lesions to a density."""
 
+    @abstractmethod
     def parts(self, densities: Densities) -> list[Part]:
         """In the order in which to hold them; none where density was asked for, or texture left open."""
-        raise NotImplementedError
 
     def hold(self, denoise: Denoiser, lesions: LesionBatch) -> Denoiser:
         for part in self.parts(lesions.densities):

@@ -38,7 +38,7 @@ class Painted(NamedTuple):
     """The lesions as painted, and how their mean HU is counted on the CT's own grid: see `NativeMean`.
 
     mask: coverage 0..1; outline: the same, narrowed or widened; known: what of it lies in the CT; counted:
-    like it; kept_hu: (B,); lung_hu, around_hu: (B,), see `Surroundings`.
+    like it; kept_hu: (B,); lung_hu, around_hu: (B,), see `SurroundingHU`.
     """
 
     mask: np.ndarray
@@ -51,7 +51,7 @@ class Painted(NamedTuple):
 
     @classmethod
     def of(
-        cls, rois: RoiBatch, outlines: np.ndarray, surroundings: Surroundings, lesions: list[int]
+        cls, rois: RoiBatch, outlines: np.ndarray, surroundings: SurroundingHU, lesions: list[int]
     ) -> Painted:
         """outlines: (L, Z, Y, X) of all the ROIs; surroundings: of these; lesions: (B,) which of them."""
         native, known = rois.native_mean, rois.mask * rois.inside
@@ -77,7 +77,7 @@ class Painted(NamedTuple):
         return Part(self.mask, self.counted, (mean_hu - self.kept_hu).astype(np.float32), even)
 
 
-class Surroundings(NamedTuple):
+class SurroundingHU(NamedTuple):
     """(L,) float32: mean HU of the lung, and of all tissue, beyond what a synthesis changes by default.
 
     Ground glass is denser than the lung by the same amount in airy and in dense lungs: in 62 lesions the
@@ -88,12 +88,12 @@ class Surroundings(NamedTuple):
     around_hu: np.ndarray
 
 
-def measure_surroundings(rois: RoiBatch) -> Surroundings:
+def measure_surroundings(rois: RoiBatch) -> SurroundingHU:
     """Of every lesion, 3 to 8 mm away from its mask."""
     triples = zip(rois.reference_hu, rois.mask, rois.inside, strict=True)
     around = [hu[there & _near(mask, rois.spacing_mm)] for hu, mask, there in triples]
     lungs = [hu[hu < LUNG_BELOW_HU] for hu in around]
-    return Surroundings(
+    return SurroundingHU(
         *(np.array([_mean_or_typical(hu) for hu in found], np.float32) for found in (lungs, around))
     )
 

@@ -17,7 +17,7 @@ from lesionbrush.diffusion.schedules import NoiseSchedule
 from lesionbrush.systems.lesion_inpainting.card import Calcium, LesionCard
 from lesionbrush.systems.lesion_inpainting.laws.calcium import is_calcified
 from lesionbrush.systems.lesion_inpainting.laws.law import Law
-from lesionbrush.systems.lesion_inpainting.laws.painted import Surroundings, measure_surroundings
+from lesionbrush.systems.lesion_inpainting.laws.painted import SurroundingHU, measure_surroundings
 from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 from lesionbrush.systems.lesion_inpainting.shape import Drawn
 
@@ -50,7 +50,7 @@ class Scene:
         return reduce(lambda masks, law: law.move(masks, self), self.laws.values(), self.rois.mask)
 
     @cached_property
-    def surroundings(self) -> Surroundings:
+    def surroundings(self) -> SurroundingHU:
         return measure_surroundings(self.rois)
 
     def reachable(self, lesion: int) -> np.ndarray:

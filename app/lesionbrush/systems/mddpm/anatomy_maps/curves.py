@@ -21,7 +21,7 @@ LEAST_POINTS = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class SliceGrid:
     """A slice's pixels: shape (Y, X), spacing and where pixel (0, 0) is, both (y, x) in mm."""
 
     shape: tuple[int, int]
@@ -61,13 +61,13 @@ class ClosedCurve:
         u = np.arange(count) / count
         return np.stack(splev(u, (_knots(controls), list(wrapped.T), DEGREE)), axis=1)
 
-    def mask(self, grid: Grid) -> NDArray[np.bool_]:
+    def mask(self, grid: SliceGrid) -> NDArray[np.bool_]:
         """The pixels whose centre lies inside."""
         inside: NDArray[np.bool_] = polygon2mask(grid.shape, grid.to_pixels(self.points()))
         return inside
 
 
-def outline_of(mask: np.ndarray, grid: Grid) -> Floats | None:
+def outline_of(mask: np.ndarray, grid: SliceGrid) -> Floats | None:
     """(N, 2) mm: the longest contour of a (Y, X) mask, through the image's border where the mask ends there.
 
     None when there is none worth the name.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, Grid
+from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, SliceGrid
 from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
 from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, Anatomy, anatomies
 from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
@@ -22,7 +22,7 @@ MAP_MM, MAP_PIXELS = 1.5, 256
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class ValidDraw:
     """A valid draw: its curves, and how many draws were refused before it."""
 
     curves: tuple[ClosedCurve, ...]
@@ -41,7 +41,7 @@ def fit(cts: Sequence[Volume]) -> tuple[ShapeModel, int]:
     return ShapeModel.fit([anatomy.curves for anatomy in found], hu), len(found)
 
 
-def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float) -> Drawn:
+def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float) -> ValidDraw:
     """Draw until the anatomy is possible. InvalidRequest, with the last reason, when it never is."""
     reasons: list[str] = []
     for refused in range(MOST_TRIES):
@@ -49,7 +49,7 @@ def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float)
         curves = model.curves(coefficients)
         reasons = problems(curves)
         if not reasons:
-            return Drawn(curves, coefficients, refused)
+            return ValidDraw(curves, coefficients, refused)
     raise InvalidRequest(
         f"none of {MOST_TRIES} anatomies within {within:g} standard deviations is possible "
         f"({'; '.join(reasons)}); stay closer to the mean"
@@ -59,7 +59,7 @@ def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float)
 def rasterise(
     curves: Sequence[ClosedCurve],
     hu: Sequence[float] | np.ndarray,
-    grid: Grid,
+    grid: SliceGrid,
     outside: float = AIR_HU,
 ) -> np.ndarray:
     """(Y, X) float32: each structure's level inside its curve, later ones over earlier ones."""
@@ -69,10 +69,10 @@ def rasterise(
     return picture
 
 
-def centred_grid(pixels: int = MAP_PIXELS, spacing_mm: float = MAP_MM) -> Grid:
+def centred_grid(pixels: int = MAP_PIXELS, spacing_mm: float = MAP_MM) -> SliceGrid:
     """A square around the middle between the lungs."""
     origin = -(pixels - 1) / 2 * spacing_mm
-    return Grid((pixels, pixels), np.full(2, spacing_mm), np.full(2, origin))
+    return SliceGrid((pixels, pixels), np.full(2, spacing_mm), np.full(2, origin))
 
 
 def map_volume(curves: Sequence[ClosedCurve], model: ShapeModel) -> Volume:
@@ -113,4 +113,4 @@ def _spread(out: np.ndarray, done: list[int]) -> None:
     out[:] = out[np.array(done)[nearest]]
 
 
-__all__ = ["Drawn", "centred_grid", "draw_valid", "fit", "map_of", "map_volume", "rasterise"]
+__all__ = ["ValidDraw", "centred_grid", "draw_valid", "fit", "map_of", "map_volume", "rasterise"]

@@ -15,7 +15,7 @@ from skimage.morphology import convex_hull_image, disk, isotropic_closing, isotr
 from lesionbrush.anatomy.lungs import LEFT, RIGHT, segment_lungs
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Volume
-from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, Grid, outline_of
+from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, SliceGrid, outline_of
 
 Mask = NDArray[np.bool_]
 
@@ -57,7 +57,7 @@ class Anatomy:
     """
 
     hu: np.ndarray
-    grid: Grid
+    grid: SliceGrid
     masks: tuple[Mask, ...]
     curves: tuple[ClosedCurve, ...]
 
@@ -100,12 +100,12 @@ def anatomy_of(hu: np.ndarray, lungs: np.ndarray, spacing_mm: np.ndarray) -> Ana
         return None
     ends = np.argwhere(right | left)
     middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
-    grid = Grid((hu.shape[0], hu.shape[1]), np.asarray(spacing_mm), -middle * spacing_mm)
+    grid = SliceGrid((hu.shape[0], hu.shape[1]), np.asarray(spacing_mm), -middle * spacing_mm)
     curves = trace_outlines(masks, grid)
     return None if curves is None else Anatomy(hu, grid, masks, curves)
 
 
-def trace_outlines(masks: tuple[Mask, ...], grid: Grid) -> tuple[ClosedCurve, ...] | None:
+def trace_outlines(masks: tuple[Mask, ...], grid: SliceGrid) -> tuple[ClosedCurve, ...] | None:
     """The curves of all masks; None when one has no outline."""
     outlines = [outline_of(mask, grid) for mask in masks]
     return (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, Grid
+from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, SliceGrid
 from lesionbrush.systems.mddpm.anatomy_maps.structures import STRUCTURES
 
 OUTSIDE_SHARE, OVERLAP_SHARE = 0.02, 0.02
@@ -68,9 +68,9 @@ def _share(part: np.ndarray, whole: np.ndarray) -> float:
     return float(np.count_nonzero(part)) / float(np.count_nonzero(whole))
 
 
-def _grid_of(curves: Sequence[ClosedCurve]) -> Grid:
+def _grid_of(curves: Sequence[ClosedCurve]) -> SliceGrid:
     """Pixels that hold all of the curves."""
     points = np.concatenate([curve.points() for curve in curves])
     low, high = points.min(axis=0), points.max(axis=0)
     rows, columns = np.ceil((high - low) / SPACING_MM).astype(int) + 3
-    return Grid((int(rows), int(columns)), np.full(2, SPACING_MM), low - SPACING_MM)
+    return SliceGrid((int(rows), int(columns)), np.full(2, SPACING_MM), low - SPACING_MM)
