@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from cli_kit import Command
 from evaluation_kit import save_nodules
-from lesionbrush.evaluation import ablation
-from lesionbrush.evaluation.ablation import Ablation, Change, LawFigures, MadeNodules, request_of
+from lesionbrush.evaluation import ablation, comparison
+from lesionbrush.evaluation.ablation import Ablation, LawFigures, request_of
 from lesionbrush.evaluation.cases import load_nodules
 from lesionbrush.evaluation.classifiers import Linear
+from lesionbrush.evaluation.comparison import Change, MadeNodules
 from lesionbrush.evaluation.statistics import Estimate
 from lesionbrush.systems.lesion_inpainting.laws import LAWS
 from lesionbrush.training.split import is_validation
@@ -33,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def change(low: float | None, high: float | None) -> Change:
     middle = None if low is None or high is None else (low + high) / 2
     same = Estimate(value=1.0, low=1.0, high=1.0, n=40)
-    return Change(with_law=same, without=same, change=Estimate(value=middle, low=low, high=high, n=40))
+    return Change(default=same, otherwise=same, change=Estimate(value=middle, low=low, high=high, n=40))
 
 
 def figures(lesions: int = 40, **changes: Change) -> LawFigures:
@@ -63,13 +64,13 @@ def test_a_critic_and_medians_see_which_of_two_is_worse() -> None:
     rng, patients = np.random.default_rng(0), [f"p{k}" for k in range(40)]
     real, like, unlike = rng.normal(size=(3, 40, 2))
     pair = (MadeNodules(like, {}), MadeNodules(unlike + 4, {}))
-    found = ablation._critic_change(Linear, patients, real, pair)
+    found = comparison._critic_change(Linear, patients, real, pair)
     assert found.sign == 1
-    assert found.change.value == pytest.approx(found.without.value - found.with_law.value, abs=1e-3)
+    assert found.change.value == pytest.approx(found.otherwise.value - found.default.value, abs=1e-3)
     errors = np.abs(rng.normal(size=40))
-    medians = ablation._median_change(patients, errors, errors + 10)
+    medians = comparison._median_change(patients, errors, errors + 10)
     assert (medians.change.value, medians.sign) == (pytest.approx(10), 1)
-    assert ablation._median_change(patients, errors, errors).sign == 0
+    assert comparison._median_change(patients, errors, errors).sign == 0
 
 
 def test_what_is_asked_lets_every_law_act_on_its_lesions(data: Path) -> None:
@@ -94,8 +95,8 @@ def test_the_command_tries_the_laws_and_writes_what_they_earn(
     found = Ablation.model_validate_json((tmp_path / ablation.FILE).read_text())
     moments, calcium = found.laws
     assert (found.nodules, moments.lesions, moments.changed, calcium.lesions) == (6, 4, 4, 0)
-    assert set(moments.figures) == set(ablation.MEASURES)
-    assert moments.figures["hu_error_readers_hu"].with_law.value < 2
+    assert set(moments.figures) == {*comparison.CRITICS, "seam", "hu_error_readers_hu", "hu_error_typical_hu"}
+    assert moments.figures["hu_error_readers_hu"].default.value < 2
     assert calcium.figures == {}
     assert "1 of 2: without moments" in outcome.out
     assert "moments (4 lesions): fewer than 30 lesions: decides nothing" in outcome.out

@@ -85,7 +85,7 @@ def test_other_laws_make_other_syntheses(tmp_path: Path) -> None:
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code that makes syntheses."""
     copy = tmp_path_factory.mktemp("package")
-    for part in ("core", "diffusion", "anatomy", "systems"):
+    for part in ("core", "diffusion", "engines", "anatomy", "systems"):
         copytree(PACKAGE / part, copy / part)
     return copy
 
@@ -108,6 +108,7 @@ def digest_with(package: Path, changed: str) -> str:
         "systems/lesion_inpainting/laws/haze.py",
         "core/roi.py",
         "diffusion/samplers.py",
+        "engines/openvino.py",
         "anatomy/lungs.py",
         "systems/running.py",
         "systems/contract.py",

@@ -20,7 +20,7 @@ from lesionbrush.core.registry import find_model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
-from lesionbrush.engines.choice import choose_engine, is_installed
+from lesionbrush.engines.choice import CPU, choose_engine, is_installed
 from lesionbrush.engines.evaluator import Engine, make_engine
 from lesionbrush.engines.pytorch import PyTorchEngine, autocast
 from lesionbrush.errors import InvalidRequest
@@ -30,7 +30,6 @@ from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 DIAMETERS_MM = (8.0, 14.0, 20.0)
 SHAPE = (256, 256, 120)
 EXACT = "pytorch-float32"
-CPU = torch.device("cpu")
 
 
 class AsItComes(PyTorchEngine):

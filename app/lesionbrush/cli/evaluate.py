@@ -2,7 +2,7 @@
 
 `evaluate lesions` measures everything and writes report.html and report.json; `evaluate MODEL` measures HU
 and the seam alone and writes figures.json and a sheet, or what the model's own system measures.
-`evaluate ablation` says what each law of lesion inpainting earns, and writes ablation.json.
+`evaluate ablation` says what each law of lesion inpainting earns, `evaluate steps` how few steps are enough.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from lesionbrush.cli.outputs import check_folder, check_outputs, reports
 from lesionbrush.core.registry import METADATA, find_model
 from lesionbrush.errors import InvalidRequest
 
-LESIONS, ABLATION = "lesions", "ablation"
+LESIONS, ABLATION, STEPS = "lesions", "ablation", "steps"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        metavar="lesions | ablation | MODEL",
-        help="the full report, what each law earns, or a model's card figures",
+        metavar="lesions | ablation | steps | MODEL",
+        help="the full report, what each law earns, how few steps do, or a model's card figures",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -35,9 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--regression", action="store_true", help="for `MODEL`: what a regression would miss by"
     )
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="for `lesions` and `ablation` (default: %(default)s)"
-    )
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="for all but `MODEL` (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="for `lesions`: 16 nodules, less of everything")
     parser.add_argument("--parts", metavar="A,B", help="for `lesions`: only these parts")
     parser.add_argument("--laws", metavar="A,B", help="for `ablation`: only these laws")
@@ -54,7 +52,7 @@ def run(options: Namespace) -> int:
     if options.laws is not None and options.what != ABLATION:
         raise InvalidRequest(f"--laws {options.laws} belongs to `evaluate {ABLATION}`")
     check_folder(options.out)
-    parts = {LESIONS: lesions, ABLATION: ablation}
+    parts = {LESIONS: lesions, ABLATION: ablation, STEPS: steps}
     return parts.get(options.what, card_figures)(options)
 
 
@@ -92,14 +90,29 @@ def ablation(options: Namespace) -> int:
     from lesionbrush.evaluation.ablation import FILE, ablate
     from lesionbrush.systems.lesion_inpainting.laws import LAWS
 
-    for name in ("update_card", "quick", "regression", "parts"):
-        if getattr(options, name):
-            raise InvalidRequest(f"--{name.replace('_', '-')} does not belong to `evaluate {ABLATION}`")
+    _require_none_else(options)
     laws = tuple(LAWS) if options.laws is None else tuple(options.laws.split(","))
     found = ablate(options.model, options.data, options.out, laws, options.cases, say=print)
     print("\n".join(found.lines()))
     print(options.out / FILE)
     return 0
+
+
+def steps(options: Namespace) -> int:
+    """How few evaluations of the network are enough."""
+    from lesionbrush.evaluation.steps import FILE, measure_steps
+
+    _require_none_else(options)
+    found = measure_steps(options.model, options.data, options.out, cases=options.cases, say=print)
+    print("\n".join(found.lines()))
+    print(options.out / FILE)
+    return 0
+
+
+def _require_none_else(options: Namespace) -> None:
+    for name in ("update_card", "quick", "regression", "parts"):
+        if getattr(options, name):
+            raise InvalidRequest(f"--{name.replace('_', '-')} does not belong to `evaluate {options.what}`")
 
 
 def card_figures(options: Namespace) -> int:

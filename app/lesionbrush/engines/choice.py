@@ -13,6 +13,7 @@ import torch
 from lesionbrush.errors import InvalidRequest
 
 VARIABLE = "LESIONBRUSH_ENGINE"
+CPU = torch.device("cpu")
 Library = Literal["OpenVINO", "PyTorch"]
 OPENVINO: Library = "OpenVINO"
 PYTORCH: Library = "PyTorch"

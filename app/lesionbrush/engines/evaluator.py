@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionbrush.engines.choice import OPENVINO, EngineChoice, choose_engine
-from lesionbrush.engines.openvino import OpenVINOEngine
+from lesionbrush.engines.openvino import EngineFailure, OpenVINOEngine
 from lesionbrush.engines.pytorch import PyTorchEngine
 
 Engine = OpenVINOEngine | PyTorchEngine
@@ -31,7 +31,7 @@ class Evaluator:
             return engine(*inputs)
         try:
             return engine(*inputs)
-        except RuntimeError as error:
+        except EngineFailure as error:
             return self._fall_back(device, engine, error)(*inputs)
 
     def engine(self, device: torch.device) -> Engine:
@@ -40,10 +40,9 @@ class Evaluator:
             self.engines[device.type] = make_engine(self.network, choose_engine(device))
         return self.engines[device.type]
 
-    def _fall_back(self, device: torch.device, engine: Engine, error: RuntimeError) -> Engine:
+    def _fall_back(self, device: torch.device, engine: Engine, error: EngineFailure) -> Engine:
         """From here on, PyTorch."""
-        first_line = str(error).strip().partition("\n")[0]
-        self.remarks = (f"OpenVINO could not run this network ({first_line}): PyTorch ran it, more slowly.",)
+        self.remarks = (f"OpenVINO could not run this network ({error}): PyTorch ran it, more slowly.",)
         self.engines[device.type] = PyTorchEngine(self.network, engine.precision)
         return self.engines[device.type]
 

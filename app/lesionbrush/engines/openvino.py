@@ -13,10 +13,10 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -38,10 +38,14 @@ _HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 Shapes = tuple[tuple[int, ...], ...]
 
 
+class EngineFailure(Exception):
+    """OpenVINO cannot convert, compile or run this network."""
+
+
 class OpenVINOEngine:
     """A network on the CPU, one item of a batch at a time: what becomes of it does not depend on the others.
 
-    Raises RuntimeError for a network that it cannot convert or compile. The network must not change any more.
+    The network must not change any more.
     """
 
     def __init__(self, network: nn.Module, precision: Precision) -> None:
@@ -55,9 +59,13 @@ class OpenVINOEngine:
         return f"{OPENVINO}, {self.precision}"
 
     def __call__(self, *inputs: Tensor) -> Tensor:
-        with self._one_at_a_time:
-            parts = [self._ask([part[k : k + 1] for part in inputs]) for k in range(len(inputs[0]))]
-        return torch.cat(parts)
+        """Raises EngineFailure."""
+        items = ([part[k : k + 1] for part in inputs] for k in range(len(inputs[0])))
+        try:
+            with self._one_at_a_time:
+                return torch.cat([self._ask(item) for item in items])
+        except Exception as error:  # the library has half a dozen kinds, of no common base
+            raise EngineFailure(str(error).strip().rpartition("\n")[2].strip(" -")) from error
 
     def _ask(self, item: Sequence[Tensor]) -> Tensor:
         request = self._compile(tuple(tuple(part.shape) for part in item), item)
@@ -99,25 +107,31 @@ def import_openvino() -> Any:
 
 
 def load_converted(network: nn.Module, item: Sequence[Tensor]) -> openvino.Model:
-    """From the cache, or made and put there."""
-    ov = import_openvino()
-    folder = cache_folder() / fingerprint(network)
-    if (folder / GRAPH).is_file():
+    """From the cache, or made and put there.
+
+    What is made is read back too: a file holds it simplified, and the last bits of what it says are others.
+    """
+    kept = cache_folder() / fingerprint(network)
+    if kept.is_dir():
         try:
-            model = ov.Core().read_model(folder / GRAPH)
-            os.utime(folder)
-        except (RuntimeError, OSError):  # damaged, or gone meanwhile
-            shutil.rmtree(folder, ignore_errors=True)
+            model = _read(kept)
+            os.utime(kept)
+        except Exception:  # noqa: BLE001, damaged or gone: whatever the library makes of it
+            shutil.rmtree(kept, ignore_errors=True)
         else:
             return model
-    model = convert(network, item)
-    with suppress(OSError, LesionBrushError):  # a home that cannot be written to costs a second at each start
-        _keep(model, folder)
-    return model
+    made = convert(network, item)
+    try:
+        _keep(made, kept)
+    except (OSError, LesionBrushError):  # a home that cannot be written to costs a second at each start
+        with TemporaryDirectory() as folder:
+            _write(made, Path(folder))
+            return _read(Path(folder))
+    return _read(kept)
 
 
 def convert(network: nn.Module, item: Sequence[Tensor]) -> openvino.Model:
-    """Traced on an item of a batch; sides of the inputs stay open. RuntimeError when it cannot be."""
+    """Traced on an item of a batch; sides of the inputs stay open."""
     import_openvino()
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -152,7 +166,17 @@ def cache_folder() -> Path:
 def _keep(model: openvino.Model, folder: Path) -> None:
     """Written whole, and what was not used for longest goes."""
     with new_folder(folder) as draft:
-        import_openvino().save_model(model, draft / GRAPH, compress_to_fp16=False)
+        _write(model, draft)
     kept = [path for path in folder.parent.iterdir() if path.is_dir()]
     for old in sorted(kept, key=lambda path: path.stat().st_mtime)[:-MOST_NETWORKS]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(model: openvino.Model, folder: Path) -> None:
+    import_openvino().save_model(model, folder / GRAPH, compress_to_fp16=False)
+
+
+def _read(folder: Path) -> openvino.Model:
+    """Into memory, so that the files may go."""
+    files = (folder / GRAPH, (folder / GRAPH).with_suffix(".bin"))
+    return import_openvino().Core().read_model(*(file.read_bytes() for file in files))

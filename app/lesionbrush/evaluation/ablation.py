@@ -20,14 +20,10 @@ from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.bench import FULL, Bench
 from lesionbrush.evaluation.cases import Nodule
-from lesionbrush.evaluation.classifiers import Boosted, Classifier, Linear, out_of_fold
+from lesionbrush.evaluation.comparison import Change, MadeNodules, compare, hu_error
 from lesionbrush.evaluation.features import features
-from lesionbrush.evaluation.fidelity import MARGIN_MM
-from lesionbrush.evaluation.measures import HuInMask
-from lesionbrush.evaluation.metrics import seam_ratio
 from lesionbrush.evaluation.report import text
 from lesionbrush.evaluation.results import Typed
-from lesionbrush.evaluation.statistics import Estimate, auc, by_patient, median
 from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.files.durable import whole_files
 from lesionbrush.systems import load_model
@@ -43,24 +39,6 @@ IN_PLACE = {"draw_shape": False, "keep_vessels": False}
 """Of a lesion that is made anew in its own place: the mask has its lobes, and under it is the real one."""
 ACTING = {"shape": {"draw_shape": True}, "outline": {"draw_shape": True}, "vessels": {"keep_vessels": True}}
 """By law, what it needs to do anything. Lobes come twice then, and vessels are the real lesion's own."""
-CRITICS: dict[str, Callable[[], Classifier]] = {"auc_linear": Linear, "auc_boosted": Boosted}
-MEASURES = (*CRITICS, "hu_error_readers_hu", "hu_error_typical_hu", "seam")
-
-
-class Change(Typed):
-    """Of one measure, lower is better. change: without the law less with it, so that above 0 it earns."""
-
-    with_law: Estimate
-    without: Estimate
-    change: Estimate
-
-    @property
-    def sign(self) -> int:
-        """1 where the law lowers the measure, -1 where it raises it, 0 where the interval holds 0."""
-        low, high = self.change.low, self.change.high
-        if low is None or high is None:
-            return 0
-        return 1 if low > 0 else -1 if high < 0 else 0
 
 
 class LawFigures(Typed):
@@ -98,7 +76,7 @@ class Ablation(Typed):
         rows: list[tuple[str, ...]] = [("law", "N", "changed", "measure", "with", "without", "change")]
         for one in self.laws:
             for name, change in one.figures.items():
-                three = (text(e) for e in (change.with_law, change.without, change.change))
+                three = (text(e) for e in (change.default, change.otherwise, change.change))
                 rows.append((one.law, str(one.lesions), str(one.changed), name, *three))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
@@ -126,7 +104,7 @@ class Trials:
         pairs = tqdm(chosen, desc=law, unit="lesion")
         rows = [(self._make(self.bench.maker, law, n), self._make(without, law, n)) for n in pairs]
         figures = (
-            self._figures(chosen, *(MadeNodules.of(chosen, made) for made in zip(*rows, strict=True)))
+            self._figures(chosen, *(_measure(chosen, made) for made in zip(*rows, strict=True)))
             if rows
             else {}
         )
@@ -156,11 +134,8 @@ class Trials:
         return first, typical
 
     def _figures(self, nodules: list[Nodule], on: MadeNodules, off: MadeNodules) -> dict[str, Change]:
-        patients = [nodule.patient for nodule in nodules]
-        real = np.array([self._real_features(nodule) for nodule in nodules])
-        critics = {n: _critic_change(make, patients, real, (on, off)) for n, make in CRITICS.items()}
-        columns = {name: (on.columns[name], off.columns[name]) for name in MEASURES if name not in CRITICS}
-        return critics | {name: _median_change(patients, *pair) for name, pair in columns.items()}
+        """Without a law less with it, so that above 0 it earns."""
+        return compare(nodules, np.array([self._real_features(nodule) for nodule in nodules]), on, off)
 
     def _real_features(self, nodule: Nodule) -> np.ndarray:
         if nodule.name not in self._features:
@@ -168,23 +143,14 @@ class Trials:
         return self._features[nodule.name]
 
 
-@dataclass(frozen=True, eq=False)
-class MadeNodules:
-    """What was made of N nodules. features: (N, F); columns: (N,) of each measure."""
-
-    features: np.ndarray
-    columns: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, nodules: Sequence[Nodule], made: Sequence[tuple[np.ndarray, np.ndarray]]) -> MadeNodules:
-        """made: HU of each nodule, as the readers scored it and typical, on the grid of its crop."""
-        rows = [
-            (_hu_error(hu, nodule), _hu_error(typical, nodule), _seam(hu, nodule))
-            for nodule, (hu, typical) in zip(nodules, made, strict=True)
-        ]
-        found = [features(nodule.patch(hu)) for nodule, (hu, _) in zip(nodules, made, strict=True)]
-        names = ("hu_error_readers_hu", "hu_error_typical_hu", "seam")
-        return cls(np.array(found), dict(zip(names, np.array(rows).T, strict=True)))
+def _measure(nodules: Sequence[Nodule], made: Sequence[tuple[np.ndarray, np.ndarray]]) -> MadeNodules:
+    """made: HU of each nodule, as the readers scored it and typical, on the grid of its crop."""
+    columns = [
+        np.array([hu_error(hu, nodule) for nodule, hu in zip(nodules, kind, strict=True)])
+        for kind in zip(*made, strict=True)
+    ]
+    names = ("hu_error_readers_hu", "hu_error_typical_hu")
+    return MadeNodules.of(nodules, [hu for hu, _ in made], **dict(zip(names, columns, strict=True)))
 
 
 def request_of(law: str, nodule: Nodule, variety: float | None = None) -> SynthesisRequest:
@@ -223,37 +189,3 @@ def ablate(
         with whole_files(out / FILE) as (draft,):
             draft.write_text(found.model_dump_json(indent=1), encoding="utf-8")
     return found
-
-
-def _hu_error(hu: np.ndarray, nodule: Nodule) -> float:
-    made, real = (HuInMask.of(array, nodule.inside).mean for array in (hu, nodule.case.crop.array))
-    return abs(made - real)
-
-
-def _seam(hu: np.ndarray, nodule: Nodule) -> float:
-    return seam_ratio(hu, nodule.inside, nodule.case.crop.spacing_mm, MARGIN_MM)
-
-
-def _median_change(patients: Sequence[str], on: np.ndarray, off: np.ndarray) -> Change:
-    """on, off: (N,) of the same nodules."""
-    return Change(
-        with_law=by_patient(median, patients, on),
-        without=by_patient(median, patients, off),
-        change=by_patient(lambda a, b: median(b) - median(a), patients, on, off),
-    )
-
-
-def _critic_change(
-    make: Callable[[], Classifier],
-    patients: list[str],
-    real: np.ndarray,
-    pair: tuple[MadeNodules, MadeNodules],
-) -> Change:
-    """AUC of real (N, F) against each of the two, by a critic of its own that saw none of the patient."""
-    both, y = patients * 2, np.repeat([0, 1], len(real))
-    on, off = (out_of_fold(make, np.concatenate((real, one.features)), y, both) for one in pair)
-    return Change(
-        with_law=by_patient(auc, both, on, y),
-        without=by_patient(auc, both, off, y),
-        change=by_patient(lambda a, b, labels: auc(b, labels) - auc(a, labels), both, on, off, y),
-    )

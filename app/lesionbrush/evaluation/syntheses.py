@@ -15,6 +15,7 @@ from lesionbrush.core.model import Model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
+from lesionbrush.engines.choice import CPU, choose_engine
 from lesionbrush.evaluation.cases import Nodule
 from lesionbrush.files.durable import whole_files
 from lesionbrush.systems import DEFAULT_SYSTEM, find_system, system_folder
@@ -82,6 +83,7 @@ class Maker:
         digest = hashlib.sha256()
         for part in (
             _code_of(self.model.card.system),
+            str(choose_engine(getattr(self.model, "device", CPU))),
             ",".join(sorted(getattr(self.model, "laws", ()))),
             self.model.card.model_dump_json(exclude=SAID_ONLY),
             request.model_dump_json(),
@@ -97,7 +99,7 @@ SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split
 """What a card says without any voxel depending on it."""
 
 PACKAGE = Path(__file__).resolve().parents[1]
-MAKING = ("core", "diffusion", "anatomy", "systems/running.py", "systems/contract.py")
+MAKING = ("core", "diffusion", "engines", "anatomy", "systems/running.py", "systems/contract.py")
 """What turns weights into voxels beside a system's own folder, below the package."""
 
 

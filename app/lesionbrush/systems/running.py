@@ -65,8 +65,14 @@ class RunResult(NamedTuple):
     """Results of a run, the device and the engine it ended on, and remarks for the user."""
 
     results: Tensor
-    device: str
+    device: torch.device
+    engine: str
     remarks: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """As records name it."""
+        return f"{device_name(self.device)} ({self.engine})"
 
 
 class OutOfMemoryFallback:
@@ -107,8 +113,8 @@ class OutOfMemoryFallback:
         return self._result(done, cpu, ("The GPU's memory was too small for one variant; ran on the CPU.",))
 
     def _result(self, done: list[Tensor], device: torch.device, remarks: tuple[str, ...]) -> RunResult:
-        name = f"{device_name(device)} ({self.evaluate.engine(device)})"
-        return RunResult(torch.cat(done), name, remarks + self.evaluate.remarks)
+        engine = str(self.evaluate.engine(device))
+        return RunResult(torch.cat(done), device, engine, remarks + self.evaluate.remarks)
 
 
 def _remark(part: int, total: int) -> tuple[str, ...]:

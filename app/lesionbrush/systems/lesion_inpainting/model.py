@@ -108,7 +108,7 @@ class LesionInpainting:
         shape = (len(seeds), *rois.reference_hu.shape)
         hu = run.results.numpy().reshape(shape)
         dense = job.drawn.dense.reshape(shape) if job.drawn.dense.any() else None
-        return Sampled(hu, run.device, run.remarks, dense)
+        return Sampled(hu, run.where, run.remarks, dense)
 
 
 class _InpaintingJob:

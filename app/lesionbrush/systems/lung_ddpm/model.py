@@ -121,7 +121,7 @@ class LayoutDiffusion(ABC):
         )
         unit = run.results[:, 0].reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
         hu = scale.from_unit(unit).astype(np.float32)
-        return Sampled(hu, run.device, run.remarks)
+        return Sampled(hu, run.where, run.remarks)
 
     def estimate(self, item: Item, x: Tensor, level: tuple[float, float, float]) -> Tensor:
         """x_0 from x at (alpha, sigma, timestep), not clipped."""

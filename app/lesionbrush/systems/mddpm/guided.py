@@ -96,7 +96,7 @@ class GuidedDiffusion(ABC):
         unit = run.results.reshape(len(seeds), *rois.reference_hu.shape).cpu().numpy()
         require_calm(unit)
         remarks = (*run.remarks, *remarks_on(rois, request, images))
-        return Sampled(self.window.from_unit(unit), run.device, remarks)
+        return Sampled(self.window.from_unit(unit), run.where, remarks)
 
 
 def require_calm(unit: np.ndarray) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor
 
@@ -60,7 +59,3 @@ class DDPMUNet(DiffusionModelUNet):
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:  # type: ignore[override]
         out: Tensor = super().forward(x, timesteps)
         return out.float()
-
-    def at(self, x: Tensor, t: int) -> Tensor:
-        """The same, all of the batch at one timestep."""
-        return self(x, torch.full((len(x),), t, dtype=torch.long, device=x.device))
