@@ -16,7 +16,7 @@ from lesionbrush.core.registry import find_model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.engines import choice, openvino
-from lesionbrush.engines.choice import CPU, EngineChoice, choose_engine, multiplies_bfloat16, parse_wish
+from lesionbrush.engines.choice import EngineChoice, choose_engine, multiplies_bfloat16, parse_wish
 from lesionbrush.engines.evaluator import Evaluator, make_engine
 from lesionbrush.engines.openvino import OpenVINOEngine, cache_folder, fingerprint
 from lesionbrush.engines.pytorch import OneDNN
@@ -28,8 +28,8 @@ from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from scipy import ndimage
 from torch import Tensor, nn
 
-CUDA = torch.device("cuda")
-needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(CPU), reason="this CPU has no bfloat16")
+CPU = torch.device("cpu")
+needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="this CPU has no bfloat16")
 ENGINES = [
     pytest.param(EngineChoice("PyTorch", "float32"), id="pytorch-float32"),
     pytest.param(EngineChoice("PyTorch", "bfloat16"), id="pytorch-bfloat16", marks=needs_bfloat16),
@@ -65,24 +65,24 @@ def lesion_inputs(rows: int, shape: Sequence[int] = (16, 16, 16)) -> tuple[Tenso
 
 class TestChoice:
     def test_openvino_where_it_is_and_else_pytorch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert choose_engine(CPU, "").library == "OpenVINO"
+        assert choose_engine("cpu", "").library == "OpenVINO"
         monkeypatch.setattr(choice, "is_installed", lambda: False)
-        assert choose_engine(CPU, "").library == "PyTorch"
+        assert choose_engine("cpu", "").library == "PyTorch"
 
     def test_bfloat16_where_the_hardware_has_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for there, precision in ((True, "bfloat16"), (False, "float32")):
             monkeypatch.setattr(choice, "multiplies_bfloat16", lambda device, there=there: there)
-            assert choose_engine(CPU, "").precision == precision
+            assert choose_engine("cpu", "").precision == precision
 
     def test_a_gpu_is_pytorchs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(choice, "multiplies_bfloat16", lambda device: True)
-        assert choose_engine(CUDA, "openvino") == EngineChoice("PyTorch", "bfloat16")
+        assert choose_engine("cuda", "openvino") == EngineChoice("PyTorch", "bfloat16")
 
     def test_the_environment_decides(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(choice.VARIABLE, "PyTorch-float32")
-        assert choose_engine(CPU) == EngineChoice("PyTorch", "float32")
+        assert choose_engine() == EngineChoice("PyTorch", "float32")
         monkeypatch.setenv(choice.VARIABLE, "float32")
-        assert choose_engine(CPU) == EngineChoice("OpenVINO", "float32")
+        assert choose_engine() == EngineChoice("OpenVINO", "float32")
 
     @pytest.mark.parametrize("word", ["onnx", "openvino-int8", "float32-openvino", "openvino pytorch"])
     def test_a_word_that_is_none_is_refused(self, word: str) -> None:
@@ -92,7 +92,7 @@ class TestChoice:
     def test_openvino_that_is_not_there_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(choice, "is_installed", lambda: False)
         with pytest.raises(InvalidRequest, match="OpenVINO is not installed"):
-            choose_engine(CPU, "openvino")
+            choose_engine(wanted="openvino")
 
 
 class TestOneDNN:
@@ -276,7 +276,7 @@ def ask(model: Any, engine: EngineChoice, chest: Phantom, request: EditRequest) 
 def in_turn() -> dict[tuple[str, str], EngineChoice]:
     """The engines of this machine, by library and precision."""
     choices = [param.values[0] for param in ENGINES]
-    there = [one for one in choices if one.precision == "float32" or multiplies_bfloat16(CPU)]
+    there = [one for one in choices if one.precision == "float32" or multiplies_bfloat16()]
     return {(one.library, one.precision): one for one in there}
 
 

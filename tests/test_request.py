@@ -16,7 +16,7 @@ from lesionbrush.systems.lesion_inpainting.attributes import (
     from_readers,
     healthy,
 )
-from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.request import STEPS, Attributes, SynthesisRequest
 
 RANGES = {
     "seed": (0, 2**31 - 1),
@@ -235,3 +235,28 @@ def test_the_sampler_left_open_is_the_one_that_suits_the_task() -> None:
     assert SynthesisRequest().sampler_used == "dpm_solver_pp_2m"
     assert parse_request({"attributes": {"lesion": "none"}}).sampler_used == "ddpm"
     assert parse_request({"attributes": {"lesion": "none"}, "sampler": "ddim"}).sampler_used == "ddim"
+
+
+class TestQuality:
+    """A number of steps by name."""
+
+    @pytest.mark.parametrize(("quality", "steps"), STEPS.items())
+    def test_it_sets_the_steps(self, quality: str, steps: int) -> None:
+        asked = parse_request({"quality": quality})
+        assert asked.steps == steps
+        assert parse_request(asked.model_dump(mode="json")) == asked
+
+    def test_a_form_sends_the_default_along(self) -> None:
+        assert parse_request({"quality": "fast", "steps": 8}).steps == STEPS["fast"]
+
+    def test_steps_say_it_where_no_quality_is_named(self) -> None:
+        assert parse_request({"steps": 5}).steps == 5
+        assert parse_request({}).steps == STEPS["standard"]
+
+    def test_two_that_disagree_are_refused(self) -> None:
+        with pytest.raises(InvalidRequest, match="quality fast is 3 steps, not 20: leave one of them out"):
+            parse_request({"quality": "fast", "steps": 20})
+
+    def test_a_quality_that_is_none_is_refused(self) -> None:
+        with pytest.raises(InvalidRequest, match=r"quality.*\(got 'best'\)"):
+            parse_request({"quality": "best"})

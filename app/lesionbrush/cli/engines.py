@@ -20,7 +20,7 @@ from lesionbrush.core.registry import find_model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
-from lesionbrush.engines.choice import CPU, choose_engine, is_installed
+from lesionbrush.engines.choice import choose_engine, is_installed
 from lesionbrush.engines.evaluator import Engine, make_engine
 from lesionbrush.engines.pytorch import PyTorchEngine, autocast
 from lesionbrush.errors import InvalidRequest
@@ -82,7 +82,7 @@ def run(options: Namespace) -> int:
     print(f"{report.machine}\n{report.model}, medians of {report.repeats} (least to most)\n", flush=True)
     ct, engines = lung_like(SHAPE), list_engines(model.network)
     for diameter_mm in DIAMETERS_MM:
-        case = _Case(ct, nodule(ct, diameter_mm), edit_from(options), model)
+        case = _EngineCase(ct, nodule(ct, diameter_mm), edit_from(options), model)
         report.rows += case.compare(diameter_mm, engines, options.repeats)
     print("\n".join(lines(report)))
     if options.json:
@@ -96,12 +96,12 @@ def list_engines(network: torch.nn.Module) -> list[Engine]:
     wishes += ["openvino-float32", "openvino-bfloat16"] if is_installed() else []
     return [
         AsItComes(network, "float32"),
-        *(make_engine(network, choose_engine(CPU, wish)) for wish in wishes),
+        *(make_engine(network, choose_engine(wanted=wish)) for wish in wishes),
     ]
 
 
 @dataclass(frozen=True)
-class _Case:
+class _EngineCase:
     """One request, for every engine."""
 
     ct: Volume

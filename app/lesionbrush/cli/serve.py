@@ -7,6 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lesionbrush.cli.options import DEFAULT_MODEL
+from lesionbrush.engines.choice import VARIABLE as ENGINE
+from lesionbrush.engines.choice import WORDS, choose_engine
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.operation.serve import Tls, serve
@@ -47,6 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     limits.add_argument("--free-gb", metavar="GB", help="kept free on the disk (default: 1)")
     running = parser.add_argument_group("running")
     running.add_argument("--device", metavar="NAMES", help="cpu, cuda, or cuda:0,cuda:1 (default: all GPUs)")
+    running.add_argument("--engine", metavar="NAME", help=f"of CPUs: {', '.join(WORDS)}")
     running.add_argument("--log", dest="log_format", choices=("text", "json"), help="default: text")
     running.add_argument("--shutdown", choices=("finish", "cancel"), help="running jobs (default: finish)")
     running.add_argument("--grace", dest="grace_seconds", metavar="S", help="to finish in (default: 30)")
@@ -85,6 +88,9 @@ def apply(options: Namespace) -> None:
             os.environ[f"LESIONBRUSH_{name.upper()}"] = str(getattr(options, name))
     if options.device is not None:
         os.environ[DEVICE] = ",".join(choose_devices(options.device))
+    if options.engine is not None:
+        choose_engine(wanted=options.engine)
+        os.environ[ENGINE] = options.engine
     if options.origin:
         os.environ["LESIONBRUSH_ORIGINS"] = " ".join(options.origin)
 

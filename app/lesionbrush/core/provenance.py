@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,11 @@ class Provenance(BaseModel):
 @cache
 def versions() -> dict[str, str]:
     """Versions that can change a voxel. Kept: looking them up reads every package's metadata, some 30 ms."""
-    names = ("torch", "numpy", "scipy", "monai")
-    return {"lesionbrush": __version__, "python": platform.python_version(), **{n: version(n) for n in names}}
+    found = {"lesionbrush": __version__, "python": platform.python_version()}
+    for name in ("torch", "numpy", "scipy", "monai", "openvino"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def now() -> str:

@@ -1,4 +1,7 @@
-"""Which engine runs networks on a device: by what the machine has, never by a clock."""
+"""Which engine runs networks on a device: by what the machine has, never by a clock.
+
+Devices are named as by `torch.device.type`, which is imported only where a GPU or bfloat16 is asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-import torch
-
 from lesionbrush.errors import InvalidRequest
 
 VARIABLE = "LESIONBRUSH_ENGINE"
-CPU = torch.device("cpu")
 Library = Literal["OpenVINO", "PyTorch"]
 OPENVINO: Library = "OpenVINO"
 PYTORCH: Library = "PyTorch"
@@ -30,8 +30,12 @@ class EngineChoice:
     library: Library
     precision: Precision
 
+    def __str__(self) -> str:
+        """As records name it."""
+        return f"{self.library}, {self.precision}"
 
-def choose_engine(device: torch.device, wanted: str | None = None) -> EngineChoice:
+
+def choose_engine(device: str = "cpu", wanted: str | None = None) -> EngineChoice:
     """OpenVINO on a CPU where it is installed; bfloat16 where the hardware multiplies it faster than float32.
 
     wanted: one of `WORDS`, by default of the environment. InvalidRequest for another, and for a library that
@@ -40,7 +44,7 @@ def choose_engine(device: torch.device, wanted: str | None = None) -> EngineChoi
     library, precision = parse_wish(os.environ.get(VARIABLE, "") if wanted is None else wanted)
     if library == OPENVINO and not is_installed():
         raise InvalidRequest(f"{VARIABLE}: OpenVINO is not installed; install openvino, or choose pytorch")
-    if device.type != "cpu":
+    if device != "cpu":
         library = PYTORCH
     return EngineChoice(
         library or (OPENVINO if is_installed() else PYTORCH),
@@ -63,8 +67,10 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def multiplies_bfloat16(device: torch.device) -> bool:
+def multiplies_bfloat16(device: str = "cpu") -> bool:
     """Whether the hardware does so itself."""
-    if device.type == "cuda":
+    import torch
+
+    if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    return device == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())

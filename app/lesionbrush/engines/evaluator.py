@@ -37,7 +37,7 @@ class Evaluator:
     def engine(self, device: torch.device) -> Engine:
         """Chosen when it is first needed. InvalidRequest for one that is not there."""
         if device.type not in self.engines:
-            self.engines[device.type] = make_engine(self.network, choose_engine(device))
+            self.engines[device.type] = make_engine(self.network, choose_engine(device.type))
         return self.engines[device.type]
 
     def _fall_back(self, device: torch.device, engine: Engine, error: EngineFailure) -> Engine:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionbrush import __version__
-from lesionbrush.engines.choice import OPENVINO, Precision
+from lesionbrush.engines.choice import OPENVINO, EngineChoice, Precision
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.files.durable import new_folder
 
@@ -55,8 +55,7 @@ class OpenVINOEngine:
         self._one_at_a_time = threading.Lock()
 
     def __str__(self) -> str:
-        """As records name it."""
-        return f"{OPENVINO}, {self.precision}"
+        return str(EngineChoice(OPENVINO, self.precision))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Raises EngineFailure."""

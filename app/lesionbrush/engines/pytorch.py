@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lesionbrush.engines.choice import PYTORCH, Precision
+from lesionbrush.engines.choice import PYTORCH, EngineChoice, Precision
 
 
 class PyTorchEngine:
@@ -16,8 +16,7 @@ class PyTorchEngine:
         self.network, self.precision = network, precision
 
     def __str__(self) -> str:
-        """As records name it."""
-        return f"{PYTORCH}, {self.precision}"
+        return str(EngineChoice(PYTORCH, self.precision))
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         with autocast(inputs[0].device, self.precision), OneDNN():

@@ -15,7 +15,7 @@ from lesionbrush.core.model import Model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
-from lesionbrush.engines.choice import CPU, choose_engine
+from lesionbrush.engines.choice import choose_engine
 from lesionbrush.evaluation.cases import Nodule
 from lesionbrush.files.durable import whole_files
 from lesionbrush.systems import DEFAULT_SYSTEM, find_system, system_folder
@@ -83,7 +83,7 @@ class Maker:
         digest = hashlib.sha256()
         for part in (
             _code_of(self.model.card.system),
-            str(choose_engine(getattr(self.model, "device", CPU))),
+            str(choose_engine(_device_type(self.model))),
             ",".join(sorted(getattr(self.model, "laws", ()))),
             self.model.card.model_dump_json(exclude=SAID_ONLY),
             request.model_dump_json(),
@@ -93,6 +93,11 @@ class Maker:
         digest.update(np.round(ct.affine, 4).tobytes())
         digest.update(np.packbits(np.ascontiguousarray(mask.array > 0)).tobytes())
         return digest.hexdigest()[:32]
+
+
+def _device_type(model: Model) -> str:
+    device = getattr(model, "device", None)
+    return "cpu" if device is None else str(device.type)
 
 
 SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split", "figures", "limits"}

@@ -105,7 +105,7 @@ class DiffusionLoop(Loop[ScoredT]):
     def loss(self, network: nn.Module, batch: ScoredT, rng: torch.Generator) -> Tensor:
         loss, spread = self.recipe.loss, self.recipe.data_spread
         at = Noised.draw(batch.image.to(self.device), self.schedule, self.recipe.levels, rng)
-        with autocast(self.device, choose_engine(self.device).precision):
+        with autocast(self.device, choose_engine(self.device.type).precision):
             said = self.ask(network, at, batch).float()
         scored, weight = batch.scored.to(self.device), batch.weight.to(self.device)
         if not loss.weighted:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from lesionbrush.core.registry import list_models, verify_weights
+from lesionbrush.engines.choice import OPENVINO, choose_engine
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.server.doors.access import load_access, readable_by_others
 from lesionbrush.server.doors.perimeter import is_loopback, require_bindable
@@ -57,7 +58,10 @@ def findings(studies: Path | str, host: str, port: int, *, encrypted: bool) -> l
 
 def _devices() -> Iterator[Finding]:
     for device in choose_devices():
-        yield Finding("device", device if device != "cpu" else "cpu (a GPU is far faster)")
+        engine = choose_engine(device.partition(":")[0])
+        yield Finding("device", f"{device}, {engine}" + ("; a GPU is far faster" if device == "cpu" else ""))
+        if device == "cpu" and engine.library != OPENVINO:
+            yield Finding("device", "OpenVINO would be two to four times as fast here: install openvino")
 
 
 def _models() -> Iterator[Finding]:

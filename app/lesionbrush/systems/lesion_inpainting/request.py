@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +20,9 @@ from lesionbrush.systems.lesion_inpainting.attributes import (
 
 Degree = Annotated[float, Field(ge=0, le=1)]
 Sampler = Literal["ddim", "ddpm", "dpm_solver_pp_2m"]
+Quality = Literal["fast", "standard", "fine"]
+STEPS: dict[Quality, int] = {"fast": 3, "standard": 8, "fine": 16}
+"""How many each takes; measured by `evaluate steps`."""
 
 
 class Attributes(BaseModel):
@@ -97,7 +100,14 @@ class SynthesisRequest(EditRequest):
     """One request to the lesion inpainting system: how to sample, and what to make."""
 
     system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
-    steps: int = Field(8, ge=1, le=MOST_STEPS, description="denoising steps: more is slower and finer")
+    quality: Quality | None = Field(
+        None,
+        description="a number of steps by name; fast is for a first look: a critic tells it from real ones "
+        "more easily; null: as steps says",
+    )
+    steps: int = Field(
+        STEPS["standard"], ge=1, le=MOST_STEPS, description="denoising steps: more is slower and finer"
+    )
     sampler: Sampler | None = Field(
         None, description="null: dpm_solver_pp_2m, and for healthy tissue ddpm, which is calmer"
     )
@@ -133,6 +143,19 @@ class SynthesisRequest(EditRequest):
         "fits, with its vessels, joined by the model; or the model alone, which knows of no vessels",
     )
     attributes: Attributes = Attributes()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_of_quality(cls, given: Any) -> Any:
+        """The default beside a quality is no wish: forms send every field."""
+        if not isinstance(given, Mapping) or given.get("quality") not in STEPS:
+            return given
+        steps, asked = STEPS[given["quality"]], given.get("steps", STEPS["standard"])
+        if asked not in (steps, STEPS["standard"]):
+            raise ValueError(
+                f"quality {given['quality']} is {steps} steps, not {asked}: leave one of them out"
+            )
+        return {**given, "steps": steps}
 
     @property
     def heals_from_nearby(self) -> bool:
