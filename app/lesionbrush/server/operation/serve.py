@@ -19,8 +19,8 @@ from lesionbrush.server.collector import no_collections
 APP = Path(__file__).resolve().parents[3]
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}  # read when mlflow is imported
 STOCK_HOST = "0.0.0.0"
-NOT_NEEDED = ("ignite", "mlflow", "pandas", "matplotlib", "tensorboard")
-"""Optional to MONAI, which loads them for training, its records and plots: two of six seconds of a start.
+NOT_NEEDED = ("ignite", "mlflow", "pandas", "matplotlib", "tensorboard", "sklearn")
+"""Optional to MONAI, which has them for training, its records and plots: two of six seconds of a start.
 
 This server trains nothing (`doors/closed.py`), and neither running networks nor MONAI's transforms need them.
 """
