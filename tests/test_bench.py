@@ -73,7 +73,9 @@ def test_over_http(command: Command, client: Client, tmp_path: Path, monkeypatch
     outcome = command("bench", "latency", *TINY, *options)
     assert outcome.code == 0, outcome.err
     report = json.loads((tmp_path / "b.json").read_text())
-    _, files, jobs = report["tables"]
+    _, start, files, jobs = report["tables"]
+    assert "start of the server, until it answers" in start["seconds"]
+    assert "first request, submit to box" in start["seconds"]
     parts = dict(report["medians"][files["title"]])
     assert parts.pop("request to result") == pytest.approx(sum(parts.values()), abs=1e-3)
     assert "server: sample" in parts

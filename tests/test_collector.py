@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lesionbrush.server.collector import settle
+from lesionbrush.server.collector import no_collections, settle
 from lesionbrush.server.synthesis.models import ModelPool
 from server_kit import MODEL
 
@@ -28,6 +28,16 @@ def test_a_collection_passes_over_what_has_settled() -> None:
     everything = len(gc.get_objects())
     settle()
     assert len(gc.get_objects()) < everything / 100
+
+
+def test_nothing_is_collected_in_the_block_and_all_is_as_before_after_an_error() -> None:
+    def fail() -> None:
+        assert not gc.isenabled()
+        raise KeyError
+
+    with pytest.raises(KeyError), no_collections():
+        fail()
+    assert gc.isenabled()
 
 
 def test_garbage_of_before_is_gone_and_not_kept() -> None:

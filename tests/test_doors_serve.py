@@ -47,6 +47,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **given: calls.append({"app": app, **given}))
     monkeypatch.setattr(logs, "configure", lambda style: calls.append({"log": style}))
+    monkeypatch.setattr(module, "import_monai_label", lambda: None)
     for name, value in settings.model_dump().items():
         monkeypatch.setattr(settings, name, value)  # put back afterwards
     return calls

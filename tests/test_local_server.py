@@ -34,11 +34,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def stub(monkeypatch):
-    """Puts a small web server in the place of MONAI Label's."""
+    """Puts a small web server in the place of ours."""
 
     def install(prologue: str = "", status: int = 200) -> None:
         program = STUB.format(prologue=prologue, status=status)
-        monkeypatch.setattr(module, "stock_command", lambda studies, port: ["-c", program, str(port)])
+        monkeypatch.setattr(module, "serve_command", lambda studies, port: ["-c", program, str(port)])
 
     return install
 
@@ -109,7 +109,7 @@ from lesionbrush.cli.__main__ import exit_when_terminated
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore Ctrl-C
 exit_when_terminated()
-module.stock_command = lambda studies, port: ["-c", {program!r}, str(port)]
+module.serve_command = lambda studies, port: ["-c", {program!r}, str(port)]
 with module.local_server(Path("."), Path({log!r})) as (_, process):
     print(process, flush=True)
     time.sleep(60)

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from lesionbrush.errors import LesionBrushError
+from lesionbrush.server.collector import no_collections
 
 COMMANDS = (
     "demo",
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         print(f"run.py: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return BAD_INPUT
-    command = import_module(f"lesionbrush.cli.{name}")
+    with no_collections():
+        command = import_module(f"lesionbrush.cli.{name}")
     parser = OneLineParser(prog=f"run.py {name}", description=command.__doc__)
     command.add_arguments(parser)
     try:

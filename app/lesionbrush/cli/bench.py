@@ -115,14 +115,19 @@ def _empty_report(options: Namespace) -> BenchReport:
 def _measure_server(options: Namespace, files: CaseFiles, report: BenchReport) -> None:
     with ExitStack() as stack:
         studies = Path(stack.enter_context(TemporaryDirectory(prefix="lesionbrush-bench-")))
-        started = local_server(studies, files.nii.with_name("server.log"), gpu=not options.cpu)
-        client, process = stack.enter_context(started)
+        start = Samples("a server that was just started")
+        with start.measure("start of the server, until it answers"):
+            started = local_server(studies, files.nii.with_name("server.log"), gpu=not options.cpu)
+            client, process = stack.enter_context(started)
         stack.enter_context(asking())
-        client.put_image(files.nii, IMAGE_ID)
-        server = OverHttp(client, report.model, report.request)
-        report.tables.append(server.every_phase(files, report.repeats))
+        with start.measure("store the CT"):
+            client.put_image(files.nii, IMAGE_ID)
         order = Order(report.model, Upload.of(files.mask), IMAGE_ID, report.request.model_dump(mode="json"))
-        report.tables.append(OverJobs(JobClient(client.url), order).every_phase(report.repeats))
+        jobs = OverJobs(JobClient(client.url), order)
+        with start.measure("first request, submit to box"):
+            jobs.ask(Samples(""))
+        server = OverHttp(client, report.model, report.request)
+        report.tables += [start, server.every_phase(files, report.repeats), jobs.every_phase(report.repeats)]
         if options.memory:
             ask = partial(server.ask, files)
             report.memory.append(Memory.after_each("of the server", options.memory, process, ask))

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lesionbrush.cli.machine import this_machine
-from lesionbrush.cli.options import DEFAULT_MODEL
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports
 from lesionbrush.core.registry import METADATA, find_model
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems import DEFAULT_MODEL
 
 LESIONS, ABLATION, STEPS = "lesions", "ablation", "steps"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from LesionBrushLib.client import Cancelled, Client, ServerError, ServerUnreachable
 
 from lesionbrush.errors import LesionBrushError
-from lesionbrush.server.operation.serve import APP, QUIET
+from lesionbrush.server.operation.serve import APP
 
 LOOPBACK = "127.0.0.1"
 START_TIMEOUT_S = 180
@@ -29,17 +29,18 @@ class ServerFailed(LesionBrushError):
 
 @contextmanager
 def local_server(studies: Path, log: Path, *, gpu: bool = True) -> Iterator[tuple[Client, int]]:
-    """MONAI Label's stock command with our app on a free loopback port, stopped however the block is left.
+    """`run.py serve` on a free loopback port, stopped however the block is left.
 
     studies: its folder of CTs; log: where its output goes. Yields a client for it, and its process id.
     Raises ServerFailed, with the end of the log, when it does not start.
     """
     port = free_port()
     hidden = {} if gpu else {"CUDA_VISIBLE_DEVICES": ""}
+    path = os.pathsep.join(filter(None, (str(APP), os.environ.get("PYTHONPATH"))))
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [sys.executable, *stock_command(studies, port)],
-            env={**os.environ, **QUIET, **hidden},
+            [sys.executable, *serve_command(studies, port)],
+            env={**os.environ, **hidden, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -61,10 +62,10 @@ def asking() -> Iterator[None]:
         raise ServerFailed(str(error)) from error
 
 
-def stock_command(studies: Path, port: int) -> list[str]:
+def serve_command(studies: Path, port: int) -> list[str]:
     """What follows `python`."""
-    start = ["-m", "monailabel.main", "start_server", "--app", str(APP), "--studies", str(studies)]
-    return [*start, "--host", LOOPBACK, "--port", str(port)]
+    where = ["--studies", str(studies), "--host", LOOPBACK, "--port", str(port)]
+    return ["-m", "lesionbrush.cli", "serve", *where]
 
 
 def free_port() -> int:

@@ -12,10 +12,8 @@ from lesionbrush.core.registry import ModelCard, find_model
 from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.inputs import Sent, list_sent
-from lesionbrush.systems import find_system, list_inputs, parse_request
+from lesionbrush.systems import DEFAULT_MODEL, find_system, list_inputs, parse_request
 from lesionbrush.systems.contract import Makes
-
-DEFAULT_MODEL = "lung_lesion"
 
 
 def add_model_argument(parser: ArgumentParser) -> None:

@@ -6,7 +6,6 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lesionbrush.cli.options import DEFAULT_MODEL
 from lesionbrush.engines.choice import VARIABLE as ENGINE
 from lesionbrush.engines.choice import WORDS, choose_engine
 from lesionbrush.errors import InvalidRequest
@@ -14,6 +13,7 @@ from lesionbrush.server.operation.place import require_free, require_studies
 from lesionbrush.server.operation.serve import Tls, serve
 from lesionbrush.server.synthesis.devices import VARIABLE as DEVICE
 from lesionbrush.server.synthesis.devices import choose_devices
+from lesionbrush.systems import DEFAULT_MODEL
 
 EXAMPLE = (
     "curl -f {auth}-F file=@ct.nii.gz -F label=@mask.nii.gz -F 'params={{\"seed\": 1}}' "

@@ -33,6 +33,7 @@ class ServerSettings(BaseModel):
     job_seconds: float = Field(900.0, gt=0, le=86_400, description="a job that runs longer is ended")
     result_seconds: float = Field(3600.0, gt=0, le=604_800, description="how long results are kept")
     log_format: Literal["text", "json"] = "text"
+    warm_up: bool = Field(True, description="make a model ready before the first request")
     shutdown: Literal["finish", "cancel"] = Field("finish", description="what happens to running jobs")
     grace_seconds: float = Field(30.0, ge=0, le=3600, description="how long running jobs may take to finish")
 

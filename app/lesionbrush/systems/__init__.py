@@ -32,6 +32,7 @@ FOLDERS = (
 )
 VARIABLE = "LESIONBRUSH_SYSTEMS"
 DEFAULT_SYSTEM = "lesion_inpainting"
+DEFAULT_MODEL = "lung_lesion"
 """Of records that were written before there were several, which name none."""
 
 

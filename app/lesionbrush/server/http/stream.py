@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 from anyio import move_on_after
 
@@ -19,13 +20,12 @@ async def news(jobs: Jobs, record: JobRecord, last_seen: int) -> AsyncIterator[s
     """Events numbered above `last_seen`, until the one that says that the job is over.
 
     A listener that comes late, or is slow, gets the newest status and the newest preview, never old ones. One
-    that has seen the end already gets it once more.
+    that has seen the end already gets it once more. Between others there is a pause; the end is told at once.
     """
     seen = last_seen if 0 <= last_seen <= record.feed.count else 0
     try:
         with record.feed.listening() as bell:
             while True:
-                bell.clear()
                 happened = record.feed.after(seen)  # before the status, or the end comes twice
                 status = jobs.status(record)
                 for number, text in _newer(record, status, happened):
@@ -33,13 +33,21 @@ async def news(jobs: Jobs, record: JobRecord, last_seen: int) -> AsyncIterator[s
                     yield text
                 if status.state.over:
                     return
-                await asyncio.sleep(LEAST_INTERVAL_S)
+                with move_on_after(LEAST_INTERVAL_S):
+                    await _until(lambda: record.state.over, bell)
                 with move_on_after(ALIVE_S) as waiting:
-                    await bell.wait()
+                    await _until(partial(record.feed.after, seen), bell)
                 if waiting.cancelled_caught:
                     yield wire.ALIVE
     finally:
         jobs.heard(record)
+
+
+async def _until(true: Callable[[], object], bell: asyncio.Event) -> None:
+    """Asked again at each piece of news."""
+    while not true():
+        await bell.wait()
+        bell.clear()
 
 
 def _newer(

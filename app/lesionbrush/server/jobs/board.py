@@ -28,7 +28,8 @@ CLOSING = "cancelled: the server is shutting down; submit again once it is back"
 class Jobs:
     """Safe to be called from any thread; nothing here waits but `wait` and the workers.
 
-    devices: one worker each ("cuda:0", "cpu"); they start with the first job.
+    devices: one worker each ("cuda:0", "cpu"); they start with the first job, or before it.
+    before_first: called by each worker with its device before its first job.
     on_over: is told of each job that ends, or whose result goes, under the lock.
     """
 
@@ -46,7 +47,14 @@ class Jobs:
         self._swept = 0.0
         self._changed = Condition()
         self._closed = False
+        self.before_first: Callable[[str], None] = lambda device: None
         self.on_over: Callable[[JobRecord], None] = lambda record: None
+
+    def start(self) -> None:
+        """Now, and not with the first job."""
+        with self._hold():
+            if not self._closed:
+                self._start_workers()
 
     # --- for those who ask ---
 

@@ -57,6 +57,7 @@ class Worker(threading.Thread):
         self.current: JobRecord | None = None
 
     def run(self) -> None:
+        self.board.before_first(self.device)
         while (record := self.board.take()) is not None:
             self.current = record
             self._do(record)

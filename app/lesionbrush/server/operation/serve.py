@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lesionbrush.errors import InvalidRequest, LesionBrushError
+from lesionbrush.server.collector import no_collections
 
 APP = Path(__file__).resolve().parents[3]
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}  # read when mlflow is imported
 STOCK_HOST = "0.0.0.0"
+NOT_NEEDED = ("ignite", "mlflow", "pandas", "matplotlib", "tensorboard", "sklearn")
+"""Optional to MONAI, which has them for training, its records and plots: two of six seconds of a start.
+
+This server trains nothing (`doors/closed.py`), and neither running networks nor MONAI's transforms need them.
+"""
 _SPARE_SECONDS = 15  # for answers on their way, once the jobs are over
 
 logger = logging.getLogger(__name__)
@@ -65,6 +73,7 @@ def serve(
     if isinstance(studies, Path):
         private_root(studies)  # says at once when another server works there
     _tell_monai_label(studies, port)
+    import_monai_label()
     encryption: dict[str, Any] = {}
     if tls is not None:
         encryption = {"ssl_certfile": str(tls.certificate), "ssl_keyfile": str(tls.key) if tls.key else None}
@@ -90,6 +99,25 @@ def _tell_monai_label(studies: Path | str, port: int) -> None:
     settings.MONAI_LABEL_SERVER_PORT = port
     for name in ("SESSIONS", "TASKS_TRAIN", "TASKS_SCORING", "TASKS_BATCH_INFER"):
         setattr(settings, f"MONAI_LABEL_{name}", False)
+
+
+def import_monai_label() -> None:
+    """Half of a start. MONAI takes what is in `NOT_NEEDED` for not installed; to all others it is there."""
+    with no_collections(), not_installed(NOT_NEEDED):
+        import monailabel.app  # noqa: F401
+    gc.freeze()
+
+
+@contextmanager
+def not_installed(packages: Sequence[str]) -> Iterator[None]:
+    """Importing one of these fails in the block, but for those that are imported already."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: the documented way to say so
+    try:
+        yield
+    finally:
+        for name in hidden:
+            sys.modules.pop(name, None)
 
 
 def silence_dependencies() -> None:

@@ -16,6 +16,7 @@ from lesionbrush.server.operation.logs import configure
 from lesionbrush.server.operation.serve import refuse_to_start, silence_dependencies, stock_host
 from lesionbrush.server.settings import ServerSettings
 from lesionbrush.server.synthesis.inference import Service
+from lesionbrush.server.synthesis.rehearsal import rehearse_soon
 
 SWITCH_S = 0.001
 """How long a thread that computes may keep Python's lock from the event loop; Python's own is 5 ms."""
@@ -52,6 +53,8 @@ def open_doors(front: FastAPI, service: Service, studies: Path) -> Operation:
     add_operation(front, operation)
     install(front, Perimeter.of(settings), operation.note_visit)
     operation.close_on_signals()
+    if settings.warm_up:
+        rehearse_soon(service)
     sys.setswitchinterval(SWITCH_S)
     settle()
     return operation

@@ -2,5 +2,6 @@
 
 Read `order` and `making` first: what is asked for, and how it is carried out. `inference` has the `Service`,
 which outlives a request, and a result that somebody waits for; `stored` one that stays on disk. `task` is a
-model as MONAI Label sees it; `models`, `devices` and `facts` say what there is and where it runs.
+model as MONAI Label sees it; `models`, `devices` and `facts` say what there is and where it runs; `rehearsal`
+makes one ready before the first request.
 """
