@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer
+from LesionBrushLib.client.answers import ConnectionReport
 from LesionBrushLib.client.errors import JobFailed, ServerError, ServerUnreachable
+from LesionBrushLib.logic.compose import synthetic_name
 from LesionBrushLib.panel.pictures import png_bytes
 from LesionBrushLib.panel.work import Phase, Progress, Sent
-from panel_kit import Bench, FakeClient, new_bench, new_ct, paint, status
+from panel_kit import Bench, FakeClient, facts, new_bench, new_ct, paint, status
 
 PNG = png_bytes(np.full((8, 8, 3), 200, np.uint8))
 
@@ -290,3 +293,45 @@ def test_a_scene_that_closes_meanwhile_gets_nothing(bench: Bench) -> None:
     assert bench.logic.variants is None
     assert bench.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert "choose a CT" in bench.ui.reasonLabel.text
+
+
+class TestQuickLook:
+    """One variant in a few steps, where the model knows of it."""
+
+    def test_it_asks_for_one_fast_variant_and_changes_no_choice(self, bench: Bench) -> None:
+        bench.ready()
+        control(bench, "variants").put(3)
+        control(bench, "steps").put(20)
+        bench.ui.quickButton.click()
+        bench.wait()
+        (order,) = bench.client.orders
+        assert (order.params["quality"], order.params["variants"]) == ("fast", 1)
+        assert "steps" not in order.params
+        bench.synthesize()
+        full = bench.client.orders[1].params
+        assert (full["quality"], full["variants"], full["steps"]) == (None, 3, 20)
+
+    def test_it_waits_for_what_synthesize_waits_for(self, bench: Bench) -> None:
+        bench.connect()
+        assert not bench.ui.quickButton.enabled
+        assert "choose a CT" in bench.ui.quickButton.toolTip
+
+    def test_it_is_hidden_where_the_model_knows_none(self, application: Any) -> None:
+        model = facts().models["lung_lesion"]
+        properties = {k: v for k, v in model.schema["properties"].items() if k != "quality"}
+        plain = replace(model, schema={**model.schema, "properties": properties})
+        client = FakeClient(
+            report=ConnectionReport(True, "ok", "connected", facts(models={"lung_lesion": plain}))
+        )
+        older = new_bench(application, client=client)
+        older.ready()
+        assert not older.ui.quickButton.isVisibleTo(older.top)
+        older.synthesize()
+        assert "quality" not in older.client.orders[0].params
+        older.panel.close()
+
+    def test_its_name_says_so(self) -> None:
+        record = {"model": "lung_lesion", "seed": 7, "request": {"quality": "fast"}}
+        assert synthetic_name(record) == "SYNTHETIC lung_lesion seed 7 quick look"
+        assert synthetic_name({**record, "request": {"quality": None}}) == "SYNTHETIC lung_lesion seed 7"
+        assert synthetic_name({"model": "lung_lesion", "seed": 7}) == "SYNTHETIC lung_lesion seed 7"

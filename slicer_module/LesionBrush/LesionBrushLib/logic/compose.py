@@ -36,11 +36,19 @@ def mark(provenance: dict[str, Any]) -> str:
     return "SYNTHETIC GENERATED" if provenance.get("generated") else "SYNTHETIC"
 
 
+def is_quick(provenance: dict[str, Any]) -> bool:
+    """Made with few steps, for a first look."""
+    request = provenance.get("request")
+    return isinstance(request, dict) and request.get("quality") == "fast"
+
+
 def synthetic_name(provenance: dict[str, Any], title: str = "") -> str:
     """`SYNTHETIC lung_lesion seed 7`: the name is what views show in their corners."""
     parts = [mark(provenance), str(provenance.get("model", "CT"))]
     if "seed" in provenance:
         parts.append(f"seed {provenance['seed']}")
+    if is_quick(provenance):
+        parts.append("quick look")
     return " ".join([*parts, title]).strip()
 
 

@@ -10,8 +10,8 @@ from .schema_form import CHOICE, SLIDER, SWITCH, TEXT, WHOLE, Field, Form, Path,
 
 OPEN = "left to the model"
 LARGEST_INT = 2**31 - 1
-FIRST = ("seed", "variants", "steps")
-CLEARER = {"steps": "Quality (steps)"}
+FIRST = ("quality", "seed", "variants", "steps")
+CLEARER = {"steps": "Steps"}
 Control = Union["ChoiceControl", "NumberControl", "TextControl"]
 
 
@@ -202,5 +202,5 @@ class FormView:
 
 
 def _place(field: Field) -> int:
-    """The lesion first, then seed, variants and steps; the server's order otherwise."""
+    """The lesion first, then quality, seed, variants and steps; the server's order otherwise."""
     return 1 if len(field.path) == 1 else 0

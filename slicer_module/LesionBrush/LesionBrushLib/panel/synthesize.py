@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import qt
 
+from ..logic.compose import is_quick
 from .form_view import FormView
 from .inputs import InputsPanel
 from .pictures import pixmap
@@ -13,6 +14,7 @@ from .session import Session, missing
 from .work import Answer, Ask, Progress, picking_up, synthesis
 
 SECOND_MS = 1000
+QUICK = "fast"
 
 
 class SynthesizePanel:
@@ -34,6 +36,7 @@ class SynthesizePanel:
         self._clock.setInterval(SECOND_MS)
         self._clock.connect("timeout()", self._tell)
         ui.synthesizeButton.connect("clicked()", lambda: session.guard(self.start))
+        ui.quickButton.connect("clicked()", lambda: session.guard(lambda: self.start(quick=True)))
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.resumeButton.connect("clicked()", lambda: session.guard(self.pick_up))
 
@@ -52,8 +55,11 @@ class SynthesizePanel:
         parameters.extra = rest
         session.on_refresh()
 
-    def start(self) -> None:
-        """Take from the scene what is sent, ask for consent if it was never given, and send the work off."""
+    def start(self, quick: bool = False) -> None:
+        """Take from the scene what is sent, ask for consent if it was never given, and send the work off.
+
+        quick: one variant in few steps, for a first look.
+        """
         session = self.session
         lacking = missing(session)
         if lacking:
@@ -66,11 +72,14 @@ class SynthesizePanel:
             return
         parameters, form, client = logic.parameters, session.form, session.client()
         params = form.params(session.form_values) if form is not None else parameters.request()
+        if quick:
+            params = {**params, "quality": QUICK, "variants": 1}
+            params.pop("steps", None)
         ask = Ask(parameters.model, params, parameters.image_id)
         self._result_of, self._whole = client, whole
         self._sent = None if whole else parameters.reference
         self._lesion_ijk = shipment.lesion_ijk
-        self._asked = session.address, parameters.model, params.get("steps")
+        self._asked = None if quick else (session.address, parameters.model, params.get("steps"))
         self._run(synthesis(client, shipment, ask))
 
     def pick_up(self) -> None:
@@ -137,6 +146,8 @@ class SynthesizePanel:
         count = len(made.provenances)
         self._note_speed(answer)
         what = f"{count} variants" if count > 1 else "The synthetic CT"
+        if is_quick(made.provenances[0]):
+            what = "A quick look (Synthesize makes the real one)"
         words = f"{what} arrived after {answer.seconds:.0f} s."
         self.ui.progressLabel.text = "\n".join([words, *answer.remarks])
         self.ui.compareSection.collapsed = self.ui.keepSection.collapsed = False
@@ -144,7 +155,7 @@ class SynthesizePanel:
 
     def _note_speed(self, answer: Answer) -> None:
         """Remember what a user can expect of this server the next time."""
-        if self._asked is None:  # it was picked up again: nobody knows how long it took
+        if self._asked is None:  # a quick look, or picked up again: it says nothing of the next one
             return
         session, (address, model, steps) = self.session, self._asked
         words = f"Last time: {answer.seconds:.0f} s for {len(answer.outcome.provenances)} × {steps} steps."
@@ -174,6 +185,7 @@ class SynthesizePanel:
         ui.synthesizeButton.text = "Generate" if session.whole else "Synthesize"
         sent = "Get a whole new CT" if session.whole else "Send CT and mask, get the synthetic CT"
         ui.synthesizeButton.toolTip = "\n".join(lacking) or f"{sent} (Ctrl+Return)"
+        self._refresh_quick(lacking)
         ui.reasonLabel.text = "" if not lacking or synthesizing else f"To do first: {lacking[0]}."
         ui.cancelButton.enabled = (
             session.job is not None and session.job.running and not session.job.cancelling
@@ -184,6 +196,14 @@ class SynthesizePanel:
         self.view.enable(not session.busy)
         if not synthesizing:
             self._rest()
+
+    def _refresh_quick(self, lacking: "list[str]") -> None:
+        """Where the model knows of it; older servers and other systems do not."""
+        button, form = self.ui.quickButton, self.session.form
+        field = None if form is None else form.field("quality")
+        button.setVisible(field is not None and QUICK in field.choices)
+        button.enabled = not lacking
+        button.toolTip = "\n".join(lacking) or "One variant in a few steps; Synthesize makes the real one"
 
     def _rest(self) -> None:
         self._clock.stop()
