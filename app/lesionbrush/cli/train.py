@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from lesionbrush.cli.options import add_device_argument
 from lesionbrush.cli.outputs import check_folder
 from lesionbrush.core.registry import find_model, list_models, verify_weights
+from lesionbrush.engines.choice import VARIABLE as ENGINE
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems import list_systems
 
@@ -90,6 +92,7 @@ def run(options: Namespace) -> int:
     require_sense(options)
     recipe = choose_recipe(training, options)
     require_start(options, out)
+    os.environ.setdefault(ENGINE, "pytorch")  # weights change between pictures: converting them would not pay
     print_recipe(training.recipes[options.recipe], recipe)
     train(training, recipe, options, out)
     return 0

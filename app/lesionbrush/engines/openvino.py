@@ -36,6 +36,8 @@ GRAPH = "network.xml"
 MOST_SHAPES, MOST_NETWORKS = 8, 12
 _HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
 Shapes = tuple[tuple[int, ...], ...]
+_TRACING = threading.Lock()
+"""Tracing is of the whole process: two networks at once would get in each other's way."""
 
 
 class EngineFailure(Exception):
@@ -76,7 +78,8 @@ class OpenVINOEngine:
         if shapes not in self._compiled:
             ov = import_openvino()
             if self._converted is None:
-                self._converted = load_converted(self.network, item)
+                with _TRACING:
+                    self._converted = load_converted(self.network, item)
             model = self._converted.clone()
             model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
             compiled = ov.Core().compile_model(model, "CPU", self._settings())
@@ -149,7 +152,8 @@ def fingerprint(network: nn.Module) -> str:
     digest = sha256()
     for part in ("torch", "monai", "openvino"):
         digest.update(f"{part} {version(part)} ".encode())
-    source = Path(sys.modules[type(network).__module__].__file__ or "").read_bytes()
+    file = getattr(sys.modules[type(network).__module__], "__file__", None)  # none in an interactive session
+    source = Path(file).read_bytes() if file else b""
     digest.update(f"{__version__} {type(network).__qualname__} {network}".encode() + source)
     for name, value in network.state_dict().items():
         digest.update(name.encode())
