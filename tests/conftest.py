@@ -42,7 +42,7 @@ def has_cuda() -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[unexcused] = []
     os.environ.setdefault("LESIONBRUSH_SYSTEMS", str(Path(__file__).with_name("toy_systems")))
-    # Tiny and fake networks, which take longer to convert than to run; `test_engines.py` has all engines.
+    # Tiny and fake networks, which take longer to convert than to run; `engines_apart.py` has all engines.
     os.environ.setdefault("LESIONBRUSH_ENGINE", "pytorch")
 
 
