@@ -64,7 +64,7 @@ class TestFullDisk:
         if text == "write_text":
             monkeypatch.setattr(Path, "write_text", full)
         else:
-            monkeypatch.setattr(accept, "_sha256", full)
+            monkeypatch.setattr(accept, "file_sha256", full)
         with pytest.raises(StorageFull):
             accept_case(studies, made_case("job"))
         assert_nothing_new(studies, set())
