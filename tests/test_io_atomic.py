@@ -107,6 +107,16 @@ class TestAtomicity:
         assert steps[:2] == ["fsync", "replace"]
         assert steps[2:] == ([] if os.name == "nt" else ["fsync"])
 
+    @pytest.mark.parametrize("suffix", [".nii"])
+    def test_what_need_not_last_does_not_wait_for_the_disk(
+        self, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("it waited"))
+        volume = Volume(random_hu(), np.eye(4))
+        write_volume(volume, target, lasting=False)
+        assert np.array_equal(read_volume(target).array, volume.array)
+        assert list(target.parent.iterdir()) == [target]
+
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
     @pytest.mark.parametrize("suffix", [".nii"])
     def test_the_written_file_has_ordinary_permissions(self, target: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import os
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fastapi.testclient import TestClient
 from jobs_fixtures import V1, WAIT_S, Submit, code, done, events
 from jobs_kit import until
@@ -71,9 +73,10 @@ def test_a_box_is_zipped_only_when_that_is_asked_for(
 
 
 def test_the_whole_volume_on_demand(
-    front: TestClient, service: Service, submit: Submit, tmp_path: Path
+    front: TestClient, service: Service, submit: Submit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = done(front, service, submit({"seed": 9}, image=STORED))
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("an answer waited for the disk"))
     box = front.get(f"{place}/variants/1/box", headers={"Accept-Encoding": "identity"})
     for suffix in ("nii.gz", "nii", "nrrd", "mha"):
         answer = front.get(f"{place}/variants/1/volume", params={"format": suffix})

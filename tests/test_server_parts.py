@@ -81,16 +81,31 @@ async def full_in_the_framework(*_: object) -> None:
     full()
 
 
-@pytest.mark.parametrize("call", [(os, "fsync"), (shutil, "copyfileobj"), (UploadFile, "write")])
+@pytest.mark.parametrize("call", [(shutil, "copyfileobj"), (UploadFile, "write")])
 def test_a_full_disk_is_said_and_leaves_nothing(
     front: TestClient, files: Files, monkeypatch: pytest.MonkeyPatch, call: tuple[Any, str]
 ) -> None:
-    """While the result is written, while an upload is put in place, while the framework receives one."""
+    """While an upload is put in place, while the framework receives one."""
     monkeypatch.setattr(*call, full_in_the_framework if call[1] == "write" else full)
     assert infer(front, files) == (507, "storage_full")
+    assert put(front, files) == (507, "storage_full")
+
+
+def test_a_disk_that_is_full_when_a_file_is_there_but_for_its_name(
+    front: TestClient, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        assert infer(front, files) == (507, "storage_full")
+    monkeypatch.setattr(os, "fsync", full)
+    assert put(front, files) == (507, "storage_full")
+    assert infer(front, files)[0] == 200  # its answer goes once it is sent
+
+
+def put(front: TestClient, files: Files) -> tuple[int, str]:
     form = {"file": ("ct.nii.gz", files.ct.read_bytes())}
-    put = front.put("/datastore/image", params={"image": "new"}, files=form)
-    assert (put.status_code, put.json()["detail"]["code"]) == (507, "storage_full")
+    answer = front.put("/datastore/image", params={"image": "new"}, files=form)
+    return answer.status_code, answer.json()["detail"]["code"]
 
 
 def test_another_fault_of_the_disk_is_a_crash(
@@ -99,7 +114,7 @@ def test_another_fault_of_the_disk_is_a_crash(
     def broken(*_: object) -> None:
         raise OSError(errno.EIO, "the disk is broken")
 
-    monkeypatch.setattr(os, "fsync", broken)
+    monkeypatch.setattr(os, "replace", broken)
     assert infer(front, files) == (500, "internal_error")
 
 

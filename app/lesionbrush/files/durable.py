@@ -40,10 +40,11 @@ def sync_all(path: Path) -> None:
 
 
 @contextmanager
-def whole_files(*paths: Path, needs: str = "") -> Iterator[list[Path]]:
+def whole_files(*paths: Path, needs: str = "", lasting: bool = True) -> Iterator[list[Path]]:
     """Drafts with the endings of `paths`, all of one folder: they get their names when the block ends well.
 
-    When it does not, what was there before stays. needs: how much room, for the text. Raises StorageFull.
+    When it does not, what was there before stays. needs: how much room, for the text.
+    lasting: they outlive a power cut, for which the disk takes its time. Raises StorageFull.
     """
     folder = paths[0].parent
     missing = f"needs up to {needs}; nothing was written" if needs else "was not written"
@@ -52,11 +53,12 @@ def whole_files(*paths: Path, needs: str = "") -> Iterator[list[Path]]:
         with TemporaryDirectory(dir=folder, prefix=".lesionbrush-") as private:
             drafts = [Path(private) / f"{k}{_ending(path)}" for k, path in enumerate(paths)]
             yield drafts
-            for draft in drafts:
+            for draft in drafts if lasting else ():
                 sync_file(draft)
             for draft, path in zip(drafts, paths, strict=True):
                 os.replace(draft, path)
-        sync_folder(folder)
+        if lasting:
+            sync_folder(folder)
 
 
 @contextmanager

@@ -76,19 +76,20 @@ def _read_file(path: Path) -> Volume:
         return read(path)
 
 
-def write_volume(volume: Volume, path: Path, note: str = "") -> None:
+def write_volume(volume: Volume, path: Path, note: str = "", *, lasting: bool = True) -> None:
     """Write whole numbers (HU, or a uint8 mask) to .nii, .nii.gz, .nrrd or .mha, all or nothing.
 
     Geometry and pixel type are those of `volume.source` while its grid and range hold, else the affine and
     int16. `note` goes into NIfTI's descrip (its first 80 bytes) or the metadata key `lesionbrush_note`; by
     default it is the source's, so that what says it is synthetic says so in the next format as well.
+    `lasting`: see `whole_files`; an answer that goes once it is sent need not be.
 
     Raises StorageFull (disk or quota), InvalidRequest (another suffix), TypeError (no whole numbers).
     Whatever fails, the file at `path` is then the one that was there before.
     """
     require_writable(path)
     stored = replace(volume, array=_as_stored(volume))
-    with whole_files(path, needs=f"{stored.array.nbytes / 1e6:.1f} MB") as (draft,):
+    with whole_files(path, needs=f"{stored.array.nbytes / 1e6:.1f} MB", lasting=lasting) as (draft,):
         write_stored(stored, draft, note)
 
 

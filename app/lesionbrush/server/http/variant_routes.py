@@ -104,7 +104,7 @@ def label_names(variant: TheVariant) -> dict[int, str]:
 
 
 def _file(volume: Volume, path: Path, record: Provenance) -> FileReply:
-    write_volume(volume, path, record.note)
+    write_volume(volume, path, record.note, lasting=False)
     return FileReply(path, media_type=Octets.media_type, filename=path.name)
 
 

@@ -54,7 +54,7 @@ def extract_lesion(mask: Path, words: Words) -> Path:
         return mask
     volume = read_volume(mask)
     alone = mask.with_name("lesion.nii.gz")
-    write_volume(volume.with_array(_lesion(volume.array, values)), alone)
+    write_volume(volume.with_array(_lesion(volume.array, values)), alone, lasting=False)
     return alone
 
 
@@ -66,7 +66,7 @@ def label_map_of(service: Service, record: JobRecord, words: Words, path: Path) 
     lesion, _ = first.stored.final_label(first.stored.result(1))
     wanted = np.dtype(words.result_dtype)
     source = replace(lesion.source, dtype=wanted) if lesion.source else None
-    write_volume(Volume(lesion.array.astype(wanted), lesion.affine, source), path)
+    write_volume(Volume(lesion.array.astype(wanted), lesion.affine, source), path, lasting=False)
     answer = LabelMapAnswer(
         seconds=provenances[0].seconds,
         variants=provenances,

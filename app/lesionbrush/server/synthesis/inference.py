@@ -173,5 +173,5 @@ def _write(done: Finished, request: BaseRequest, folder: Path, suffix: str) -> P
 def _write_one(made: Variant, request: BaseRequest, path: Path) -> Path:
     boxed = getattr(request, "output", "volume") == "box"
     volume = made.box_volume() if isinstance(made, Synthesis) and boxed else made.volume()
-    write_volume(volume, path, made.provenance.note)
+    write_volume(volume, path, made.provenance.note, lasting=False)
     return path
