@@ -204,7 +204,7 @@ class Dense(torch.nn.Module):
 def samples(asked: dict, laws: Collection[str], radius: float) -> np.ndarray:
     batch = replace(rois(with_vessel()), slice_mm=2.5)
     batch = replace(batch, mask=ball(radius)[None])
-    model = system.LesionInpainting(EVERYTHING, Dense(), torch.device("cpu"), laws)
+    model = system.LesionInpainting(EVERYTHING, Dense(), torch.device("cpu")).with_laws(laws)
     return model.sample(batch, parse_request({"steps": 4, **asked}), [0], lambda done, total: None).hu
 
 
