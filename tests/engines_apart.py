@@ -29,12 +29,11 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
-needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="this CPU has no bfloat16")
 ENGINES = [
     pytest.param(EngineChoice("PyTorch", "float32"), id="pytorch-float32"),
-    pytest.param(EngineChoice("PyTorch", "bfloat16"), id="pytorch-bfloat16", marks=needs_bfloat16),
+    pytest.param(EngineChoice("PyTorch", "bfloat16"), id="pytorch-bfloat16"),
     pytest.param(EngineChoice("OpenVINO", "float32"), id="openvino-float32"),
-    pytest.param(EngineChoice("OpenVINO", "bfloat16"), id="openvino-bfloat16", marks=needs_bfloat16),
+    pytest.param(EngineChoice("OpenVINO", "bfloat16"), id="openvino-bfloat16"),
 ]
 ASKED: dict[str, dict[str, Any]] = {
     "lung_lesion": {"steps": 4},
