@@ -56,6 +56,40 @@ def test_what_the_form_makes_is_what_the_server_takes(form: Form) -> None:
     assert form.values(request.model_dump(mode="json")) == values
 
 
+class TestDecided:
+    """Steps go by the quality, once one is chosen."""
+
+    @pytest.mark.parametrize("quality", ["fast", "standard", "fine"])
+    def test_the_server_takes_a_quality_whatever_the_steps_said(self, form: Form, quality: str) -> None:
+        values = {**form.defaults(), ("quality",): quality, ("steps",): 20}
+        assert {path: by.name for path, by in form.decided(values).items()} == {("steps",): "quality"}
+        assert "steps" not in form.params(values)
+        assert parse_request(form.params(values)).quality == quality
+
+    def test_steps_that_are_not_sent_are_no_problem(self, form: Form) -> None:
+        values = {**form.defaults(), ("steps",): 0}
+        assert form.problems(values) == ["Steps: 0 is outside 1 to 1000"]
+        assert form.problems({**values, ("quality",): "fine"}) == []
+
+    def test_nothing_is_decided_while_the_quality_is_open(self, form: Form) -> None:
+        assert form.decided(form.defaults()) == {}
+        assert form.params({**form.defaults(), ("steps",): 20})["steps"] == 20
+
+    @pytest.mark.parametrize(
+        "properties",
+        [
+            {"steps": {"type": "integer"}},
+            {"quality": {"anyOf": [{"enum": ["fast"]}, {"type": "null"}]}},
+            {"quality": {"enum": ["fast"], "default": "fast"}, "steps": {"type": "integer"}},
+        ],
+    )
+    def test_where_one_of_them_lacks_or_is_never_open_both_stand(self, properties: dict[str, Any]) -> None:
+        form = Form({"properties": properties})
+        values = {**form.defaults(), ("quality",): "fast"}
+        assert form.decided(values) == {}
+        assert set(form.params(values)) == set(properties)
+
+
 def test_every_field_accepts_its_own_start(form: Form) -> None:
     for field in form:
         assert field.problem(field.start) is None, field

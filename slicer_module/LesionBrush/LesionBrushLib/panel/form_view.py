@@ -10,8 +10,9 @@ from .schema_form import CHOICE, SLIDER, SWITCH, TEXT, WHOLE, Field, Form, Path,
 
 OPEN = "left to the model"
 LARGEST_INT = 2**31 - 1
-FIRST = ("quality", "seed", "variants", "steps")
+FIRST = ("seed", "variants", "quality", "steps")
 CLEARER = {"steps": "Steps"}
+OPEN_WORDS = {"quality": "as steps says"}
 Control = Union["ChoiceControl", "NumberControl", "TextControl"]
 
 
@@ -23,7 +24,7 @@ class ChoiceControl:
         words = ["no", "yes"] if field.kind == SWITCH else [choice_words(choice) for choice in field.choices]
         self.values: list[Any] = [None, *values] if field.optional else values
         self.widget = qt.QComboBox()
-        for word in [OPEN, *words] if field.optional else words:
+        for word in [OPEN_WORDS.get(field.name, OPEN), *words] if field.optional else words:
             self.widget.addItem(word)
         self.widget.connect("currentIndexChanged(int)", lambda index: changed())
 
@@ -156,6 +157,7 @@ class FormView:
         for field in sorted(form, key=_place):
             self._add(field, layouts[0 if len(field.path) > 1 or field.name in FIRST else 1])
         self._filling = False
+        self._grey()
 
     def _add(self, field: Field, layout: Any) -> None:
         control = _control(field, self._edited)
@@ -183,7 +185,16 @@ class FormView:
 
     def _edited(self) -> None:
         if not self._filling:
+            self._grey()
             self._changed(self.values())
+
+    def _grey(self) -> None:
+        """What another field decides cannot be set; it keeps its value for when that one is open again."""
+        decided = self.form.decided(self.values()) if self.form is not None else {}
+        for field in self.form or ():
+            control, by = self.controls[field.path], decided.get(field.path)
+            control.widget.enabled = by is None
+            control.widget.toolTip = field.hint if by is None else _decided_words(by)
 
     def values(self) -> Values:
         return {path: control.get() for path, control in self.controls.items()}
@@ -195,6 +206,7 @@ class FormView:
             if path in values and control.get() != values[path]:
                 control.put(values[path])
         self._filling = False
+        self._grey()
 
     def enable(self, on: bool) -> None:
         for body in self._bodies:
@@ -202,5 +214,11 @@ class FormView:
 
 
 def _place(field: Field) -> int:
-    """The lesion first, then quality, seed, variants and steps; the server's order otherwise."""
-    return 1 if len(field.path) == 1 else 0
+    """The lesion first, then those of FIRST as they stand there; the server's order otherwise."""
+    if len(field.path) > 1:
+        return -1
+    return FIRST.index(field.name) if field.name in FIRST else len(FIRST)
+
+
+def _decided_words(by: Field) -> str:
+    return f"Not sent: {by.label} decides. Choose “{OPEN_WORDS.get(by.name, OPEN)}” there to set it here."

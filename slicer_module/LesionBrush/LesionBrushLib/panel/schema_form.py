@@ -16,6 +16,8 @@ CHOICE, SLIDER, NUMBER, WHOLE, SWITCH, TEXT = "choice", "slider", "number", "who
 UNITS = {"hu": "HU", "mm": "mm", "s": "s", "ml": "ml"}
 SLIDER_STEPS = 100
 DEEPEST = 8
+DECIDED_BY: dict[Path, Path] = {("steps",): ("quality",)}
+"""Fields that another one, where it may be open and is not, speaks for."""
 
 
 @dataclass(frozen=True)
@@ -132,20 +134,33 @@ class Form:
         """What the server would use by itself."""
         return {field.path: field.default for field in self.fields}
 
+    def decided(self, values: Mapping[Path, Any]) -> dict[Path, Field]:
+        """Fields that are not asked for, with the one that was chosen instead: steps, by a quality."""
+        found = {path: self.field(*other) for path, other in DECIDED_BY.items() if self.field(*path)}
+        return {
+            path: other
+            for path, other in found.items()
+            if other is not None and other.optional and values.get(other.path, other.default) is not None
+        }
+
     def problems(self, values: Mapping[Path, Any]) -> list[str]:
-        """Everything that is wrong with the values, in the order of the form."""
-        found = (field.problem(values.get(field.path, field.default)) for field in self.fields)
+        """Everything that is wrong with the values that are sent, in the order of the form."""
+        found = (field.problem(values.get(field.path, field.default)) for field in self._asked(values))
         return [problem for problem in found if problem]
 
     def params(self, values: Mapping[Path, Any]) -> dict[str, Any]:
-        """The values as the server takes them: nested, with every field named."""
+        """The values as the server takes them: nested, with every field named that no other one decides."""
         nested: dict[str, Any] = {}
-        for field in self.fields:
+        for field in self._asked(values):
             at = nested
             for key in field.path[:-1]:
                 at = at.setdefault(key, {})
             at[field.path[-1]] = values.get(field.path, field.default)
         return nested
+
+    def _asked(self, values: Mapping[Path, Any]) -> list[Field]:
+        decided = self.decided(values)
+        return [field for field in self.fields if field.path not in decided]
 
     def values(self, params: Mapping[str, Any]) -> Values:
         """The fields' values from nested parameters; what is missing or does not fit is the default."""
