@@ -202,7 +202,8 @@ def outcome(order: Order, voxels: str, remarks: tuple[str, ...] = ()) -> Outcome
     count = order.params["variants"]
     boxes = [Box(np.full((3, 3, 3), 30 + n, np.int16), (10, 10, 10), voxels) for n in range(count)]
     seed = order.params["seed"]
-    records = [{"model": order.model, "seed": seed + n, "remarks": [*remarks]} for n in range(count)]
+    said = {"model": order.model, "request": order.params, "remarks": [*remarks]}
+    records = [{**said, "seed": seed + n} for n in range(count)]
     for record in records if order.record else []:
         record.update(generated=order.record.get("generated", False), made_from=order.record)
         record["reference_sha256"] = voxels

@@ -248,10 +248,10 @@ def test_what_the_form_sends_the_server_takes(bench: Bench, model: str) -> None:
 def test_the_other_volumes_on_their_way_as_words() -> None:
     progress = Progress(clock=lambda: 0.0)
     for news, words in [
-        (Sent(1_000_000, 2_000_000), "Sending the CT: 1 of 2 MB (0 s)"),
-        (Phase("inputs"), "Sending the other volumes (0 s)"),
-        (Sent(3_000_000, 4_000_000), "Sending the other volumes: 3 of 4 MB (0 s)"),
-        (Phase("queue"), "Waiting for the server (0 s)"),
+        (Sent(1_000_000, 2_000_000), "Sending the CT: 1 of 2 MB (0.0 s)"),
+        (Phase("inputs"), "Sending the other volumes (0.0 s)"),
+        (Sent(3_000_000, 4_000_000), "Sending the other volumes: 3 of 4 MB (0.0 s)"),
+        (Phase("queue"), "Waiting for the server (0.0 s)"),
     ]:
         progress.take(news)
         assert progress.sentence == words

@@ -57,6 +57,7 @@ def test_the_promise_of_the_panel(real: tuple[Bench, str]) -> None:
     assert np.mean(after[mask]) > np.mean(before[mask]) + 200
     assert len(bench.logic.variants) == 2
     keep(bench, url, after)
+    look_quickly(bench, ct)
 
 
 def keep(bench: Bench, url: str, after: np.ndarray) -> None:
@@ -81,3 +82,20 @@ def keep(bench: Bench, url: str, after: np.ndarray) -> None:
     bench.wait(seconds=PATIENCE_S)
     assert bench.message == ""
     assert np.array_equal(slicer.util.arrayFromVolume(bench.logic.parameters.reference), after)
+
+
+def look_quickly(bench: Bench, ct: object) -> None:
+    """A quick look on the CT, and a lesion painted into it: their records say so, and so do their names."""
+    name = "SYNTHETIC lung_lesion seed 0"
+    crosshair = bench.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    for node, right_mm, button, said in [
+        (ct, 80.0, bench.ui.quickButton, "quick look (fast)"),
+        (None, -80.0, bench.ui.synthesizeButton, "in a quick look (fast)"),
+    ]:
+        crosshair.SetCrosshairRAS(right_mm, -5.0, 5.0)
+        bench.ui.volumeSelector.setCurrentNode(node or bench.logic.parameters.synthetic)
+        bench.ui.proposeButton.click()
+        assert button.enabled, f"{bench.message} {button.toolTip}"
+        button.click()
+        bench.wait(seconds=PATIENCE_S)
+        assert bench.logic.variants.node.GetName() == f"{name} {said}"

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer
-from LesionBrushLib.client.answers import ConnectionReport
 from LesionBrushLib.client.errors import JobFailed, ServerError, ServerUnreachable
-from LesionBrushLib.logic.compose import synthetic_name
 from LesionBrushLib.panel.pictures import png_bytes
-from LesionBrushLib.panel.work import Phase, Progress, Sent
-from panel_kit import Bench, FakeClient, facts, new_bench, new_ct, paint, status
+from LesionBrushLib.panel.work import Phase, Progress, Sent, seconds_words
+from panel_kit import Bench, FakeClient, new_bench, new_ct, paint, status
 
 PNG = png_bytes(np.full((8, 8, 3), 200, np.uint8))
 
@@ -154,7 +151,7 @@ def test_progress_preview_and_seconds_left(bench: Bench) -> None:
     bench.ui.synthesizeButton.click()
     bench.wait(lambda: "Step 3 of 12" in bench.ui.progressLabel.text)
     bench.wait(lambda: bench.ui.previewLabel.isVisibleTo(bench.top))
-    assert "about 8 s left" in bench.ui.progressLabel.text
+    assert "about 8.4 s left" in bench.ui.progressLabel.text
     assert "a remark" in bench.ui.progressLabel.text
     assert bench.ui.progressBar.value == 25
     assert bench.ui.progressBar.isVisibleTo(bench.top)
@@ -172,23 +169,31 @@ def test_progress_preview_and_seconds_left(bench: Bench) -> None:
 def test_the_news_of_a_job_as_words() -> None:
     now = [100.0]
     progress = Progress(clock=lambda: now[0])
-    assert progress.sentence == "Looking for the CT on the server (0 s)"
+    assert progress.sentence == "Looking for the CT on the server (0.0 s)"
     now[0] = 107.0
     for news, words, percent in [
-        (Sent(30_000_000, 120_000_000), "Sending the CT: 30 of 120 MB (7 s)", 25),
+        (Sent(30_000_000, 120_000_000), "Sending the CT: 30 of 120 MB (7.0 s)", 25),
         (
             status("queued", position=2, estimated_seconds=9.0),
-            "Waiting: 2 before you, then about 9 s (7 s)",
+            "Waiting: 2 before you, then about 9.0 s (7.0 s)",
             None,
         ),
-        (status("queued", position=0), "Waiting: you are next (7 s)", None),
-        (status(), "Synthesizing (7 s)", None),
-        (status(step=3, steps=12), "Step 3 of 12 (7 s)", 25),
-        (Phase("result"), "Fetching the result (7 s)", None),
-        (Phase("a new one"), "a new one (7 s)", None),
+        (status("queued", position=0), "Waiting: you are next (7.0 s)", None),
+        (status(), "Synthesizing (7.0 s)", None),
+        (status(step=3, steps=12), "Step 3 of 12 (7.0 s)", 25),
+        (Phase("result"), "Fetching the result (7.0 s)", None),
+        (Phase("a new one"), "a new one (7.0 s)", None),
     ]:
         progress.take(news)
         assert (progress.sentence, progress.percent) == (words, percent)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.0, "0.0 s"), (0.44, "0.4 s"), (9.94, "9.9 s"), (9.96, "10 s"), (10.6, "11 s"), (125.0, "125 s")],
+)
+def test_tenths_are_shown_below_ten_seconds_alone(seconds: float, words: str) -> None:
+    assert seconds_words(seconds) == words
 
 
 def test_cancel_changes_nothing(bench: Bench) -> None:
@@ -293,45 +298,3 @@ def test_a_scene_that_closes_meanwhile_gets_nothing(bench: Bench) -> None:
     assert bench.logic.variants is None
     assert bench.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
     assert "choose a CT" in bench.ui.reasonLabel.text
-
-
-class TestQuickLook:
-    """One variant in a few steps, where the model knows of it."""
-
-    def test_it_asks_for_one_fast_variant_and_changes_no_choice(self, bench: Bench) -> None:
-        bench.ready()
-        control(bench, "variants").put(3)
-        control(bench, "steps").put(20)
-        bench.ui.quickButton.click()
-        bench.wait()
-        (order,) = bench.client.orders
-        assert (order.params["quality"], order.params["variants"]) == ("fast", 1)
-        assert "steps" not in order.params
-        bench.synthesize()
-        full = bench.client.orders[1].params
-        assert (full["quality"], full["variants"], full["steps"]) == (None, 3, 20)
-
-    def test_it_waits_for_what_synthesize_waits_for(self, bench: Bench) -> None:
-        bench.connect()
-        assert not bench.ui.quickButton.enabled
-        assert "choose a CT" in bench.ui.quickButton.toolTip
-
-    def test_it_is_hidden_where_the_model_knows_none(self, application: Any) -> None:
-        model = facts().models["lung_lesion"]
-        properties = {k: v for k, v in model.schema["properties"].items() if k != "quality"}
-        plain = replace(model, schema={**model.schema, "properties": properties})
-        client = FakeClient(
-            report=ConnectionReport(True, "ok", "connected", facts(models={"lung_lesion": plain}))
-        )
-        older = new_bench(application, client=client)
-        older.ready()
-        assert not older.ui.quickButton.isVisibleTo(older.top)
-        older.synthesize()
-        assert "quality" not in older.client.orders[0].params
-        older.panel.close()
-
-    def test_its_name_says_so(self) -> None:
-        record = {"model": "lung_lesion", "seed": 7, "request": {"quality": "fast"}}
-        assert synthetic_name(record) == "SYNTHETIC lung_lesion seed 7 quick look"
-        assert synthetic_name({**record, "request": {"quality": None}}) == "SYNTHETIC lung_lesion seed 7"
-        assert synthetic_name({"model": "lung_lesion", "seed": 7}) == "SYNTHETIC lung_lesion seed 7"

@@ -15,6 +15,9 @@ from .voxels import Grid, hu_array, image_data, stored_array, to_vtk
 SYNTHETIC = "LesionBrush.Synthetic"
 PROVENANCE = "LesionBrush.Provenance"
 REFERENCE_ROLE = "LesionBrush.reference"
+QUICK = "fast"
+"""The quality of a quick look."""
+QUICK_LOOK = f"quick look ({QUICK})"
 
 
 def is_synthetic(node: Any) -> bool:
@@ -39,17 +42,41 @@ def mark(provenance: dict[str, Any]) -> str:
 def is_quick(provenance: dict[str, Any]) -> bool:
     """Made with few steps, for a first look."""
     request = provenance.get("request")
-    return isinstance(request, dict) and request.get("quality") == "fast"
+    return isinstance(request, dict) and request.get("quality") == QUICK
+
+
+def is_in_quick(provenance: dict[str, Any]) -> bool:
+    """Painted into a quick look, or into what was painted into one."""
+    earlier = provenance.get("made_from")
+    while isinstance(earlier, dict):
+        if is_quick(earlier):
+            return True
+        earlier = earlier.get("made_from")
+    return False
+
+
+def haste(provenance: dict[str, Any]) -> str:
+    """What names say of it: `quick look (fast)`, `in a quick look (fast)`, or nothing."""
+    if is_quick(provenance):
+        return QUICK_LOOK
+    return f"in a {QUICK_LOOK}" if is_in_quick(provenance) else ""
+
+
+def haste_sentence(provenance: dict[str, Any]) -> str:
+    """The same for somebody who is about to keep it."""
+    if is_quick(provenance):
+        return f"This is a {QUICK_LOOK}: made in few steps, with a grain that is not yet that of a lesion."
+    if is_in_quick(provenance):
+        return f"This was painted into a {QUICK_LOOK}: what was there before was made in few steps."
+    return ""
 
 
 def synthetic_name(provenance: dict[str, Any], title: str = "") -> str:
-    """`SYNTHETIC lung_lesion seed 7`: the name is what views show in their corners."""
+    """`SYNTHETIC lung_lesion seed 7 quick look (fast)`: the name is what views show in their corners."""
     parts = [mark(provenance), str(provenance.get("model", "CT"))]
     if "seed" in provenance:
         parts.append(f"seed {provenance['seed']}")
-    if is_quick(provenance):
-        parts.append("quick look")
-    return " ".join([*parts, title]).strip()
+    return " ".join(part for part in (*parts, haste(provenance), title) if part)
 
 
 def checked_base(reference: Any, boxes: Iterable[Box]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..client.boxes import Box
 from ..client.orders import GeneratedCT, Labels
-from .compose import checked_base, new_synthetic, restore_box, synthetic_name, write_box
+from .compose import checked_base, haste, new_synthetic, restore_box, synthetic_name, write_box
 from .files import save_volume
 from .problems import BrokenBox, NoSuchVariant, OtherReference
 from .thumbnails import thumbnail
@@ -41,9 +41,9 @@ class Variant:
 
     @property
     def title(self) -> str:
-        if self.count == 1:
-            return f"seed {self.seed}"
-        return f"variant {self.number} of {self.count}, seed {self.seed}"
+        """`variant 3 of 3, seed 9, quick look (fast)`: how it is called in lists."""
+        number = f"variant {self.number} of {self.count}" if self.count > 1 else ""
+        return ", ".join(part for part in (number, f"seed {self.seed}", haste(self.provenance)) if part)
 
 
 class Variants:

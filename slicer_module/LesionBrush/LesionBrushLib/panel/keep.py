@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from ..logic.compose import mark
+from ..logic.compose import haste, haste_sentence, mark
 from .session import Session
 
 
@@ -24,6 +24,9 @@ class KeepPanel:
             session.show("this result cannot be accepted on a server: save it as files")
             return
         index, number = variants.index, variants.current.number
+        if not self._wanted(variants.current):
+            self.ui.keepLabel.text = f"Not accepted: {variants.current.title}."
+            return
 
         def accepted(image: str) -> None:
             if session.logic.variants is variants:
@@ -31,6 +34,12 @@ class KeepPanel:
             self.ui.keepLabel.text = f"Accepted: the server keeps it as {image!r}."
 
         session.run("accepting", lambda cancelled, report: client.accept(job, number), accepted)
+
+    def _wanted(self, variant: Any) -> bool:
+        """A quick look, or what was painted into one, is stored by nobody by accident."""
+        said = haste_sentence(variant.provenance)
+        question = f"{said}\n\nStore it on the server all the same?"
+        return not said or bool(self.session.host.confirm(question, "Accept"))
 
     def save(self) -> None:
         """Write the volume, and its record beside it, where the user says."""
@@ -82,6 +91,8 @@ class KeepPanel:
 
 
 def proposed_name(variant: Any) -> str:
-    """A file name that says that it is synthetic, and from which model and seed; no patient's name."""
-    said = f"{mark(variant.provenance)} {variant.provenance.get('model', 'ct')}"
-    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', said)}-seed{variant.seed}.nii.gz"
+    """A file name that says that it is synthetic, from which model and seed, and whether it is a quick look;
+    no patient's name."""
+    record = variant.provenance
+    said = f"{mark(record)} {record.get('model', 'ct')}-seed{variant.seed} {haste(record)}"
+    return f"{re.sub(r'[^A-Za-z0-9_-]+', '-', said).strip('-')}.nii.gz"

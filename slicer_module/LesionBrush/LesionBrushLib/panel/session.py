@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ..client import Cancelled, ServerError, ServerUnreachable, Take, WrongReference
+from ..logic.compose import QUICK
 from ..logic.problems import NotReady, Problem
 from .http_job import Callbacks, HttpJob, Report, Work
 from .schema_form import Form, Values
@@ -182,4 +183,10 @@ def make_form(model: Any) -> Form:
     return Form(model.schema, hidden=PROGRAMS_OWN)
 
 
-__all__ = ["PROGRAMS_OWN", "Report", "Services", "Session", "is_ours", "make_form", "missing"]
+def knows_quick(form: Form) -> bool:
+    """Whether a model can be asked for a quick look: other systems and older servers cannot."""
+    field = form.field("quality")
+    return field is not None and QUICK in field.choices
+
+
+__all__ = ["PROGRAMS_OWN", "Report", "Services", "Session", "is_ours", "knows_quick", "make_form", "missing"]

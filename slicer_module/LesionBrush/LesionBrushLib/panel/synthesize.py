@@ -5,16 +5,15 @@ from typing import Any
 import numpy as np
 import qt
 
-from ..logic.compose import is_quick
+from ..logic.compose import QUICK, haste_sentence
 from .form_view import FormView
 from .inputs import InputsPanel
 from .pictures import pixmap
 from .schema_form import Values
-from .session import Session, missing
-from .work import Answer, Ask, Progress, picking_up, synthesis
+from .session import Session, knows_quick, missing
+from .work import Answer, Ask, Progress, picking_up, seconds_words, synthesis
 
 SECOND_MS = 1000
-QUICK = "fast"
 
 
 class SynthesizePanel:
@@ -79,7 +78,7 @@ class SynthesizePanel:
         self._result_of, self._whole = client, whole
         self._sent = None if whole else parameters.reference
         self._lesion_ijk = shipment.lesion_ijk
-        self._asked = None if quick else (session.address, parameters.model, params.get("steps"))
+        self._asked = None if quick else (session.address, parameters.model, _effort(params))
         self._run(synthesis(client, shipment, ask))
 
     def pick_up(self) -> None:
@@ -146,10 +145,9 @@ class SynthesizePanel:
         count = len(made.provenances)
         self._note_speed(answer)
         what = f"{count} variants" if count > 1 else "The synthetic CT"
-        if is_quick(made.provenances[0]):
-            what = "A quick look (Synthesize makes the real one)"
-        words = f"{what} arrived after {answer.seconds:.0f} s."
-        self.ui.progressLabel.text = "\n".join([words, *answer.remarks])
+        words = f"{what} arrived after {seconds_words(answer.seconds)}."
+        said = haste_sentence(made.provenances[0])
+        self.ui.progressLabel.text = "\n".join([words, *([said] if said else []), *answer.remarks])
         self.ui.compareSection.collapsed = self.ui.keepSection.collapsed = False
         session.logic.compare(True)
 
@@ -157,8 +155,9 @@ class SynthesizePanel:
         """Remember what a user can expect of this server the next time."""
         if self._asked is None:  # a quick look, or picked up again: it says nothing of the next one
             return
-        session, (address, model, steps) = self.session, self._asked
-        words = f"Last time: {answer.seconds:.0f} s for {len(answer.outcome.provenances)} × {steps} steps."
+        session, (address, model, effort) = self.session, self._asked
+        count, took = len(answer.outcome.provenances), seconds_words(answer.seconds)
+        words = f"Last time: {took} for {count} × {effort}."
         session.settings.set_speed(address, model, words)
 
     def _failed(self, error: Exception) -> None:
@@ -198,10 +197,10 @@ class SynthesizePanel:
             self._rest()
 
     def _refresh_quick(self, lacking: "list[str]") -> None:
-        """Where the model knows of it; older servers and other systems do not."""
-        button, form = self.ui.quickButton, self.session.form
-        field = None if form is None else form.field("quality")
-        button.setVisible(field is not None and QUICK in field.choices)
+        """Grey as Synthesize is, and where the model has no such quality."""
+        button, session = self.ui.quickButton, self.session
+        if session.model is not None and session.form is not None and not knows_quick(session.form):
+            lacking = [f"{session.model.title} has no quality “{QUICK}”: it makes no quick looks", *lacking]
         button.enabled = not lacking
         button.toolTip = "\n".join(lacking) or "One variant in a few steps; Synthesize makes the real one"
 
@@ -211,3 +210,9 @@ class SynthesizePanel:
         if self.progress is not None and self.session.job is not None and self.session.job.cancelled:
             self.ui.progressLabel.text = "Cancelled. Nothing was changed."
         self.progress = None
+
+
+def _effort(params: "dict[str, Any]") -> str:
+    """`8 steps` or `quality fine`."""
+    quality = params.get("quality")
+    return f"quality {quality}" if quality else f"{params.get('steps')} steps"

@@ -19,8 +19,14 @@ PHASES = {
 }
 
 
+TENTHS_BELOW_S = 9.95
 STAYS = "It stays GENERATED: it was painted into a CT that shows nobody."
 Report = Callable[[Any], None]
+
+
+def seconds_words(seconds: float) -> str:
+    """`8.4 s`, and from ten on `12 s`."""
+    return f"{seconds:.{1 if seconds < TENTHS_BELOW_S else 0}f} s"
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ class Progress:
     @property
     def sentence(self) -> str:
         """The text with the seconds that have passed, so that a user sees it lives."""
-        return f"{self.text} ({self.clock() - self.began:.0f} s)"
+        return f"{self.text} ({seconds_words(self.clock() - self.began)})"
 
     def take(self, news: Any) -> None:
         """One Phase, Sent, Preview or JobStatus."""
@@ -175,11 +181,11 @@ class Progress:
             self.percent = None
             self.text = f"Waiting: {before} before you" if before else "Waiting: you are next"
             if status.estimated_seconds is not None:
-                self.text += f", then about {status.estimated_seconds:.0f} s"
+                self.text += f", then about {seconds_words(status.estimated_seconds)}"
         elif status.state == "running" and status.steps:
             left = status.seconds_left
             self.percent = int(100 * status.step / status.steps)
             self.text = f"Step {status.step} of {status.steps}"
-            self.text += f", about {left:.0f} s left" if left is not None else ""
+            self.text += f", about {seconds_words(left)} left" if left is not None else ""
         elif status.state == "running":
             self.text, self.percent = PHASES["synthesis"], None
