@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from LesionBrushLib.client.answers import ConnectionReport
+from lesionbrush.core.registry import list_models
+from lesionbrush.server.synthesis.facts import card_facts, request_schema
+from LesionBrushLib.client.answers import ConnectionReport, ModelFacts
 from LesionBrushLib.client.errors import ServerError, ServerUnreachable
-from panel_kit import Bench, FakeClient, Store, facts, new_bench, new_ct
+from LesionBrushLib.panel.settings import Settings
+from panel_kit import CARD, Bench, FakeClient, Store, facts, new_bench, new_ct
 
 
 def test_connecting_shows_models_and_card(bench: Bench) -> None:
@@ -239,3 +243,100 @@ def test_a_certificate_is_remembered_and_used(bench: Bench, tmp_path: Path) -> N
     bench.connect()
     assert bench.client.ca_file == tmp_path / "authority.pem"
     assert bench.panel.session.settings.ca_file == str(tmp_path / "authority.pem")
+
+
+TAKE = {"name": "lungs", "kind": "mask"}
+NEEDED = {**TAKE, "required": True}
+CHOICES = {
+    "a whole": {"kind": "volume", "takes": []},
+    "b that needs": {"kind": "edit", "takes": [NEEDED]},
+    "c that may take two": {"kind": "edit", "takes": [TAKE, {**TAKE, "name": "other"}]},
+    "d that may take one": {"kind": "edit", "takes": [TAKE]},
+    "e of CT and mask": {"kind": "edit", "takes": []},
+    "f of CT and mask": {"kind": "edit", "takes": []},
+}
+
+
+def offering(*names: str, broken: str = "") -> FakeClient:
+    """A client of a server with some of CHOICES; one of them cannot run."""
+    schema = facts().models["lung_lesion"].schema
+    models = {
+        name: ModelFacts(name, {**CARD, **CHOICES[name]}, schema, "no weights" if name == broken else None)
+        for name in names
+    }
+    return FakeClient(ConnectionReport(True, "ok", "connected", facts(models=models)))
+
+
+class TestFirstModel:
+    """Somebody new starts with the model that asks for least."""
+
+    @pytest.mark.parametrize(
+        ("names", "chosen"),
+        [
+            (tuple(CHOICES), "e of CT and mask"),
+            (tuple(reversed(CHOICES)), "f of CT and mask"),
+            (tuple(CHOICES)[:4], "d that may take one"),
+            (tuple(CHOICES)[:3], "c that may take two"),
+            (tuple(CHOICES)[:2], "b that needs"),
+            (tuple(CHOICES)[:1], "a whole"),
+        ],
+    )
+    def test_it_is_an_edit_of_ct_and_mask_alone(
+        self, application, names: tuple[str, ...], chosen: str
+    ) -> None:
+        bench = new_bench(application, client=offering(*names))
+        bench.connect()
+        assert bench.logic.parameters.model == chosen
+        assert bench.ui.modelBox.currentIndex == names.index(chosen)
+        assert [bench.ui.modelBox.itemData(n) for n in range(len(names))] == list(names)
+        bench.panel.close()
+
+    def test_it_is_none_that_cannot_run(self, application) -> None:
+        bench = new_bench(application, client=offering(*CHOICES, broken="e of CT and mask"))
+        bench.connect()
+        assert bench.logic.parameters.model == "f of CT and mask"
+        bench.panel.close()
+
+    def test_of_equal_ones_it_is_one_that_makes_quick_looks(self, application) -> None:
+        client = offering("e of CT and mask", "f of CT and mask")
+        assert client.report.facts is not None
+        models = client.report.facts.models
+        models["e of CT and mask"] = replace(
+            models["e of CT and mask"], schema={"properties": {"steps": {"type": "integer"}}}
+        )
+        bench = new_bench(application, client=client)
+        bench.connect()
+        assert bench.logic.parameters.model == "f of CT and mask"
+        bench.panel.close()
+
+    def test_what_was_chosen_before_comes_first(self, application) -> None:
+        store = Store()
+        Settings(store).model = "d that may take one"
+        bench = new_bench(application, store, offering(*CHOICES))
+        bench.connect()
+        assert bench.logic.parameters.model == "d that may take one"
+        bench.panel.close()
+
+    def test_servers_that_say_nothing_of_it_keep_their_order(self, application) -> None:
+        card = {key: value for key, value in CARD.items() if key not in ("kind", "takes", "inputs")}
+        schema = facts().models["lung_lesion"].schema
+        models = {name: ModelFacts(name, card, schema) for name in ("second", "first")}
+        report = ConnectionReport(True, "ok", "connected", facts(models=models))
+        bench = new_bench(application, client=FakeClient(report))
+        bench.connect()
+        assert bench.logic.parameters.model == "second"
+        bench.panel.close()
+
+    def test_of_the_shipped_models_it_is_lung_lesion(self, application) -> None:
+        models = {
+            model.card.name: ModelFacts(
+                model.card.name, card_facts(model.card), request_schema(model.card.system)
+            )
+            for model in list_models()
+        }
+        assert next(iter(models)) != "lung_lesion"
+        report = ConnectionReport(True, "ok", "connected", facts(models=models))
+        bench = new_bench(application, client=FakeClient(report))
+        bench.connect()
+        assert bench.logic.parameters.model == "lung_lesion"
+        bench.panel.close()

@@ -39,6 +39,7 @@ def bench(application):
     client.volumes = [generated(40), generated(60)]
     bench = new_bench(application, client=client)
     bench.connect()
+    choose(bench, "chests")
     yield bench
     bench.panel.close()
 

@@ -84,6 +84,13 @@ class ModelFacts:
         return tuple(take for take in self._takes if take.kind in KINDS)
 
     @property
+    def asks_for(self) -> "tuple[bool, int, int]":
+        """How much it asks of somebody new, to be sorted by: whether it is no edit of a CT and a mask; how
+        much has to be chosen beside these; how much may be."""
+        required = sum(take.required for take in self._takes)
+        return (self._kind != EDIT, required, len(self._takes))
+
+    @property
     def takes_records(self) -> bool:
         """Whether the server wants to know where a synthetic reference came from."""
         return "kind" in self.card

@@ -4,7 +4,7 @@ from html import escape
 from typing import Any, Optional
 
 from ..client.addresses import Address, BadAddress, parse_address
-from .session import Session, make_form
+from .session import Session, knows_quick, make_form
 
 CARD_FIGURES = 6
 
@@ -59,8 +59,9 @@ class ConnectPanel:
             box.addItem(model.title if model.can_run else f"{model.title} (cannot run)", name)
         self._filling = False
         names = list(models)
-        wanted = (session.logic.parameters.model, session.settings.model, *names)
         runs = [name for name in names if models[name].can_run]
+        easy = sorted(runs, key=lambda name: _ease(models[name]))
+        wanted = (session.logic.parameters.model, session.settings.model, *easy)
         chosen = next((name for name in wanted if name in runs), names[0] if names else None)
         if chosen is not None:
             box.currentIndex = names.index(chosen)
@@ -162,6 +163,11 @@ class ConnectPanel:
         return card_html(
             session.model, session.facts, session.settings.speed(session.address, session.model.name)
         )
+
+
+def _ease(model: Any) -> "tuple[Any, ...]":
+    """Least for somebody new: it asks for little and shows it soon. Equal ones stay in the server's order."""
+    return (*model.asks_for, not knows_quick(make_form(model)))
 
 
 def _consent_words(address: Optional[Address], agreed: Optional[str]) -> str:
