@@ -7,6 +7,10 @@ from lesionbrush.systems.lesion_inpainting.bundle import network_words
 from lesionbrush.systems.lesion_inpainting.card import LesionCard
 from lesionbrush.systems.lesion_inpainting.hooks import HOOKS
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.soft_tissue.bundle import network_words as soft_tissue_words
+from lesionbrush.systems.lesion_inpainting.soft_tissue.card import SoftTissueCard
+from lesionbrush.systems.lesion_inpainting.soft_tissue.hooks import HOOKS as SOFT_TISSUE_HOOKS
+from lesionbrush.systems.lesion_inpainting.soft_tissue.request import SoftTissueRequest
 
 SYSTEMS = (
     System(
@@ -18,5 +22,15 @@ SYSTEMS = (
         load=late("lesionbrush.systems.lesion_inpainting.model", "LesionInpainting.load"),
         train=late("lesionbrush.systems.lesion_inpainting.training", "LesionTraining"),
         bundle=network_words,
+    ),
+    System(
+        name="soft_tissue_inpainting",
+        title="Lesion inpainting in soft tissue",
+        request=SoftTissueRequest,
+        card=SoftTissueCard,
+        hooks=SOFT_TISSUE_HOOKS,
+        load=late("lesionbrush.systems.lesion_inpainting.soft_tissue.model", "SoftTissueInpainting.load"),
+        train=late("lesionbrush.systems.lesion_inpainting.soft_tissue.training", "SoftTissueTraining"),
+        bundle=soft_tissue_words,
     ),
 )

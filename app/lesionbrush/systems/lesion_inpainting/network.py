@@ -17,9 +17,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-IMAGE_CHANNELS = 4
-"""x_t, the visible context, where the context is visible, the lesion mask."""
-
 
 @dataclass(frozen=True)
 class LesionUNetConfig:
@@ -31,6 +28,12 @@ class LesionUNetConfig:
     head_channels: int = 16
     prior_spread: float = 0.05
     """Expected spread of x_0 around the network's guess, in units of the image: see `LesionUNet.forward`."""
+    conditions: int = 3
+    """Channels beside x_t: visible context, where it is visible, the lesion mask, and what else is given."""
+
+    @property
+    def image_channels(self) -> int:
+        return 1 + self.conditions
 
     @property
     def multiple(self) -> int:
@@ -78,14 +81,16 @@ class LesionUNet(nn.Module):
         embedding = 4 * widths[0]
         self.level_embedding = mlp(2 * _FREQUENCIES, embedding)
         self.attribute_embedding = mlp(2 * config.attributes, embedding)
-        self.stem = nn.Conv3d(8 * IMAGE_CHANNELS, widths[0], 3, padding=1)
+        self.stem = nn.Conv3d(8 * config.image_channels, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(stage(width, embedding, config.blocks) for width in widths)
         self.decoder = nn.ModuleList(stage(width, embedding, config.blocks) for width in widths[:-1])
         pairs = list(pairwise(widths))
         self.down = nn.ModuleList(nn.Conv3d(low, high, 2, stride=2) for low, high in pairs)
         self.up = nn.ModuleList(nn.ConvTranspose3d(high, low, 2, stride=2) for low, high in pairs)
         self.to_head = nn.Conv3d(widths[0], 8 * config.head_channels, 1)
-        self.head_in = nn.Conv3d(config.head_channels + IMAGE_CHANNELS, config.head_channels, 3, padding=1)
+        self.head_in = nn.Conv3d(
+            config.head_channels + config.image_channels, config.head_channels, 3, padding=1
+        )
         self.head_out = zero(nn.Conv3d(config.head_channels, 1, 3, padding=1))
 
     def forward(
@@ -95,7 +100,7 @@ class LesionUNet(nn.Module):
 
         x:          (B, 1, Z, Y, X) = alpha x_0 + sigma eps
         alpha, sigma: (B,)
-        conditions: (B, 3, Z, Y, X): visible context (0 where unknown), visibility, lesion mask
+        conditions: (B, C, Z, Y, X): visible context (0 where unknown), visibility, lesion mask, and the rest
         attributes: (B, 2 A): values, then 1 where given and 0 where left open
 
         The network's own output is read as a guess m of x_0 with spread s = `prior_spread`; combined with

@@ -100,11 +100,13 @@ def on_grid(ct: Volume, mask: Volume) -> tuple[np.ndarray, np.ndarray]:
     return isotropic(turned.view(ct.array), spacing), coverage
 
 
-def isotropic(view: np.ndarray, spacing_mm: np.ndarray, kernel: Kernel = keys_cubic) -> np.ndarray:
-    """A whole (Z, Y, X) array on the model's spacing, with the kernels a request uses."""
+def isotropic(
+    view: np.ndarray, spacing_mm: np.ndarray, kernel: Kernel = keys_cubic, onto_mm: float = SPACING_MM
+) -> np.ndarray:
+    """A whole (Z, Y, X) array on a model's spacing, with the kernels a request uses."""
     extent = (np.array(view.shape) - 1) * spacing_mm
-    shape = np.floor(extent / SPACING_MM + 1e-6).astype(int) + 1
-    grid = RoiGrid.around(extent / 2, shape.tolist(), SPACING_MM)
+    shape = np.floor(extent / onto_mm + 1e-6).astype(int) + 1
+    grid = RoiGrid.around(extent / 2, shape.tolist(), onto_mm)
     return to_roi(view, spacing_mm, grid, kernel)
 
 

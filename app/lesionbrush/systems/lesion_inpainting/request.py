@@ -96,10 +96,9 @@ def _scale(value: float | None, scale: float) -> float | None:
     return None if value is None else value / scale
 
 
-class SynthesisRequest(EditRequest):
-    """One request to the lesion inpainting system: how to sample, and what to make."""
+class QualityRequest(EditRequest):
+    """An edit whose number of steps may be asked for by name."""
 
-    system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
     quality: Quality | None = Field(
         None,
         description="a number of steps by name; fast is for a first look: a critic tells it from real ones "
@@ -108,6 +107,25 @@ class SynthesisRequest(EditRequest):
     steps: int = Field(
         STEPS["standard"], ge=1, le=MOST_STEPS, description="denoising steps: more is slower and finer"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_of_quality(cls, given: Any) -> Any:
+        """The default beside a quality is no wish: forms send every field."""
+        if not isinstance(given, Mapping) or given.get("quality") not in STEPS:
+            return given
+        steps, asked = STEPS[given["quality"]], given.get("steps", STEPS["standard"])
+        if asked not in (steps, STEPS["standard"]):
+            raise ValueError(
+                f"quality {given['quality']} is {steps} steps, not {asked}: leave one of them out"
+            )
+        return {**given, "steps": steps}
+
+
+class SynthesisRequest(QualityRequest):
+    """One request to the lesion inpainting system: how to sample, and what to make."""
+
+    system: SkipJsonSchema[Literal["lesion_inpainting"]] = "lesion_inpainting"
     sampler: Sampler | None = Field(
         None, description="null: dpm_solver_pp_2m, and for healthy tissue ddpm, which is calmer"
     )
@@ -143,19 +161,6 @@ class SynthesisRequest(EditRequest):
         "fits, with its vessels, joined by the model; or the model alone, which knows of no vessels",
     )
     attributes: Attributes = Attributes()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _steps_of_quality(cls, given: Any) -> Any:
-        """The default beside a quality is no wish: forms send every field."""
-        if not isinstance(given, Mapping) or given.get("quality") not in STEPS:
-            return given
-        steps, asked = STEPS[given["quality"]], given.get("steps", STEPS["standard"])
-        if asked not in (steps, STEPS["standard"]):
-            raise ValueError(
-                f"quality {given['quality']} is {steps} steps, not {asked}: leave one of them out"
-            )
-        return {**given, "steps": steps}
 
     @property
     def heals_from_nearby(self) -> bool:

@@ -1,0 +1,1 @@
+"""Tumours in liver, kidney, spleen, muscle and fat: lesion inpainting, told its density by a drawn plan."""
