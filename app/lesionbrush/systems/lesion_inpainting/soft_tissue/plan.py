@@ -72,7 +72,8 @@ def draw_field(shape: tuple[int, ...], scale_voxels: float, rng: np.random.Gener
 
 def _necrosis(depth_mm: np.ndarray, radius_mm: float, field: np.ndarray) -> np.ndarray:
     """0..1: how much of the middle is dead; its border is uneven."""
-    share = depth_mm / radius_mm + WARP_SHARE * field * (depth_mm > 0)
+    share = depth_mm / radius_mm
+    share = share + 4 * WARP_SHARE * field * share * (1 - share)
     rise = np.clip((share - NECROTIC_FROM) / (NECROTIC_TO - NECROTIC_FROM), 0, 1)
     smooth: np.ndarray = rise * rise * (3 - 2 * rise)
     return smooth
