@@ -45,9 +45,7 @@ def soft_model(seed: int = 0) -> SoftTissueInpainting:
     return SoftTissueInpainting(soft_card(), soft_network(seed), torch.device("cpu"))
 
 
-def body(
-    shape: tuple[int, int, int] = (44, 40, 24), spacing_mm: tuple[float, ...] = (1.5, 1.5, 3.0)
-) -> Volume:
+def body(shape: tuple[int, int, int] = (44, 40, 24)) -> Volume:
     """Liver in the middle, fat around it, air outside; noise over all of it."""
     spacing_mm = (1.5, 1.5, 3.0)
     away = np.indices(shape) - (np.array(shape)[:, None, None, None] - 1) / 2

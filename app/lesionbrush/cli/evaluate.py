@@ -128,7 +128,7 @@ def card_figures(options: Namespace) -> int:
         check_outputs(reports(installed.folder / METADATA))
     model, own = load_model(installed), find_system(installed.card.system).evaluate
     if own is not None:
-        measured = own(model, options.data, options.cases)
+        measured = own(model, options.data, options.cases, options.out)
         if options.update_card:
             update_card(installed.folder, figures={**installed.card.figures, **measured})
         return 0

@@ -95,7 +95,7 @@ class PublishedWeights:
 
 
 Load = Callable[[InstalledModel, "str | None"], Any]
-Evaluate = Callable[[Any, Path, int], Mapping[str, float]]
+Evaluate = Callable[[Any, Path, int, Path], Mapping[str, float]]
 
 
 def late(module: str, name: str) -> Callable[..., Any]:
@@ -113,8 +113,9 @@ class System:
 
     hooks: what is done before the network is asked, and the inputs. load: a ready `core.model.Model` or
     `core.generate.VolumeModel` on a device (None: CUDA when there is one). train: how its networks are
-    trained. bundle: see `NetworkWords`. evaluate: (model, folder of data, cases) to figures for its card,
-    where those of a lesion model are not what to measure. published: weights that users may add.
+    trained. bundle: see `NetworkWords`. evaluate: (model, folder of data, cases, folder for pictures) to
+    figures for its card, where those of a lesion model are not what to measure. published: weights that users
+    may add.
     """
 
     name: str

@@ -32,5 +32,6 @@ SYSTEMS = (
         load=late("lesionbrush.systems.lesion_inpainting.soft_tissue.model", "SoftTissueInpainting.load"),
         train=late("lesionbrush.systems.lesion_inpainting.soft_tissue.training", "SoftTissueTraining"),
         bundle=soft_tissue_words,
+        evaluate=late("lesionbrush.systems.lesion_inpainting.evaluation.soft_tissue", "evaluate_soft_tissue"),
     ),
 )

@@ -63,16 +63,17 @@ def neighbours(data: Path, model: MDDPM, count: int = NODULES) -> Neighbours:
     return Neighbours(len(rows), *_medians(rows))
 
 
-def evaluate_slices(model: MDDPM, data: Path, cases: int) -> dict[str, float]:
+def evaluate_slices(model: MDDPM, data: Path, cases: int, out: Path) -> dict[str, float]:
     """For the card, and printed."""
+    del out
     found = neighbours(data, model, cases or NODULES)
     print("\n".join(found.lines()))
     return {name: value for name, value in asdict(found).items() if name != "nodules"}
 
 
-def evaluate_whole(model: MDDPMWhole, data: Path, cases: int) -> dict[str, float]:
+def evaluate_whole(model: MDDPMWhole, data: Path, cases: int, out: Path) -> dict[str, float]:
     """How far sampled maps are followed: Dice of the map's lungs and what is as dark as lung, over seeds."""
-    del data
+    del data, out
     request, frame = WholeRequest(steps=STEPS), frame_of(WholeRequest(), Inputs(), None)
     grid, dices = grid_of(frame, request), []
     for seed in tqdm(range(cases or MAPS), desc="sampled maps", unit="map"):

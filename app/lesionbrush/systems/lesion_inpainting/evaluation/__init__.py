@@ -1,0 +1,1 @@
+"""What is measured of models of lesion inpainting beside what all lesion models are measured by."""
