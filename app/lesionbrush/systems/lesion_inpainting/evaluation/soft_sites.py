@@ -32,7 +32,7 @@ PARTS_PER_TUMOUR, PART_MM, CONTEXT_MM = 5, (10.0, 14.0, 18.0, 22.0, 28.0), 30.0
 
 
 def free_sites(data: Path, count: int = 0) -> list[FillSite]:
-    """Masks where no lesion was; `count` spreads over them. FileNotFoundError when the CT is not there."""
+    """Masks where no lesion was; `count` spreads over them. DamagedFile when the CT is not there."""
     (patient,) = HELD_OUT_ABDOMENS
     ct = read_volume(data / "abdomen_ct" / f"{patient}.nii.gz")
     organs = read_volume(data / "abdomen_ct" / f"{patient}_organs.nii.gz").array

@@ -1,0 +1,117 @@
+"""What is measured of a model of soft tissue: ways to fill, where, and figures known in closed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lesionbrush.core.boxes import bounding_box
+from lesionbrush.errors import DamagedFile
+from lesionbrush.files.io import write_volume
+from lesionbrush.systems.lesion_inpainting.evaluation.soft_fillers import FillSite, by_plan, flat, healing
+from lesionbrush.systems.lesion_inpainting.evaluation.soft_sites import FREE, free_sites, tumour_parts
+from lesionbrush.systems.lesion_inpainting.evaluation.soft_tissue import draw_sheet, measure
+from lesionbrush.systems.lesion_inpainting.soft_tissue.split import HELD_OUT_SARCOMAS
+from PIL import Image
+from soft_tissue_kit import LIVER_HU, ball_in, body, soft_model
+
+DENSITIES = {"liver": 110, "spleen": 115, "kidney": 170, "muscle": 60, "fat": -100}
+
+
+@pytest.fixture(scope="module")
+def site() -> FillSite:
+    ct = body()
+    return FillSite("liver", "phantom", ct, ball_in(ct, 10.0), -40.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An abdomen with a liver, a spleen, a kidney, muscle and fat, and nine limbs with a tumour."""
+    root = tmp_path_factory.mktemp("data")
+    (root / "abdomen_ct").mkdir()
+    (root / "sarcoma_ct").mkdir()
+    ct = body((100, 60, 30))
+    hu, organs = np.full(ct.shape, 60, np.int16), np.zeros(ct.shape, np.uint8)
+    for k, (code, density) in enumerate(((6, 110), (1, 115), (2, 170), (0, 60), (0, -100))):
+        part = slice(20 * k, 20 * k + 20)
+        organs[part], hu[part] = code, density
+    noise = np.random.default_rng(0).normal(0, 5, ct.shape)
+    write_volume(ct.with_array((hu + noise).astype(np.int16)), root / "abdomen_ct" / "CRLM-CT-1004.nii.gz")
+    write_volume(ct.with_array(organs), root / "abdomen_ct" / "CRLM-CT-1004_organs.nii.gz")
+    limb = body()
+    names = [f"STS_{k:03d}" for k in range(9)]
+    for name in names:
+        write_volume(limb, root / "sarcoma_ct" / f"{name}_ct.nii.gz")
+        write_volume(ball_in(limb, 20.0), root / "sarcoma_ct" / f"{name}_gtv.nii.gz")
+    (root / "sarcoma_ct" / "index.csv").write_text("id\n" + "\n".join(names), encoding="utf-8")
+    return root
+
+
+class TestFillers:
+    def test_around_and_wanted(self, site: FillSite) -> None:
+        assert site.around_hu == pytest.approx(LIVER_HU, abs=2)
+        assert site.wanted_hu == pytest.approx(LIVER_HU - 40, abs=2)
+
+    def test_a_flat_fill_has_the_density_and_the_grain_that_was_there(self, site: FillSite) -> None:
+        found = measure("flat", [site], [flat(site, 0)])
+        assert found.hu_error.value == pytest.approx(0, abs=2)
+        assert found.grain.value == pytest.approx(1, abs=0.1)
+
+    def test_the_ct_itself_is_wrong_by_what_was_asked(self, site: FillSite) -> None:
+        found = measure("nothing", [site], [site.ct.array])
+        assert found.hu_error.value == pytest.approx(40, abs=3)
+        assert found.seam.value == pytest.approx(1, abs=0.1)
+        assert found.grain.value == 1
+
+    def test_a_blurred_fill_has_no_grain(self, site: FillSite) -> None:
+        hu = np.where(site.inside, 70, site.ct.array).astype(np.int16)
+        assert measure("blurred", [site], [hu]).grain.value == 0
+
+    def test_the_model_is_asked_for_the_contrast(self, site: FillSite) -> None:
+        made = by_plan(soft_model())(site, 0)
+        assert measure("ours", [site], [made]).hu_error.value < 6
+        assert not np.array_equal(healing(soft_model())(site, 0), made)
+
+
+class TestSites:
+    def test_free_requests_lie_in_their_tissue(self, data: Path) -> None:
+        found = free_sites(data)
+        assert len(found) == len(FREE) == 30
+        for site in found:
+            density = {"liver": 110, "spleen": 115, "kidney": 170, "muscle": 60, "fat": -100}[
+                site.name.split()[0]
+            ]
+            centre = tuple((part.start + part.stop) // 2 for part in bounding_box(site.mask.array))
+            assert site.ct.array[centre] == pytest.approx(density, abs=30)
+
+    def test_fewer_spread_over_all(self, data: Path) -> None:
+        names = {site.name.split()[0] for site in free_sites(data, 5)}
+        assert {"liver", "fat"} <= names
+
+    def test_parts_lie_in_held_out_tumours_and_ask_for_what_is_there(self, data: Path) -> None:
+        found = tumour_parts(data)
+        assert len({site.patient for site in found}) == HELD_OUT_SARCOMAS
+        assert "STS_000" not in {site.patient for site in found}
+        assert all(measure("real", [site], [site.ct.array]).hu_error.value < 1e-3 for site in found[:3])
+
+    def test_data_that_are_not_there_are_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DamagedFile, match="CRLM-CT-1004"):
+            free_sites(tmp_path)
+
+
+def test_a_critic_tells_a_plain_fill_from_real_tumours(data: Path) -> None:
+    parts = tumour_parts(data)
+    plain = [np.where(site.inside, np.int16(60), site.ct.array) for site in parts]
+    found = measure("plain", parts, plain, judged=True)
+    assert found.linear is not None
+    assert found.linear.value > 0.9
+    assert "AUC linear" in found.line()
+    assert dict(found.figures("x"))["x_linear"] == found.linear.value
+
+
+def test_the_sheet_has_a_panel_for_each_way(site: FillSite, tmp_path: Path) -> None:
+    draw_sheet([site, site], {"flat": [flat(site, 0)] * 2}, tmp_path / "new" / "sheet.png")
+    width, height = Image.open(tmp_path / "new" / "sheet.png").size
+    assert width > 4 * 160
+    assert height > 160
