@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from lesionbrush.core.boxes import bounding_box
 from lesionbrush.errors import DamagedFile
+from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.files.io import write_volume
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_fillers import FillSite, by_plan, flat, healing
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_sites import FREE, free_sites, tumour_parts
@@ -68,10 +69,11 @@ class TestFillers:
         hu = np.where(site.inside, 70, site.ct.array).astype(np.int16)
         assert measure("blurred", [site], [hu]).grain.value == 0
 
-    def test_the_model_is_asked_for_the_contrast(self, site: FillSite) -> None:
-        made = by_plan(soft_model())(site, 0)
+    def test_the_model_is_asked_for_the_contrast(self, site: FillSite, tmp_path: Path) -> None:
+        maker = Maker(soft_model(), tmp_path)
+        made = by_plan(maker)(site, 0)
         assert measure("ours", [site], [made]).hu_error.value < 6
-        assert not np.array_equal(healing(soft_model())(site, 0), made)
+        assert not np.array_equal(healing(maker)(site, 0), made)
 
 
 class TestSites:

@@ -12,10 +12,9 @@ import numpy as np
 from scipy import ndimage
 
 from lesionbrush.core.hu import round_hu
-from lesionbrush.core.model import Model
 from lesionbrush.core.roi import ramp
-from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
+from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.systems.lesion_inpainting.request import Attributes, SynthesisRequest
 from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import (
     AROUND_FROM_MM,
@@ -68,34 +67,34 @@ Filler = Callable[[FillSite, int], np.ndarray]
 """(site, seed): int16 HU on the grid of the CT."""
 
 
-def by_plan(model: Model) -> Filler:
+def by_plan(maker: Maker) -> Filler:
     """A model of soft tissue, asked for the contrast."""
 
     def fill(site: FillSite, seed: int) -> np.ndarray:
         wish = TumourAttributes(contrast_hu=site.contrast_hu, heterogeneity_hu=site.heterogeneity_hu)
         request = SoftTissueRequest(seed=seed, attributes=wish)
-        return synthesize(site.ct, site.mask, request, model)[0].volume().array
+        return maker.make(site.ct, site.mask, request).arrays[0]
 
     return fill
 
 
-def healing(model: Model) -> Filler:
+def healing(maker: Maker) -> Filler:
     """The same model, asked for healthy tissue."""
 
     def fill(site: FillSite, seed: int) -> np.ndarray:
         request = SoftTissueRequest(seed=seed, attributes=TumourAttributes(lesion="none"))
-        return synthesize(site.ct, site.mask, request, model)[0].volume().array
+        return maker.make(site.ct, site.mask, request).arrays[0]
 
     return fill
 
 
-def by_lung_model(model: Model) -> Filler:
+def by_lung_model(maker: Maker) -> Filler:
     """A lung model, asked for the same HU, and for the spread of the CT around."""
 
     def fill(site: FillSite, seed: int) -> np.ndarray:
         wish = Attributes(texture=None, mean_hu=site.wanted_hu, heterogeneity_hu=_noise_hu(site))
         request = SynthesisRequest(seed=seed, attributes=wish, keep_vessels=False)
-        return synthesize(site.ct, site.mask, request, model)[0].volume().array
+        return maker.make(site.ct, site.mask, request).arrays[0]
 
     return fill
 

@@ -18,6 +18,7 @@ from lesionbrush.evaluation.metrics import seam_ratio
 from lesionbrush.evaluation.patches import patch_of
 from lesionbrush.evaluation.sheets import box_panels, field
 from lesionbrush.evaluation.statistics import Estimate, auc, by_patient, median
+from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.montage import SOFT, Panel, sheet
 from lesionbrush.systems import load_model
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_fillers import (
@@ -68,11 +69,8 @@ def _text(found: Estimate) -> str:
 
 def evaluate_soft_tissue(model: Model, data: Path, cases: int, out: Path) -> dict[str, float]:
     """Free requests, parts of real tumours made anew, and healing, printed and drawn; for the card."""
-    ways = {
-        "ours": by_plan(model),
-        "flat": flat,
-        "lung model": by_lung_model(load_model(find_model(LUNG_MODEL))),
-    }
+    maker, lung = (Maker(m, out / "cache") for m in (model, load_model(find_model(LUNG_MODEL))))
+    ways = {"ours": by_plan(maker), "flat": flat, "lung model": by_lung_model(lung)}
     figures: dict[str, float] = {}
     free = free_sites(data, cases)
     made = {name: _fill_all(free, way, f"free, {name}") for name, way in ways.items()}
@@ -81,12 +79,11 @@ def evaluate_soft_tissue(model: Model, data: Path, cases: int, out: Path) -> dic
     draw_sheet(free, made, out / "free.png")
     parts = tumour_parts(data, cases)
     made = {name: _fill_all(parts, way, f"remade, {name}") for name, way in ways.items()}
-    print(
-        f"parts of held-out sarcomas made anew, N = {len(parts)}, {len({p.patient for p in parts})} patients:"
-    )
+    patients = len({part.patient for part in parts})
+    print(f"parts of held-out sarcomas made anew, N = {len(parts)}, {patients} patients:")
     figures |= _report(parts, made, "remade", judged=True)
     draw_sheet(parts, made, out / "remade.png")
-    healed = _fill_all(free, healing(model), "healed")
+    healed = _fill_all(free, healing(maker), "healed")
     kept = [_as_healthy(site) for site in free]
     print(f"healthy tissue under the same masks, N = {len(free)}:")
     figures |= _report(kept, {"ours": healed}, "healed")
