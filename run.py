@@ -27,6 +27,7 @@ COMMANDS = {
     "demo": "make a chest phantom, put a lesion into it over a real server, write CT and pictures",
     "serve": "start the server for 3D Slicer and other clients",
     "synthesize": "a CT and a mask in, the CT with the lesion out, without a server",
+    "transfer": "carry lesion masks of one patient into the same organs of another, with synthetic CTs",
     "generate": "a whole new CT with its labels, without a server",
     "montage": "draw reference, mask and result side by side",
     "models": "list the installed models and check their weights",

@@ -92,6 +92,9 @@ LAWS = {
         ("lesionbrush.anatomy",),
         only=frozenset({"skimage", "SimpleITK", "nibabel.orientations", "lesionbrush.anatomy", *CORE}),
     ),
+    "masks are carried on the core alone": Law(
+        ("lesionbrush.transfer",), only=frozenset({"lesionbrush.transfer", *CORE})
+    ),
     "systems know no server and no command": Law(
         ("lesionbrush.systems",), never=frozenset({"lesionbrush.server", "lesionbrush.cli"})
     ),
@@ -260,6 +263,9 @@ LIB = "slicer_module/LesionBrush/LesionBrushLib"
         ("app/lesionbrush/server/storage/vault.py", "from lesionbrush.server.jobs.board import Jobs"),
         ("app/lesionbrush/server/synthesis/stored.py", "from ..http import wire"),
         ("app/main.py", "import lesionbrush.training"),
+        ("app/lesionbrush/transfer/carry.py", "from lesionbrush.files.layouts import read_layout"),
+        ("app/lesionbrush/transfer/carry.py", "from ..systems import load_model"),
+        ("app/lesionbrush/transfer/patients.py", "import torch"),
         ("app/main.py", "from LesionBrushLib import client"),
         (f"{LIB}/logic/logic.py", "from lesionbrush.core.volume import Volume"),
         (f"{LIB}/logic/logic.py", "import torch.nn"),
@@ -300,6 +306,10 @@ def test_a_broken_law_is_found(tree, path: str, text: str) -> None:
         ),
         ("app/lesionbrush/bundles/configs.py", "import torchless_cards"),
         (
+            "app/lesionbrush/transfer/carry.py",
+            "import scipy.ndimage\nfrom ..core.volume import Volume\nfrom .plan import CarryPlan",
+        ),
+        (
             f"{LIB}/client/stock.py",
             "import json\nimport numpy as np\nimport requests\nfrom .wire import Body",
         ),
@@ -330,7 +340,8 @@ def loaded_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["core.generate", "core.synthesize", "errors", "files.io", "systems.contract"]
+    "name",
+    ["core.generate", "core.synthesize", "errors", "files.io", "systems.contract", "transfer.patients"],
 )
 def test_importing_it_loads_no_torch(name: str) -> None:
     assert not loaded_by(f"lesionbrush.{name}") & {"torch", "monai", "monailabel", "fastapi"}

@@ -169,9 +169,9 @@ class View:
         return Panel(self.cut(volume), _spacing(volume, self.plane), window, caption, note=note)
 
 
-def lesion_view(mask: Volume, field_mm: float | None) -> View:
-    """The axial slice with most of the largest lesion of a mask; field_mm as in `montage`."""
-    return _plane_of_lesion(_largest_lesion(mask), AXIAL, field_mm)
+def lesion_view(mask: Volume, field_mm: float | None, plane: Plane = AXIAL) -> View:
+    """The slice of a plane with most of the largest lesion of a mask; field_mm as in `montage`."""
+    return _plane_of_lesion(_largest_lesion(mask), plane, field_mm)
 
 
 def _plane_of_lesion(lesion: Volume, plane: Plane, field_mm: float | None) -> View:

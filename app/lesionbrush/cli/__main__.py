@@ -17,6 +17,7 @@ COMMANDS = (
     "demo",
     "serve",
     "synthesize",
+    "transfer",
     "generate",
     "montage",
     "models",
