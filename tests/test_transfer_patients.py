@@ -9,8 +9,9 @@ import pytest
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import EmptyMask, GeometryMismatch, InvalidRequest
+from lesionbrush.transfer.hosts import HostPatient
 from lesionbrush.transfer.limits import CarryLimits
-from lesionbrush.transfer.patients import Attempt, Patient, carry_all, organ_of, split_lesions
+from lesionbrush.transfer.patients import Attempt, SourcePatient, carry_all, organ_of, split_lesions
 from lesionbrush.transfer.results import Carried, Refused
 from scipy.ndimage import distance_transform_edt
 from transfer_kit import ball, centroid_mm, grid, union, volume_mm3
@@ -34,11 +35,17 @@ TARGET = labels(TOTAL, {1: LIVER, 5: LEFT, 9: RIGHT})
 
 
 def run(
-    lesions: Volume, source: Layout | None = SOURCE, target: Patient | None = None, **more
+    lesions: Volume,
+    source: Layout | None = SOURCE,
+    target: Layout = TARGET,
+    *,
+    there: Volume | None = None,
+    into: str | None = None,
+    limits: CarryLimits | None = None,
 ) -> list[Attempt]:
-    target = target or Patient(None, TARGET)
-    limits = more.pop("limits", CarryLimits())
-    return list(carry_all(Patient(lesions, source), target, limits, np.random.default_rng(5), **more))
+    limits = limits or CarryLimits()
+    host = HostPatient.of(target, there, into)
+    return list(carry_all(SourcePatient(lesions, source), host, limits, np.random.default_rng(5)))
 
 
 def test_each_lesion_goes_into_the_organ_of_its_name() -> None:
@@ -59,9 +66,7 @@ def test_each_lesion_goes_into_the_organ_of_its_name() -> None:
 def test_carried_ones_keep_clear_of_each_other_and_of_what_is_there() -> None:
     lesions = union(*(ball((5 + 18 * n, 0, 0), 8, ON) for n in range(4)))
     there = ball((30, 0, 0), 12, ON)
-    made = run(
-        lesions, target=Patient(there, TARGET), limits=CarryLimits(scale=(1, 1), shift_mm=100, gap_mm=4)
-    )
+    made = run(lesions, there=there, limits=CarryLimits(scale=(1, 1), shift_mm=100, gap_mm=4))
     masks = [one.result.mask.array > 0 for one in made if isinstance(one.result, Carried)]
     assert len(masks) == 4
     for number, mask in enumerate(masks):
@@ -73,10 +78,10 @@ def test_carried_ones_keep_clear_of_each_other_and_of_what_is_there() -> None:
 def test_a_missing_side_is_taken_from_the_other_mirrored() -> None:
     one_sided = labels(TOTAL, {1: LIVER, 5: LEFT})
     lesion = ball((-46, 30, 3), 5, ON)
-    made = run(lesion, target=Patient(None, one_sided))[0]
+    made = run(lesion, target=one_sided)[0]
     assert isinstance(made.result, Carried)
     assert (made.organ, made.into, made.result.move.mirrored) == ("right kidney", "kidney_left", True)
-    no = run(lesion, target=Patient(None, one_sided), limits=CarryLimits(mirror=False))[0]
+    no = run(lesion, target=one_sided, limits=CarryLimits(mirror=False))[0]
     assert isinstance(no.result, Refused)
     assert no.result.why == "not_there"
 
@@ -84,10 +89,10 @@ def test_a_missing_side_is_taken_from_the_other_mirrored() -> None:
 def test_the_other_side_takes_what_does_not_fit() -> None:
     """The right kidney is full; what fits on the left goes there."""
     lesion = ball((-40, 30, 0), 6, ON)
-    made = run(lesion, target=Patient(RIGHT, TARGET))[0]
+    made = run(lesion, there=RIGHT)[0]
     assert isinstance(made.result, Carried)
     assert (made.into, made.result.move.mirrored) == ("kidney_left", True)
-    both = run(lesion, target=Patient(union(RIGHT, LEFT), TARGET))[0]
+    both = run(lesion, there=union(RIGHT, LEFT))[0]
     assert isinstance(both.result, Refused)
     assert (both.into, both.result.why) == ("kidney_right", "taken")
 
@@ -100,15 +105,16 @@ def test_another_organ_by_name_and_only_that_side() -> None:
     assert made.result.move.scale == pytest.approx(0.5)  # held: the kidney is 0.47 times as long
     with pytest.raises(InvalidRequest, match="it has liver, kidney_left, kidney_right"):
         run(lesion, into="spleen")
-    one_sided = Patient(None, labels({5: "kidney_left"}, {5: LEFT}))
+    one_sided = labels({5: "kidney_left"}, {5: LEFT})
     with pytest.raises(InvalidRequest, match="no 'right kidney'"):
         run(lesion, into="right kidney", target=one_sided)
 
 
 def test_a_source_without_organs_needs_the_name_of_one() -> None:
     lesion = ball((70, 70, 60), 6, ON)
-    with pytest.raises(InvalidRequest, match="into which organ"):
-        run(lesion, source=None)
+    no = run(lesion, source=None)[0]
+    assert isinstance(no.result, Refused)
+    assert no.result.why == "no_organ"
     made = run(lesion, source=None, into="liver")[0]
     assert isinstance(made.result, Carried)
     assert volume_mm3(made.result.mask) == pytest.approx(volume_mm3(lesion), abs=10)
@@ -123,7 +129,7 @@ def test_a_source_without_organs_needs_the_name_of_one() -> None:
     ],
 )
 def test_refusals(lesion: Volume, target: Layout, why: str, said: str) -> None:
-    made = run(lesion, target=Patient(None, target))[0]
+    made = run(lesion, target=target)[0]
     assert isinstance(made.result, Refused)
     assert made.result.why == why
     assert said in made.result.reason
@@ -133,10 +139,11 @@ def test_what_cannot_be_asked() -> None:
     lesion = ball((25, 0, 0), 6, ON)
     with pytest.raises(EmptyMask):
         run(lesion.with_array(0 * lesion.array))
-    with pytest.raises(InvalidRequest):
-        run(lesion, target=Patient(None, None))
-    with pytest.raises(GeometryMismatch):
-        Patient(ball((0, 0, 0), 6, grid((2.0, 2.0, 3.0), 160.0)), SOURCE)
+    elsewhere = ball((0, 0, 0), 6, grid((2.0, 2.0, 3.0), 160.0))
+    with pytest.raises(GeometryMismatch, match="lesion mask"):
+        SourcePatient(elsewhere, SOURCE)
+    with pytest.raises(GeometryMismatch, match="target's lesions"):
+        HostPatient.of(TARGET, elsewhere)
 
 
 def test_a_tumour_that_is_a_label_of_its_own_is_no_organ() -> None:
@@ -168,3 +175,16 @@ def test_lesions_are_split_and_the_largest_comes_first() -> None:
     flipped.affine[:3, 3] = ON[1][:3, 3] + ON[1][:3, 0] * (ON[0][0] - 1)
     for one, other in zip(parts, split_lesions(flipped), strict=True):
         assert centroid_mm(one) == pytest.approx(centroid_mm(other))
+
+
+def test_a_host_is_as_before_and_measured_once() -> None:
+    host = HostPatient.of(TARGET)
+    source = SourcePatient(ball((25, 0, 0), 10, ON), SOURCE)
+    first, again = (
+        next(carry_all(source, host, CarryLimits(), np.random.default_rng(1))).result for _ in range(2)
+    )
+    assert isinstance(first, Carried)
+    assert isinstance(again, Carried)
+    assert np.array_equal(first.mask.array, again.mask.array)
+    assert not host.taken.any()
+    assert set(host.measured) == {"liver"}

@@ -25,7 +25,7 @@ from lesionbrush.cli.options import (
     require_taken,
 )
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports, require_room
-from lesionbrush.cli.transfer_sources import SourceCase, find_sources, read_target
+from lesionbrush.cli.transfer_sources import SourceCase, find_sources, read_host
 from lesionbrush.cli.transfer_table import TABLE, TransferRow, find_records, summarise, write_table
 from lesionbrush.cli.transfer_work import Painter, TransferWork, model_for
 from lesionbrush.core.inputs import Layout, check_inputs
@@ -39,8 +39,6 @@ from lesionbrush.files.records import record_of
 from lesionbrush.systems import find_system
 from lesionbrush.systems.running import pick_device
 from lesionbrush.transfer.limits import CarryLimits
-from lesionbrush.transfer.names import match_names
-from lesionbrush.transfer.patients import list_names
 
 DEFAULTS = CarryLimits()
 
@@ -113,13 +111,13 @@ def run(options: Namespace) -> int:
     )
     check_folder(options.out)
     _check_table(options, sources)
+    _require_organs(options, sources)
     work = _prepare(options, limits)
     pending = work.find_pending(sources)
     images = sum(painter.request.variants for painter in work.painters.values()) + 1
     require_room(
         [options.out / source.name for source in pending] or [options.out], images * work.ct.array.nbytes
     )
-    options.out.mkdir(parents=True, exist_ok=True)
     if len(pending) < len(sources):
         print(f"{len(sources) - len(pending)} of {len(sources)} cases are there already")
     failed = _carry_out(work, pending, alone=len(sources) == 1)
@@ -177,19 +175,22 @@ def _check_table(options: Namespace, sources: Sequence[SourceCase]) -> None:
         )
 
 
+def _require_organs(options: Namespace, sources: Sequence[SourceCase]) -> None:
+    """InvalidRequest where nobody knows which organ a lesion is of."""
+    without = next((source for source in sources if source.organs is None), None)
+    if options.into is None and without is not None:
+        raise InvalidRequest(
+            f"{without.name} comes without the organs of its patient (--source-organs, or organs.nii.gz in a "
+            "case): give them, or say with --into which organ its lesions go into"
+        )
+
+
 def _prepare(options: Namespace, limits: CarryLimits) -> TransferWork:
     """Read what is the same for every case, and look whether all of it fits together."""
-    if options.masks_only and options.model:
-        raise InvalidRequest("--masks-only makes no CTs: leave it out, or --model")
+    if options.masks_only:
+        _require_nothing_of_cts(options)
     pick_device(options.device)
     organs = read_layout(options.organs, options.organs_names)
-    if options.into and not match_names(options.into, organs.names.values(), other_side=False):
-        raise InvalidRequest(f"--into: the target has no {options.into!r}; it has {list_names(organs)}")
-    if options.into is None and options.source.is_file() and options.source_organs is None:
-        raise InvalidRequest(
-            "--source-organs is missing: without the organs of the mask's own patient, say into which organ "
-            "its lesions go (--into)"
-        )
     models = [] if options.masks_only else _models_of(options, organs)
     for name in models:
         require_taken(options, find_model(name).card)
@@ -198,15 +199,22 @@ def _prepare(options: Namespace, limits: CarryLimits) -> TransferWork:
         out=options.out,
         ct=ct,
         made_from=record_of(options.ct),
-        target=read_target(ct, organs, options.lesions),
-        organs=organs,
+        host=read_host(ct, organs, options.lesions, options.into),
         limits=limits,
         seed=_seed_of(options),
-        into=options.into,
         painters={name: _painter(options, name, ct) for name in models},
         named=options.model,
         paints=not options.masks_only,
     )
+
+
+def _require_nothing_of_cts(options: Namespace) -> None:
+    """InvalidRequest for what would be without effect."""
+    params = sorted(set(nest(options.param)) - {"seed"})
+    given = [f"--param {name}" for name in params]
+    given += [f"--{name}" for name in ("model", "variants") if getattr(options, name) is not None]
+    if given:
+        raise InvalidRequest(f"--masks-only makes no CTs: leave it out, or {', '.join(given)}")
 
 
 def _models_of(options: Namespace, organs: Layout) -> list[str]:
@@ -233,7 +241,10 @@ def _painter(options: Namespace, name: str, ct: Volume) -> Painter:
 
 def _seed_of(options: Namespace) -> int:
     """Of the masks: the same as of the CTs, wherever it was given."""
-    seed = options.seed if options.seed is not None else nest(options.param).get("seed", 0)
+    given = nest(options.param).get("seed")
+    if given is not None and options.seed is not None:
+        raise InvalidRequest("seed is given twice, as --seed and as --param seed=...: give one of them")
+    seed = options.seed if options.seed is not None else given or 0
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
         raise InvalidRequest(f"seed {seed}: give a whole number from 0 to {2**31 - 1}")
     return seed

@@ -24,7 +24,7 @@ from lesionbrush.montage import (
     sheet,
 )
 from lesionbrush.transfer.names import OrganName
-from lesionbrush.transfer.patients import Attempt, Patient
+from lesionbrush.transfer.patients import Attempt, SourcePatient
 from lesionbrush.transfer.results import Carried
 
 MOST_ROWS = 8
@@ -55,7 +55,7 @@ def window_of(organ: str | None) -> Window:
 
 def picture(
     title: str,
-    source: tuple[Patient, Volume | None],
+    source: tuple[SourcePatient, Volume | None],
     target: tuple[Volume, Layout],
     attempts: Sequence[Attempt],
     synthetic: Volume | None,
@@ -72,7 +72,7 @@ def picture(
 
 def _row(
     attempt: Attempt,
-    source: tuple[Patient, Volume | None],
+    source: tuple[SourcePatient, Volume | None],
     target: tuple[Volume, Layout],
     synthetic: Volume | None,
 ) -> Iterator[Panel]:
@@ -90,7 +90,7 @@ def _row(
             yield replace(made, badge=badge_of(synthetic) or "SYNTHETIC")
 
 
-def _of_source(attempt: Attempt, patient: Patient, ct: Volume | None) -> Panel:
+def _of_source(attempt: Attempt, patient: SourcePatient, ct: Volume | None) -> Panel:
     """The lesion in its own patient: outlined in the CT, or drawn from the labels alone."""
     inside = attempt.mask.array > 0
     organ = np.zeros(inside.shape, bool)

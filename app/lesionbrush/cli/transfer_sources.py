@@ -14,7 +14,8 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume
 from lesionbrush.files.layouts import read_layout
 from lesionbrush.files.records import stem_of
-from lesionbrush.transfer.patients import Patient
+from lesionbrush.transfer.hosts import HostPatient
+from lesionbrush.transfer.patients import SourcePatient
 
 MASK, ORGANS, CT = "mask", "organs", "ct"
 
@@ -36,7 +37,7 @@ class SourceCase:
     def files(self) -> list[Path]:
         return [path for path in (self.mask, self.organs, self.names, self.ct) if path is not None]
 
-    def read(self) -> tuple[Patient, Volume | None]:
+    def read(self) -> tuple[SourcePatient, Volume | None]:
         """Its lesions and organs, and its CT where there is one. Raises as reading and `mask_on_grid` do."""
         organs = None if self.organs is None else read_layout(self.organs, self.names)
         mask = read_volume(self.mask)
@@ -44,7 +45,7 @@ class SourceCase:
         ct = None if self.ct is None else read_volume(self.ct)
         if ct is not None:
             lesions.require_same_grid(ct, "CT of the source")
-        return Patient(lesions, organs), ct
+        return SourcePatient(lesions, organs), ct
 
 
 def find_sources(
@@ -99,11 +100,11 @@ def _volumes(folder: Path, name: str) -> Iterator[Path]:
                 yield path
 
 
-def read_target(ct: Volume, organs: Layout, lesions: Path | None) -> Patient:
+def read_host(ct: Volume, organs: Layout, lesions: Path | None, into: str | None) -> HostPatient:
     """The patient that lesions go into. Raises GeometryMismatch unless all lie on the grid of the CT."""
     ct.require_same_grid(organs.labels, "layout of the organs")
     there = None if lesions is None else mask_of_any(read_volume(lesions), ct)
-    return Patient(there, organs)
+    return HostPatient.of(organs, there, into)
 
 
 def mask_of_any(mask: Volume, ct: Volume) -> Volume | None:

@@ -17,7 +17,7 @@ from lesionbrush.cli.progress import StepBar
 from lesionbrush.cli.transfer_sheet import picture
 from lesionbrush.cli.transfer_sources import SourceCase
 from lesionbrush.cli.transfer_table import RECORD, TransferRecord, TransferRow, summarise
-from lesionbrush.core.inputs import Inputs, Layout
+from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import InstalledModel
 from lesionbrush.core.request import EditRequest
@@ -28,9 +28,10 @@ from lesionbrush.files.durable import new_folder
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.records import write_sidecar
 from lesionbrush.systems import load_model
+from lesionbrush.transfer.hosts import HostPatient
 from lesionbrush.transfer.limits import CarryLimits
 from lesionbrush.transfer.names import OrganName
-from lesionbrush.transfer.patients import Attempt, Patient, carry_all
+from lesionbrush.transfer.patients import Attempt, carry_all
 from lesionbrush.transfer.results import Carried
 
 MODELS = {"lung": "lung_lesion"}
@@ -81,11 +82,9 @@ class TransferWork:
     out: Path
     ct: Volume
     made_from: Provenance | None
-    target: Patient
-    organs: Layout
+    host: HostPatient
     limits: CarryLimits
     seed: int
-    into: str | None
     painters: Mapping[str, Painter] = field(default_factory=dict)
     named: str | None = None
     paints: bool = True
@@ -93,10 +92,10 @@ class TransferWork:
     @property
     def asked(self) -> str:
         """A digest of all that the results depend on, but for the source."""
-        lesions = self.target.lesions
+        host = self.host
         said = [
-            *(self.ct.voxel_sha256, self.ct.affine.round(4).tolist(), self.organs.voxel_sha256),
-            *(None if lesions is None else lesions.voxel_sha256, asdict(self.limits), self.seed, self.into),
+            *(self.ct.voxel_sha256, self.ct.affine.round(4).tolist(), host.organs.voxel_sha256),
+            *(sha256(host.taken.tobytes()).hexdigest(), asdict(self.limits), self.seed, host.into),
             *(self.named, [painter.says() for _, painter in sorted(self.painters.items())]),
         ]
         return sha256(json.dumps(said).encode()).hexdigest()
@@ -124,9 +123,11 @@ class TransferWork:
     def carry_out(self, source: SourceCase) -> tuple[TransferRow, ...]:
         """Read, carry, paint, draw, keep. Raises LesionBrushError, OSError; then nothing of it is there."""
         patient, source_ct = source.read()
-        assert patient.lesions is not None
-        draws = [self.seed, *(int(v.voxel_sha256[:8], 16) for v in (patient.lesions, self.organs.labels))]
-        attempts = list(carry_all(patient, self.target, self.limits, np.random.default_rng(draws), self.into))
+        draws = [
+            self.seed,
+            *(int(v.voxel_sha256[:8], 16) for v in (patient.lesions, self.host.organs.labels)),
+        ]
+        attempts = list(carry_all(patient, self.host, self.limits, np.random.default_rng(draws)))
         mask = self._join(attempts)
         painter = self._painter_of(source.name, attempts)
         made = [] if painter is None or mask is None else painter.paint(self.ct, mask, self.made_from)
@@ -139,7 +140,7 @@ class TransferWork:
                 _save(made, draft)
                 title = f"{source.name}: {summarise(rows)}" + (f"; {model}" if model else "")
                 drawn = made[0].volume() if made else None
-                sheet = picture(title, (patient, source_ct), (self.ct, self.organs), attempts, drawn)
+                sheet = picture(title, (patient, source_ct), (self.ct, self.host.organs), attempts, drawn)
                 sheet.save(draft / PICTURE, optimize=True)
         for remark in dict.fromkeys(remark for one in made for remark in one.provenance.remarks):
             print(f"{source.name}: {remark}", file=sys.stderr)

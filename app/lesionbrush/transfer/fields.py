@@ -17,7 +17,7 @@ AROUND_MM = 12.0
 
 
 @dataclass(frozen=True, eq=False)
-class Field:
+class MmField:
     """Values on a grid of its own. values: (I, J, K); affine: 4x4, its voxel index to RAS mm."""
 
     values: Array
@@ -33,10 +33,10 @@ class Field:
         values: Array = map_coordinates(self.values, np.moveaxis(index, -1, 0), order=1, mode="nearest")
         return values
 
-    def blurred(self, mm: float) -> Field:
+    def blurred(self, mm: float) -> MmField:
         """The same with values blurred by so much."""
         spacing = np.linalg.norm(self.affine[:3, :3], axis=0)
-        return Field(gaussian_filter(self.values, mm / spacing), self.affine)
+        return MmField(gaussian_filter(self.values, mm / spacing), self.affine)
 
     def fall_at(self, points_mm: Array) -> Array:
         """(N, 3): the direction, of length 1, in which values fall fastest, at points (N, 3)."""
@@ -72,22 +72,22 @@ class Extent:
         return cls(mean, spread, places.min(axis=0), places.max(axis=0), float(volume))
 
 
-def depth_field(organ: Volume) -> Field:
+def depth_field(organ: Volume) -> MmField:
     """Depth below the organ's surface in mm, negative outside. What lies beyond the volume is not organ."""
     inside, affine = thinned(organ.array, organ)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     depth = distance_transform_edt(inside, sampling=spacing).astype(np.float32)
     depth -= distance_transform_edt(~inside, sampling=spacing).astype(np.float32)
-    return Field(depth, affine)
+    return MmField(depth, affine)
 
 
-def distance_field(taken: Array, like: Volume, organ: Array) -> Field:
+def distance_field(taken: Array, like: Volume, organ: Array) -> MmField:
     """How far every point is from what is taken, in mm, around an organ. taken: not 0; arrays on one grid."""
     inside, affine = thinned(organ, like, taken)
     if not inside.any():
-        return Field(np.full(inside.shape, np.inf, np.float32), affine)
+        return MmField(np.full(inside.shape, np.inf, np.float32), affine)
     away = distance_transform_edt(~inside, sampling=np.linalg.norm(affine[:3, :3], axis=0))
-    return Field(away.astype(np.float32), affine)
+    return MmField(away.astype(np.float32), affine)
 
 
 def thinned(organ: Array, like: Volume, shown: Array | None = None) -> tuple[Array, Array]:

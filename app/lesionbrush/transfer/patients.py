@@ -11,10 +11,10 @@ from scipy import ndimage
 from lesionbrush.core.boxes import bounding_box, dilate
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Array, Volume
-from lesionbrush.errors import InvalidRequest
 from lesionbrush.transfer.carry import carry
+from lesionbrush.transfer.hosts import HostPatient
 from lesionbrush.transfer.limits import CarryLimits
-from lesionbrush.transfer.names import OrganName, match_names
+from lesionbrush.transfer.names import OrganName
 from lesionbrush.transfer.places import HostOrgan
 from lesionbrush.transfer.results import Carried, Refused
 
@@ -24,17 +24,17 @@ _OWN_LABEL = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class Patient:
-    """lesions: not 0 in them, None for a patient without; organs: on the same grid, None where not known.
+class SourcePatient:
+    """lesions: not 0 in them; organs: on the same grid, None where they are not known.
 
     Raises GeometryMismatch.
     """
 
-    lesions: Volume | None
-    organs: Layout | None
+    lesions: Volume
+    organs: Layout | None = None
 
     def __post_init__(self) -> None:
-        if self.lesions is not None and self.organs is not None:
+        if self.organs is not None:
             self.organs.labels.require_same_grid(self.lesions, "lesion mask")
 
 
@@ -52,39 +52,18 @@ class Attempt:
 
 
 def carry_all(
-    source: Patient,
-    target: Patient,
-    limits: CarryLimits,
-    generator: np.random.Generator,
-    into: str | None = None,
+    source: SourcePatient, host: HostPatient, limits: CarryLimits, generator: np.random.Generator
 ) -> Iterator[Attempt]:
     """Each lesion of the source in turn; what was carried before is kept clear of, and so is what was there.
 
-    into: the name of an organ of the target, for lesions whose own organ is not known or is another one.
-    Raises EmptyMask, and InvalidRequest (a layout or a name is missing).
+    The host stays as it is, but for what is measured of it. Raises EmptyMask.
     """
-    if source.lesions is None or target.organs is None:
-        raise InvalidRequest("a mask of the source and the organs of the target are needed")
-    if source.organs is None and into is None:
-        raise InvalidRequest("without the organs of the source, say into which organ its lesions go")
-    if into is not None and not match_names(into, target.organs.names.values(), other_side=False):
-        raise InvalidRequest(f"the target has no {into!r}; it has {list_names(target.organs)}")
-    return _carry_each(source, source.lesions, _Hosts(target.organs, target.lesions, into), limits, generator)
-
-
-def _carry_each(
-    source: Patient,
-    lesions: Volume,
-    hosts: _Hosts,
-    limits: CarryLimits,
-    generator: np.random.Generator,
-) -> Iterator[Attempt]:
-    for number, lesion in enumerate(split_lesions(lesions), start=1):
+    for number, lesion in enumerate(split_lesions(source.lesions), start=1):
         organ = None if source.organs is None else organ_of(lesion, source.organs)
         own = None if organ is None or source.organs is None else lesion.with_array(source.organs.mask(organ))
-        named, result = _carry_one(lesion, organ, own, hosts.matching(organ), limits, generator)
+        named, result = _carry_one(lesion, organ, own, host.find(organ), limits, generator)
         if isinstance(result, Carried):
-            hosts.take(result.mask)
+            host = host.with_lesion(result.mask)
         yield Attempt(number, lesion, organ, named, result)
 
 
@@ -107,50 +86,6 @@ def _carry_one(
             return name, result
         refused[name] = result
     return next(iter(refused.items()))
-
-
-class _Hosts:
-    """The organs of a target as they are asked for, each measured once, and what lies in them.
-
-    into: the only one that is wanted, None for that of each lesion.
-    """
-
-    def __init__(self, layout: Layout, lesions: Volume | None, into: str | None) -> None:
-        self.layout, self.into = layout, into
-        self._taken = np.zeros(layout.labels.shape, bool) if lesions is None else lesions.array > 0
-        self._found: dict[str, HostOrgan] = {}
-
-    def matching(self, organ: str | None) -> dict[str, HostOrgan] | Refused:
-        """Those that a lesion of this organ may go into, the same side first."""
-        wanted = self.into or organ
-        if wanted is None:
-            return Refused(
-                "no_organ",
-                f"it touches no organ with a name (within {TOUCHES_MM:g} mm): say into which one it goes",
-            )
-        names = match_names(wanted, self.layout.names.values(), other_side=self.into is None)
-        if not names:
-            return Refused("not_there", f"the target has no {wanted!r}; it has {list_names(self.layout)}")
-        found = {name: host for name in names if (host := self._find(name)) is not None}
-        if not found:
-            return Refused("not_there", f"the target has a name for {wanted!r}, and no voxel of it")
-        return found
-
-    def _find(self, name: str) -> HostOrgan | None:
-        """None where no voxel has this name."""
-        if name not in self._found:
-            inside = self.layout.mask(name)
-            if not inside.any():
-                return None
-            named = [number for number in self.layout.names if number > 0]
-            others = np.isin(self.layout.labels.array, named) & ~inside & ~self._taken
-            organ = self.layout.labels.with_array(inside)
-            self._found[name] = HostOrgan.of(organ, self._taken, others)
-        return self._found[name]
-
-    def take(self, mask: Volume) -> None:
-        self._taken = self._taken | (mask.array > 0)
-        self._found = {name: host.with_taken(self._taken) for name, host in self._found.items()}
 
 
 def split_lesions(lesions: Volume) -> list[Volume]:
@@ -210,8 +145,3 @@ def _is_lesion(name: str, organs: Layout, inside: Array, labels: Array) -> bool:
     if mine < _OWN_LABEL * np.count_nonzero(inside):
         return False
     return mine >= _OWN_LABEL * np.count_nonzero(organs.mask(name))
-
-
-def list_names(layout: Layout) -> str:
-    """Of its organs, for a sentence."""
-    return ", ".join(dict.fromkeys(name for number, name in layout.names.items() if number > 0)) or "no names"

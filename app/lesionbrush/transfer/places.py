@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from lesionbrush.core.volume import Array, Volume
-from lesionbrush.transfer.fields import Extent, Field, depth_field, distance_field
+from lesionbrush.transfer.fields import Extent, MmField, depth_field, distance_field
 from lesionbrush.transfer.limits import CarryLimits
 
 SHARE_APART = 0.1
@@ -19,39 +19,53 @@ _NEARLY_BACK = -0.99
 
 
 @dataclass(frozen=True, eq=False)
-class HostOrgan:
-    """Where lesions are to go. organ: not 0 in it; taken: bool, other lesions; others: bool, other organs.
-
-    Both arrays lie on the grid of the organ.
-    """
+class MeasuredOrgan:
+    """What lesions do not change. organ: not 0 in it; others: bool, other organs, on its grid."""
 
     organ: Volume
-    taken: Array
     others: Array
-
-    @classmethod
-    def of(cls, organ: Volume, taken: Array | None = None, others: Array | None = None) -> HostOrgan:
-        nothing = np.zeros(organ.shape, bool)
-        return cls(organ, nothing if taken is None else taken > 0, nothing if others is None else others > 0)
-
-    def with_taken(self, taken: Array) -> HostOrgan:
-        """The same with more lesions in it; what was measured of the organ is kept."""
-        host = HostOrgan(self.organ, self.taken | (taken > 0), self.others)
-        for known in ("extent", "depth"):
-            if known in self.__dict__:
-                host.__dict__[known] = self.__dict__[known]
-        return host
 
     @cached_property
     def extent(self) -> Extent:
         return Extent.of(self.organ)
 
     @cached_property
-    def depth(self) -> Field:
+    def depth(self) -> MmField:
         return depth_field(self.organ)
 
+
+@dataclass(frozen=True, eq=False)
+class HostOrgan:
+    """Where lesions are to go. taken: bool, other lesions, on the grid of the organ."""
+
+    measured: MeasuredOrgan
+    taken: Array
+
+    @classmethod
+    def of(cls, organ: Volume, taken: Array | None = None, others: Array | None = None) -> HostOrgan:
+        """organ, taken, others: not 0 inside."""
+        nothing = np.zeros(organ.shape, bool)
+        measured = MeasuredOrgan(organ, nothing if others is None else others > 0)
+        return cls(measured, nothing if taken is None else taken > 0)
+
+    @property
+    def organ(self) -> Volume:
+        return self.measured.organ
+
+    @property
+    def others(self) -> Array:
+        return self.measured.others
+
+    @property
+    def extent(self) -> Extent:
+        return self.measured.extent
+
+    @property
+    def depth(self) -> MmField:
+        return self.measured.depth
+
     @cached_property
-    def away(self) -> Field:
+    def away(self) -> MmField:
         """From other lesions, in mm."""
         return distance_field(self.taken, self.organ, self.organ.array)
 
