@@ -103,6 +103,7 @@ def test_another_organ_by_name_and_only_that_side() -> None:
     assert isinstance(made.result, Carried)
     assert (made.organ, made.into) == ("liver", "kidney_right")
     assert made.result.move.scale == pytest.approx(0.5)  # held: the kidney is 0.47 times as long
+    assert run(ball((-42, 28, 0), 5, ON), into="kidneys")[0].into == "kidney_right"  # its own side first
     with pytest.raises(InvalidRequest, match="it has liver, kidney_left, kidney_right"):
         run(lesion, into="spleen")
     one_sided = labels({5: "kidney_left"}, {5: LEFT})

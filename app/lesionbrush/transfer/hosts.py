@@ -9,7 +9,7 @@ import numpy as np
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.transfer.names import match_names
+from lesionbrush.transfer.names import OrganName, match_names
 from lesionbrush.transfer.places import HostOrgan, MeasuredOrgan
 from lesionbrush.transfer.results import Refused
 
@@ -47,6 +47,8 @@ class HostPatient:
         names = match_names(wanted, self.organs.names.values(), other_side=self.into is None)
         if not names:
             return Refused("not_there", f"the target has no {wanted!r}; it has {list_names(self.organs)}")
+        if organ is not None:
+            names.sort(key=lambda name: OrganName.of(name).is_opposite(OrganName.of(organ)))
         found = {name: known for name in names if (known := self._measure(name)) is not None}
         if not found:
             return Refused("not_there", f"the target has a name for {wanted!r}, and no voxel of it")
