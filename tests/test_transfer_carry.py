@@ -212,6 +212,12 @@ class TestPokingOut:
         assert no.why == "no_room"
         assert "faces the same way" in no.reason
 
+    def test_an_organ_too_small_to_hold_its_share(self) -> None:
+        lesion, tiny = ball((38, 0, 0), 12, self.on), ball((0, 0, 0), 6, self.on)
+        no = refused(lesion, self.organ, tiny, CarryLimits(scale=(1, 1), rotation_deg=90))
+        assert no.why == "surface"
+        assert "none has as much outside" in no.reason
+
     def test_its_outside_lies_in_the_ct(self) -> None:
         lesion = ball((-38, 0, 0), 12, self.on)
         ends = np.zeros(self.on[0], np.uint8)
@@ -257,6 +263,15 @@ class TestRefusals:
         no = refused(ball((0, 0, 0), 1.6, self.on), self.organ, coarse, CarryLimits(scale=(1, 1)))
         assert no.why == "too_small"
         assert "half a voxel" in no.reason
+
+    def test_a_lesion_that_would_fall_apart(self) -> None:
+        """Two balls and a thin bar between them, on voxels of 6 mm."""
+        on = grid((1.0, 1.0, 1.0), 60.0)
+        two = union(ball((-16, 0, 0), 6, on), ball((16, 0, 0), 6, on), ball((0, 0, 0), 1, on, (14, 1, 1)))
+        coarse = ball((0, 0, 0), 50, grid((6.0, 6.0, 6.0)))
+        no = refused(two, None, coarse, CarryLimits(tries=2))
+        assert no.why == "apart"
+        assert "6 x 6 x 6 mm" in no.reason
 
     def test_the_other_side_without_mirroring(self) -> None:
         no = refused(self.lesion, self.organ, self.organ, CarryLimits(mirror=False), opposite=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Array, Volume
 
 THIN, THICK = (1.4, 1.4, 2.0), (1.1, 1.1, 5.0)
 TILT = np.array([[0.96, 0.28, 0.0], [-0.28, 0.96, 0.0], [0.0, 0.0, 1.0]])
-NAMES = {1: "liver", 2: "kidney_right", 3: "kidney_left", 4: "spleen"}
 
 
 def grid(
@@ -44,16 +42,6 @@ def ball(
 
 def union(*masks: Volume) -> Volume:
     return masks[0].with_array(np.max([mask.array for mask in masks], axis=0))
-
-
-def layout(names: dict[int, str], **organs: Volume) -> Layout:
-    """names: numbers of the keywords, with `_` for a space or as they are."""
-    first = next(iter(organs.values()))
-    labels = np.zeros(first.shape, np.uint8)
-    for number, name in names.items():
-        if name in organs:
-            labels[organs[name].array > 0] = number
-    return Layout(first.with_array(labels), names)
 
 
 def centroid_mm(mask: Volume) -> Array:
