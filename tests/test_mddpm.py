@@ -24,7 +24,8 @@ from lesionbrush.systems.mddpm.guidance_images import guidance_images, with_lesi
 from lesionbrush.systems.mddpm.guided import GuidedDiffusion
 from lesionbrush.systems.mddpm.hooks import Followed
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest
-from lesionbrush.systems.mddpm.slices import SliceNoise, average, network_config
+from lesionbrush.systems.mddpm.slices import network_config
+from lesionbrush.systems.slab import SliceNoise, average
 from mddpm_kit import INPUTS, SIDE, following, guided_card, guided_model, guided_rois, install_guided
 
 BOTH = pytest.mark.parametrize("system", ["mddpm", "mddpm_3d"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from zlib import crc32
 
@@ -68,7 +68,8 @@ class Lesions:
         parts = merge(found, lambda box: dilate(box, reach_mm + CONTEXT_MM / 2, spacing, view.shape))
         also = None if scope.also is None else turned.view(scope.also)
         region = Region(lesion, margin_mm, reach_mm, spacing, also)
-        boxes = parts if scope.holds == "lesion" else [whole]
+        apart = scope.holds == "lesion" or (scope.holds == "slices" and scope.also is None)
+        boxes = parts if apart else [whole]
         edits = [region.around(box) for box in boxes]
         field = None
         if scope.field is not None:
@@ -81,6 +82,8 @@ class Lesions:
             return [self._around_field(card)]
         if self.scope.holds == "slab":
             return [self._slab(card)]
+        if self.scope.holds == "slices":
+            return self._on_slices(card)
         need = np.max([self._need(box, card.spacing_mm) for box in self.boxes], axis=0)
         sides = [side for side in card.roi_voxels if side >= need.max()]
         shape = [sides[0]] * 3 if sides else [round_up(n, card.roi_multiple) for n in need]
@@ -104,6 +107,25 @@ class Lesions:
         centre_mm[0] = self._centre_mm(hull(self.edit_boxes))[0]
         depth = int(np.ceil(deep / spacing_mm))
         return RoiGrid.around(centre_mm, [depth, side, side], spacing_mm)
+
+    def _on_slices(self, card: ModelCard) -> list[RoiGrid]:
+        """Square slices at places of the CT's own, every one, or every so many that they are about as far
+        apart as the model's pixels. All are of one size; what is too large is coarser than the model."""
+        slice_mm = float(self.spacing_mm[0])
+        every = max(1, int(card.spacing_mm / slice_mm + 0.5))
+        width_mm = max(float(self._extent_mm(box)[1:].max()) for box in self.edit_boxes) + 2 * CONTEXT_MM
+        sides = [side for side in card.roi_voxels if side * card.spacing_mm >= width_mm]
+        side = sides[0] if sides else card.roi_voxels[-1]
+        spacing_mm = max(card.spacing_mm, width_mm / side)
+        beyond = int(np.ceil(CONTEXT_MM / slice_mm))
+        depth = max(-(-(box[0].stop - box[0].start + 2 * beyond) // every) for box in self.edit_boxes)
+        grids = []
+        for box in self.edit_boxes:
+            grid = RoiGrid.around(self._centre_mm(box), [depth, side, side], spacing_mm)
+            _, y_mm, x_mm = grid.origin_mm
+            z_mm = (box[0].start - beyond) * slice_mm
+            grids.append(replace(grid, origin_mm=(z_mm, y_mm, x_mm), slice_mm=every * slice_mm))
+        return grids
 
     def _need(self, box: Box, spacing_mm: float) -> np.ndarray:
         around_mm = self.region.reach_mm + CONTEXT_MM
@@ -142,7 +164,7 @@ class Lesions:
         """What the model is to fill, and what its HU will come to."""
         coverage = self.measure_coverage(self.mask, grids)
         editable, reachable = (
-            _near(coverage, grids[0].spacing_mm, mm) for mm in (self.region.margin_mm, self.region.reach_mm)
+            _near(coverage, grids[0].steps_mm, mm) for mm in (self.region.margin_mm, self.region.reach_mm)
         )
         if self.region.also is not None:
             editable |= self.measure_coverage(self.region.also, grids) > 0.5
@@ -184,16 +206,21 @@ class Lesions:
         details: Sequence[np.ndarray],
         hu: np.ndarray,
         drawn: np.ndarray | None = None,
+        kept: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Per group: the edit box in int16 HU; from the CT at its edge to sample plus detail in the mask.
 
-        hu: (L, Z, Y, X) on the ROIs; drawn: like it, 0..1, where a sample counts in full in the margin too.
+        hu: (L, Z, Y, X) on the ROIs; drawn: like it, 0..1, where a sample counts in full in the margin too;
+        kept: like it, 0..1, where it counts for nothing.
         """
         boxes = []
         for k, (box, grid, detail) in enumerate(zip(self.edit_boxes, grids, details, strict=True)):
             made = from_roi(hu[k], grid, box, self.spacing_mm) + detail
-            full = None if drawn is None else from_roi(drawn[k], grid, box, self.spacing_mm)
-            boxes.append(self._edit(k, made, full))
+            full, stays = (
+                None if share is None else from_roi(share[k], grid, box, self.spacing_mm)
+                for share in (drawn, kept)
+            )
+            boxes.append(self._edit(k, made, full, stays))
         return boxes
 
     @cached_property
@@ -205,17 +232,21 @@ class Lesions:
     def _reached(self) -> list[np.ndarray]:
         return [self.region.find_reach(box) for box in self.edit_boxes]
 
-    def _edit(self, k: int, made: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
+    def _edit(
+        self, k: int, made: np.ndarray, drawn: np.ndarray | None, kept: np.ndarray | None
+    ) -> np.ndarray:
         native, weight = self.view[self.edit_boxes[k]], self._weights[k]
         if drawn is not None:
             may = (weight > 0) | self._reached[k]
             weight = np.where(may, np.maximum(weight, np.clip(drawn, 0, 1)), 0)
+        if kept is not None:
+            weight = weight * (1 - np.clip(kept, 0, 1))
         low, high = min(INT16_HU[0], int(native.min())), max(INT16_HU[1], int(native.max()))
         hu = np.clip(np.rint(native + weight * (made - native)), low, high).astype(np.int16)
         return np.where(weight > 0, hu, native)
 
 
-def _near(coverage: np.ndarray, spacing_mm: float, margin_mm: float) -> np.ndarray:
+def _near(coverage: np.ndarray, spacing_mm: Sequence[float], margin_mm: float) -> np.ndarray:
     """(L, Z, Y, X) bool: the lesions, also where thinner than half a voxel, and `margin_mm` around them."""
     weights = [ramp(one >= 0.5 * one.max(), spacing_mm, margin_mm) for one in coverage]
     return (np.stack(weights) > 0) | (coverage > 0)

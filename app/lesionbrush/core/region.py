@@ -11,7 +11,7 @@ from lesionbrush.core.boxes import Box, bounding_box, dilate, hull
 from lesionbrush.core.roi import inner_ramp, ramp
 from lesionbrush.core.volume import Volume
 
-Holds = Literal["lesion", "field", "slab"]
+Holds = Literal["lesion", "slices", "field", "slab"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +19,9 @@ class Scope:
     """What may change, and what one ROI has to hold. Arrays are in stored order on the grid of the CT.
 
     mask: not 0 in the lesion. also: bool, what may change as well, fading in below its surface; None for
-    nothing. holds: each lesion with its surroundings, in a cube; all of `field` (bool) and the lesions, in
-    one cube; or whole slices, as wide as `field` or the CT. remarks: what the user is told of the files.
+    nothing. holds: each lesion with its surroundings, in a cube or on slices of the CT itself; all of `field`
+    (bool) and the lesions, in one cube; or whole slices, as wide as `field` or the CT. remarks: what the user
+    is told of the files.
     """
 
     mask: Volume

@@ -62,12 +62,20 @@ class Orientation:
 class RoiGrid:
     """`shape` voxels of `spacing_mm` a side; `origin_mm` is the centre of its first voxel.
 
-    Positions are millimetres along the (z, y, x) axes of the volume's view, from the centre of its voxel 0.
+    slice_mm: how far apart its slices are, None for as far as its rows and columns. Positions are millimetres
+    along the (z, y, x) axes of the volume's view, from the centre of its voxel 0.
     """
 
     shape: tuple[int, int, int]
     spacing_mm: float
     origin_mm: tuple[float, float, float]
+    slice_mm: float | None = None
+
+    @property
+    def steps_mm(self) -> tuple[float, float, float]:
+        """From voxel to voxel along z, y and x."""
+        z = self.spacing_mm if self.slice_mm is None else self.slice_mm
+        return z, self.spacing_mm, self.spacing_mm
 
     @classmethod
     def around(cls, centre_mm: np.ndarray, shape: Sequence[int], spacing_mm: float) -> RoiGrid:
@@ -75,7 +83,7 @@ class RoiGrid:
         return cls((shape[0], shape[1], shape[2]), spacing_mm, (origin[0], origin[1], origin[2]))
 
     def positions_mm(self, axis: int) -> NDArray[np.float64]:
-        return self.origin_mm[axis] + self.spacing_mm * np.arange(self.shape[axis])
+        return self.origin_mm[axis] + self.steps_mm[axis] * np.arange(self.shape[axis])
 
 
 def keys_cubic(u: np.ndarray) -> np.ndarray:
@@ -124,7 +132,7 @@ def to_roi(view: np.ndarray, spacing_mm: np.ndarray, grid: RoiGrid, kernel: Kern
     boxes, weights = [], []
     for axis in range(3):
         target = grid.positions_mm(axis)
-        reach = 2 * max(grid.spacing_mm, spacing_mm[axis])
+        reach = 2 * max(grid.steps_mm[axis], spacing_mm[axis])
         low = int(np.floor((target[0] - reach) / spacing_mm[axis]))
         high = int(np.ceil((target[-1] + reach) / spacing_mm[axis])) + 1
         low, high = np.clip((low, high), 0, view.shape[axis])
@@ -162,7 +170,7 @@ def _sharpening(grid: RoiGrid, axis: int, spacing_mm: float) -> Float:
     """2 - (way back, then there again), a matrix along one axis of the ROI; 1 where the volume is coarser."""
     roi_mm = grid.positions_mm(axis)
     one = np.eye(len(roi_mm), dtype=np.float32)
-    if spacing_mm > grid.spacing_mm:
+    if spacing_mm > grid.steps_mm[axis]:
         return one
     low, high = np.floor(roi_mm[0] / spacing_mm) - 4, np.ceil(roi_mm[-1] / spacing_mm) + 4
     volume_mm = np.arange(low, high + 1) * spacing_mm

@@ -61,10 +61,12 @@ class Sampled:
     """What came out of a model, on which device, and what the user should be told about it.
 
     hu: (V, L, Z, Y, X) float32. drawn: None, or like hu, 0..1: where the lesion reaches into the margin, and
-    a sample counts in full.
+    a sample counts in full. kept: None, or like hu, 0..1: where the model has nothing to say, and the CT
+    stays as it is.
     """
 
     hu: np.ndarray
     device: str
     remarks: tuple[str, ...] = ()
     drawn: np.ndarray | None = None
+    kept: np.ndarray | None = None

@@ -88,9 +88,11 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
     with clock.phase("compose"):
-        drawn = [None] * len(seeds) if sampled.drawn is None else sampled.drawn
+        drawn, kept = (
+            [None] * len(seeds) if share is None else share for share in (sampled.drawn, sampled.kept)
+        )
         fine = [prepared.details_of(variant, details) for variant in range(len(seeds))]
-        boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, strict=True)]
+        boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, kept, strict=True)]
     remarks = noted + sampled.remarks
     recorder = Recorder(card, request, inputs, sampled.device, clock, remarks, reference, made_from)
     syntheses = []

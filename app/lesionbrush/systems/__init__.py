@@ -29,6 +29,7 @@ FOLDERS = (
     "lesion_inpainting",
     "lung_ddpm",
     "mddpm",
+    "palette",
 )
 VARIABLE = "LESIONBRUSH_SYSTEMS"
 DEFAULT_SYSTEM = "lesion_inpainting"

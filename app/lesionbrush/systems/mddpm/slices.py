@@ -7,7 +7,7 @@ estimates of x_0 are averaged over neighbours at every step, and the guidance im
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor
@@ -19,39 +19,7 @@ from lesionbrush.systems.mddpm.guided import GuidedDiffusion, Start
 from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
 from lesionbrush.systems.mddpm.unconditional import Unconditional
 from lesionbrush.systems.running import pick_device, with_weights
-
-PIXELS_AT_ONCE, SLICES_AT_ONCE = 32 * 128 * 128, 32
-"""Evaluated at a time, so that many or large slices need no more memory than a few small ones."""
-
-
-@dataclass(frozen=True, eq=False)
-class SliceNoise:
-    """Standard normal noise of (B Z, 1, Y, X), smooth along z, one generator for each of B boxes.
-
-    smoothness: standard deviation of the Gaussian in slices; 0 makes every slice independent.
-    """
-
-    generators: Sequence[torch.Generator]
-    depth: int
-    smoothness: float
-
-    def __call__(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """ValueError for another number of slices than the boxes have."""
-        if shape[0] != self.depth * len(self.generators):
-            raise ValueError(
-                f"noise for {len(self.generators)} boxes of {self.depth} slices, asked {shape[0]}"
-            )
-        return torch.cat([self._box(shape[1:], one, dtype) for one in self.generators])
-
-    def _box(self, shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        reach = int(3 * self.smoothness + 0.5)
-        white = torch.randn((self.depth + 2 * reach, *shape), generator=generator, dtype=dtype)
-        if reach == 0:
-            return white
-        offsets = torch.arange(-reach, reach + 1, dtype=dtype)
-        kernel = torch.exp(-0.5 * (offsets / self.smoothness) ** 2)
-        kernel = kernel / kernel.square().sum().sqrt()  # keeps the variance
-        return torch.einsum("zcyxk,k->zcyx", white.unfold(0, 2 * reach + 1, 1), kernel)
+from lesionbrush.systems.slab import SliceNoise, average, slices_at_once
 
 
 class MDDPM(GuidedDiffusion):
@@ -88,19 +56,6 @@ class MDDPM(GuidedDiffusion):
             return x_0
 
         return self.model.sample(start, denoise, after_step, self.section.temperature)
-
-
-def slices_at_once(slices: Tensor) -> int:
-    """How many of (N, 1, Y, X)."""
-    return max(1, min(SLICES_AT_ONCE, PIXELS_AT_ONCE // slices[0].numel()))
-
-
-def average(slices: Tensor, depth: int, weight: float) -> Tensor:
-    """(B Z, 1, Y, X) with each slice mixed with the two beside it; at the ends, with the one there is."""
-    boxes = slices.unflatten(0, (-1, depth))
-    before = torch.cat((boxes[:, :1], boxes[:, :-1]), dim=1)
-    after = torch.cat((boxes[:, 1:], boxes[:, -1:]), dim=1)
-    return ((1 - 2 * weight) * boxes + weight * (before + after)).flatten(0, 1)
 
 
 def network_config(card: ModelCard) -> DDPMUNetConfig:

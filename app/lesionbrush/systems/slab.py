@@ -1,0 +1,56 @@
+"""Slices that a 2D network makes side by side, and what makes them agree: noise that they share, and averages
+over neighbours. Once, for all systems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PIXELS_AT_ONCE, SLICES_AT_ONCE = 32 * 128 * 128, 32
+"""Evaluated at a time, so that many or large slices need no more memory than a few small ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class SliceNoise:
+    """Standard normal noise of (B Z, 1, Y, X), smooth along z, one generator for each of B boxes.
+
+    smoothness: standard deviation of the Gaussian in slices; 0 makes every slice independent.
+    """
+
+    generators: Sequence[torch.Generator]
+    depth: int
+    smoothness: float
+
+    def __call__(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """ValueError for another number of slices than the boxes have."""
+        if shape[0] != self.depth * len(self.generators):
+            raise ValueError(
+                f"noise for {len(self.generators)} boxes of {self.depth} slices, asked {shape[0]}"
+            )
+        return torch.cat([self._box(shape[1:], one, dtype) for one in self.generators])
+
+    def _box(self, shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        reach = int(3 * self.smoothness + 0.5)
+        white = torch.randn((self.depth + 2 * reach, *shape), generator=generator, dtype=dtype)
+        if reach == 0:
+            return white
+        offsets = torch.arange(-reach, reach + 1, dtype=dtype)
+        kernel = torch.exp(-0.5 * (offsets / self.smoothness) ** 2)
+        kernel = kernel / kernel.square().sum().sqrt()  # keeps the variance
+        return torch.einsum("zcyxk,k->zcyx", white.unfold(0, 2 * reach + 1, 1), kernel)
+
+
+def slices_at_once(slices: Tensor) -> int:
+    """How many of (N, 1, Y, X)."""
+    return max(1, min(SLICES_AT_ONCE, PIXELS_AT_ONCE // slices[0].numel()))
+
+
+def average(slices: Tensor, depth: int, weight: float) -> Tensor:
+    """(B Z, 1, Y, X) with each slice mixed with the two beside it; at the ends, with the one there is."""
+    boxes = slices.unflatten(0, (-1, depth))
+    before = torch.cat((boxes[:, :1], boxes[:, :-1]), dim=1)
+    after = torch.cat((boxes[:, 1:], boxes[:, -1:]), dim=1)
+    return ((1 - 2 * weight) * boxes + weight * (before + after)).flatten(0, 1)
