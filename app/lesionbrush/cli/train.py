@@ -47,6 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     add_device_argument(parser)
     parser.add_argument("--export", type=Path, metavar="DIR", help="put the run into a model folder")
+    parser.add_argument("--half", action="store_true", help="with --export: weights of half the size")
     parser.add_argument(
         "--workers", type=int, default=0, metavar="N", help="processes that make batches (default: none)"
     )
@@ -85,7 +86,7 @@ def systems_by_name() -> dict[str, System]:
 def run(options: Namespace) -> int:
     out = options.out or Path("training_output") / options.name
     if options.export:
-        return _export(out, options.export)
+        return _export(out, options.export, half=options.half)
     training = options.training
     if training is None:
         raise InvalidRequest(f"{options.name}: its system has no training")
@@ -98,11 +99,11 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _export(out: Path, folder: Path) -> int:
+def _export(out: Path, folder: Path, *, half: bool) -> int:
     from lesionbrush.training.export import export
 
     check_folder(folder)
-    card = export(out / "checkpoint.pt", folder)
+    card = export(out / "checkpoint.pt", folder, half=half)
     print(f"{folder}: {card.name} with weights {card.weights_sha256[:12]}...")
     return 0
 

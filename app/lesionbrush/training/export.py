@@ -13,15 +13,16 @@ from lesionbrush.core.registry import WEIGHTS, ModelCard, file_sha256, load_card
 from lesionbrush.files.durable import whole_files
 
 
-def export(checkpoint: Path, folder: Path) -> ModelCard:
+def export(checkpoint: Path, folder: Path, *, half: bool = False) -> ModelCard:
     """Write the moving average of `checkpoint` into a model folder and its SHA-256 into the card.
 
-    The card's other facts are kept: they are written by hand or by `evaluate`.
+    half: as float16, for half the size; a model computes as before. The card's other facts are kept: they are written by hand or by `evaluate`.
     FileNotFoundError when the checkpoint is missing, WeightsError when the folder has no valid card.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     load_card(folder)  # before anything is written
     weights = {name: tensor.contiguous() for name, tensor in state["average"].items()}
+    weights = {name: tensor.half() for name, tensor in weights.items()} if half else weights
     path = folder / WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)
     training = {"steps": state["progress"]["step"], "hours": round(state["progress"]["seconds"] / 3600, 2)}

@@ -139,7 +139,9 @@ class ScaleShiftBlock(nn.Module):
         self.shortcut = nn.Identity() if came == width else nn.Conv2d(came, width, 1)
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        scale, shift = self.modulation(told)[:, :, None, None].chunk(2, dim=1)
+        said, width = self.modulation(told), self.conv1.out_channels
+        # parted before it gets its axes of space: the other way round OpenVINO crashes when it compiles
+        scale, shift = said[:, :width, None, None], said[:, width:, None, None]
         h = self.conv1(F.silu(self.norm1(x)))
         h = F.silu(self.norm2(h) * (1 + scale) + shift)
         added: Tensor = self.conv2(self.dropout(h))
@@ -158,8 +160,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, width, rows, columns = x.shape
-        asked = self.ask(self.norm(x)).reshape(batch, 3 * self.heads, width // self.heads, rows * columns)
-        query, key, value = asked.transpose(2, 3).chunk(3, dim=1)
+        asked = self.ask(self.norm(x)).reshape(batch, 3, self.heads, width // self.heads, rows * columns)
+        query, key, value = (asked[:, part].transpose(2, 3) for part in range(3))
         seen = F.scaled_dot_product_attention(query, key, value)
         told: Tensor = self.answer(seen.transpose(2, 3).reshape(batch, width, rows, columns))
         return x + told
