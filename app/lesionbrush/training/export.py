@@ -16,7 +16,8 @@ from lesionbrush.files.durable import whole_files
 def export(checkpoint: Path, folder: Path, *, half: bool = False) -> ModelCard:
     """Write the moving average of `checkpoint` into a model folder and its SHA-256 into the card.
 
-    half: as float16, for half the size; a model computes as before. The card's other facts are kept: they are written by hand or by `evaluate`.
+    half: as float16, for half the size; a model computes as before. The card's other facts are kept: they are
+    written by hand or by `evaluate`.
     FileNotFoundError when the checkpoint is missing, WeightsError when the folder has no valid card.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.systems.palette.scale import HUScale
@@ -14,16 +14,28 @@ FROM_SHARE, WHOLLY_SHARE = 0.5, 0.9
 LEAST_TOLD = 0.02
 
 
-def find_kept(unit: np.ndarray, scale: HUScale, spacing_mm: float) -> np.ndarray:
-    """(N, Z, Y, X) float32, 0..1: how much of the CT stays. unit: what was made, ends at -1 and 1."""
-    if not isinstance(scale, HUWindow):
-        return np.zeros(unit.shape, np.float32)
-    side = 2 * int(NEAR_MM / spacing_mm / 2) + 1
+def find_kept(unit: np.ndarray, hole: np.ndarray, scale: HUScale, spacing_mm: float) -> np.ndarray:
+    """(N, Z, Y, X) float32, 0..1: how much of the CT stays; outside the hole as at its nearest place.
+
+    unit: (N, Z, Y, X), what was made, ends of a window at -1 and 1; hole: bool, like it.
+    """
     kept = np.zeros(unit.shape, np.float32)
+    if not isinstance(scale, HUWindow):
+        return kept
+    size = (0, 0, *[2 * int(NEAR_MM / spacing_mm / 2) + 1] * 2)
+    near = np.maximum(uniform_filter(hole.astype(np.float32), size), 1e-6)
     for ended in (unit >= AT_END, unit <= -AT_END):
-        share = uniform_filter(ended.astype(np.float32), (0, 0, side, side))
+        share = uniform_filter((ended & hole).astype(np.float32), size) / near
         kept = np.maximum(kept, np.clip((share - FROM_SHARE) / (WHOLLY_SHARE - FROM_SHARE), 0, 1))
-    return kept
+    pairs = zip(kept, hole, strict=True)
+    return np.stack([_spread(one, inside) if one.any() else one for one, inside in pairs])
+
+
+def _spread(kept: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(Z, Y, X): so that what is between a pixel of the hole and one outside is as the one in the hole."""
+    nearest = distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    found: np.ndarray = kept[tuple(nearest)]
+    return found
 
 
 def kept_remarks(kept: np.ndarray, mask: np.ndarray, scale: HUScale) -> tuple[str, ...]:
