@@ -19,12 +19,13 @@ from lesionbrush.core.registry import METADATA, load_card
 from lung_ddpm_kit import install_layout_model
 from mddpm_kit import install_guided
 from monai.bundle import ConfigParser
+from palette_kit import install_palette
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = REPOSITORY / "models"
 SHIPPED = sorted(path.parents[1].name for path in MODELS.glob(f"*/{METADATA.as_posix()}"))
 SCHEMA_COPY = REPOSITORY / "tests" / "monai_schema" / "meta_schema_20240725.json"
-SYSTEMS = ("lesion_inpainting", "lung_ddpm", "lung_ddpm_plus", "mddpm", "mddpm_3d")
+SYSTEMS = ("lesion_inpainting", "lung_ddpm", "lung_ddpm_plus", "mddpm", "mddpm_3d", "palette")
 
 
 def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
@@ -33,6 +34,8 @@ def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
         folder = install(root)
     elif system.startswith("lung"):
         folder = install_layout_model(root, system)
+    elif system == "palette":
+        folder = install_palette(root)
     else:
         folder = install_guided(root, system)
     for one in root.iterdir():

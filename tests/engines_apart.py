@@ -25,6 +25,7 @@ from lesionbrush.phantom.chest import Phantom, chest_phantom
 from lesionbrush.systems import find_system, load_model
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
+from lesionbrush.systems.palette.network import LevelScale, PaletteUNet, PaletteUNetConfig
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -295,6 +296,27 @@ def test_every_engine_makes_the_same_lesion(name: str, wishes: dict[str, Any]) -
         apart = np.abs(found.box.astype(int) - exact.box)[(found.box != before) | (exact.box != before)]
         assert apart.max() <= MOST_HU[precision], (library, precision, apart.max())
         assert np.percentile(apart, 99) <= P99_HU[precision], (library, precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["gamma", "log_snr"])
+def test_every_engine_says_what_palette_says(level: LevelScale) -> None:
+    """At every size that it is run at; two formulations of its blocks once made OpenVINO crash."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PaletteUNet(PaletteUNetConfig(level=level, dropout=0.0)).eval()
+        for parameter in network.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.02)
+    engines = {who: make_engine(network, engine) for who, engine in in_turn().items()}
+    for side in (32, 64):
+        noisy, told = torch.randn(2, 1, side, side), torch.randn(2, 2, side, side)
+        inputs = (noisy, torch.tensor([0.01, 0.9]), told, torch.tensor([0, 8]))
+        with torch.inference_mode():
+            made = {who: engine(*inputs) for who, engine in engines.items()}
+        exact = made["PyTorch", "float32"]
+        for who, found in made.items():
+            assert float((found - exact).norm() / exact.norm()) < MOST_RELATIVE[who[1]], who
 
 
 @pytest.mark.slow

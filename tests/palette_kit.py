@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from core_fixtures import ball, grid, tiny_card
 from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
-from lesionbrush.core.rois import RoiBatch
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import write_volume
 from lesionbrush.systems.palette.card import PaletteCard
 from lesionbrush.systems.palette.model import Palette, network_config
 from lesionbrush.systems.palette.network import PaletteUNet, PaletteUNetConfig
+from lesionbrush.systems.palette.request import PaletteRequest
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -122,6 +123,11 @@ def liver_rois(lesions: int = 1, slice_mm: float = 4.0) -> RoiBatch:
     editable[:, 1:4] = np.hypot(y, x) <= 7
     hu = rng.normal(100, 12, shape).astype(np.float32)
     return RoiBatch(hu, mask, editable, np.ones(shape, bool), spacing_mm=2.0, own=slice_mm)
+
+
+def sampled(model: Palette, rois: RoiBatch, seeds: tuple[int, ...] = (0,), **request: Any) -> Sampled:
+    asked = PaletteRequest.model_validate({"steps": 3, **request})
+    return model.sample(rois, asked, seeds, lambda done, total: None)
 
 
 SARCOMAS = tuple(f"STS_{number:03d}" for number in range(1, 12))

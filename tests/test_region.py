@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from core_fixtures import FakeModel, ball, box, edit_region, grid, make_ct, paints_where_editable, tiny_card
@@ -11,9 +14,10 @@ from lesionbrush.core.model import EditHooks, place_mask
 from lesionbrush.core.region import Region, Scope
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.roi import RoiGrid
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_erosion, distance_transform_edt
 
 MARGIN_MM = 3.0
 CT = make_ct((40, 36, 30), grid((1.0, 1.0, 1.5)))
@@ -109,6 +113,94 @@ class TestSlabs:
 
 
 SLAB = {"roi_voxels": (20,), "spacing_mm": 1.0}
+
+
+class TestSlices:
+    """Each lesion with its surroundings on slices of the CT itself, 1.5 mm apart."""
+
+    low, high = rows_of(MASK)
+    beyond = int(np.ceil(CONTEXT_MM / 1.5))
+
+    @staticmethod
+    def grids(mask: Volume = MASK, also: np.ndarray | None = None, **card: object) -> list[RoiGrid]:
+        lesions = Lesions.find(CT, Scope(mask, also, "slices"), MARGIN_MM)
+        return lesions.grids(tiny_card(**{"roi_voxels": (24, 40), "spacing_mm": 1.5, **card}))
+
+    def test_their_places_are_those_of_the_ct(self) -> None:
+        (found,) = self.grids()
+        slices = found.positions_mm(0) / 1.5
+        grown = int(np.ceil(MARGIN_MM / 1.5))
+        assert slices == pytest.approx(
+            np.arange(self.low - grown - self.beyond, self.high + grown + self.beyond)
+        )
+        assert found.steps_mm == (1.5, 1.5, 1.5)
+
+    @pytest.mark.parametrize(("spacing_mm", "every"), [(0.5, 1), (2.0, 1), (2.3, 2), (4.0, 3)])
+    def test_of_thin_slices_so_many_that_they_are_as_far_apart_as_pixels(
+        self, spacing_mm: float, every: int
+    ) -> None:
+        (found,) = self.grids(spacing_mm=spacing_mm)
+        assert found.steps_mm[0] == pytest.approx(every * 1.5)
+        assert found.positions_mm(0) / 1.5 == pytest.approx(np.round(found.positions_mm(0) / 1.5))
+        assert found.positions_mm(0)[-1] + found.steps_mm[0] > (self.high + 1) * 1.5 + CONTEXT_MM
+
+    def test_the_smallest_size_that_holds_the_lesion_and_else_a_coarser_one(self) -> None:
+        assert self.grids(roi_voxels=(24, 40))[0].shape[1:] == (24, 24)
+        assert self.grids(roi_voxels=(16, 40))[0].shape[1:] == (40, 40)
+        (coarse,) = self.grids(roi_voxels=(8, 16))
+        assert coarse.shape[1:] == (16, 16)
+        assert coarse.spacing_mm > 1.5
+        assert coarse.steps_mm[0] == 1.5
+
+    def test_lesions_far_apart_have_their_own_of_one_shape_and_share_one_with_more_that_may_change(
+        self,
+    ) -> None:
+        both = MASK.with_array(ball(CT, (4, 4, 3), 2).array | ball(CT, (36, 32, 24), 4).array)
+        first, second = self.grids(both)
+        assert first.shape == second.shape
+        assert not np.allclose(middle_mm(first), middle_mm(second), atol=5)
+        assert len(self.grids(both, ALSO)) == 1
+
+    def test_what_a_slice_holds_comes_back_as_it_was(self) -> None:
+        """Where nothing is between two slices, nothing is mixed: along z each keeps its own grain."""
+        made = synthesize(CT, MASK, EditRequest(margin_mm=MARGIN_MM), _striped())[0]
+        inside = binary_erosion(MASK.array, iterations=2)
+        hu = made.volume().array
+        for k in np.flatnonzero(inside.any(axis=(0, 1))):
+            assert float(np.median(hu[:, :, k][inside[:, :, k]])) == pytest.approx(
+                200 if k % 2 else -200, abs=40
+            )
+
+
+def _striped() -> FakeModel:
+    """Every other slice of the CT dark."""
+
+    def paint(rois: RoiBatch) -> np.ndarray:
+        (found,) = Lesions.find(CT, Scope(MASK, holds="slices"), MARGIN_MM).grids(tiny_card(**STRIPES))
+        odd = np.round(found.positions_mm(0) / 1.5).astype(int) % 2
+        return np.broadcast_to(np.where(odd, 200.0, -200.0)[:, None, None], rois.reference_hu.shape)
+
+    def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: EditRequest) -> Scope:
+        return Scope(place_mask(reference, mask, request), holds="slices")
+
+    return FakeModel(paint, tiny_card(**STRIPES), [], EditHooks(region=region))
+
+
+STRIPES = {"roi_voxels": (24, 40), "spacing_mm": 1.5}
+
+
+class TestKept:
+    @pytest.mark.parametrize("share", [0.0, 1.0])
+    def test_where_a_model_keeps_the_ct_not_one_voxel_changes(self, share: float) -> None:
+        class Keeping(FakeModel):
+            def sample(self, rois: RoiBatch, *args: Any) -> Sampled:
+                made = super().sample(rois, *args)
+                return replace(made, kept=np.full_like(made.hu, share))
+
+        model = Keeping(lambda rois: np.full(rois.reference_hu.shape, 300.0), tiny_card(), [])
+        made = synthesize(CT, MASK, EditRequest(margin_mm=MARGIN_MM), model)[0]
+        changed = made.volume().array != CT.array
+        assert changed[MASK.array > 0].all() if share == 0 else not changed.any()
 
 
 class TestRegion:

@@ -62,7 +62,7 @@ class HoledSlice:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class SlicePlace:
     """A slice of a CT of the pack, and a place in it, mm along y and x from the middle of its first pixel."""
 
     ct: KnownCT
@@ -74,14 +74,14 @@ class Place:
 class PatchView:
     """A patch as it lies in its slice: rows and columns of weights, and where there is data."""
 
-    place: Place
+    place: SlicePlace
     hu: np.ndarray
     there: np.ndarray
     rows: tuple[np.ndarray, np.ndarray]
     spacing_mm: float
 
     @classmethod
-    def of(cls, place: Place, side: int, spacing_mm: float) -> PatchView:
+    def of(cls, place: SlicePlace, side: int, spacing_mm: float) -> PatchView:
         """Around the place, as a request resamples a CT; beyond the CT there is air."""
         lines, covers, inside = [], [], []
         shape = place.ct.hu.shape[1:]
@@ -198,7 +198,7 @@ class PaletteBatches:
         places = np.argwhere(inside)
         centre = places[self.rng.integers(len(places))] * 0.6 + places.mean(axis=0) * 0.4
         away = self.rng.uniform(-0.15, 0.15, 2) * side * spacing_mm
-        return PatchView.of(Place(ct, z, centre * ct.spacing_mm[1:] + away), side, spacing_mm)
+        return PatchView.of(SlicePlace(ct, z, centre * ct.spacing_mm[1:] + away), side, spacing_mm)
 
     # --- what is made of it ---
 

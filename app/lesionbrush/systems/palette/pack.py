@@ -37,7 +37,7 @@ AMOS = {
 
 
 @dataclass(frozen=True)
-class Origin:
+class SourceCT:
     """A CT in the data folder. labels: its file; codes: what its labels are here; others are left out.
 
     whole: whether what is labelled as nothing is known to be nothing of ours. held_out: it is only validated
@@ -55,7 +55,7 @@ class Origin:
     doubtful: range = range(0)
 
 
-def origins(data: Path) -> list[Origin]:
+def list_sources(data: Path) -> list[SourceCT]:
     """All that there is in a folder of data, held out by name. FileNotFoundError without the sarcomas."""
     abdomen, chest = data / "abdomen_ct", data / "chest_ct"
     found = [
@@ -76,13 +76,13 @@ def origins(data: Path) -> list[Origin]:
     return [one for one in found if one.image.is_file()]
 
 
-def _abdomen(folder: Path, name: str, codes: Mapping[int, int] = AMOS, **more: Any) -> Origin:
-    return Origin(name, *_pair(folder, name, "", "_organs"), codes, **more)
+def _abdomen(folder: Path, name: str, codes: Mapping[int, int] = AMOS, **more: Any) -> SourceCT:
+    return SourceCT(name, *_pair(folder, name, "", "_organs"), codes, **more)
 
 
-def _chest(folder: Path, name: str, *, held_out: bool = False) -> Origin:
+def _chest(folder: Path, name: str, *, held_out: bool = False) -> SourceCT:
     lungs = dict.fromkeys((1, 2), fill_number("lung"))
-    return Origin(name, *_pair(folder, name, "", "_lungs"), lungs, held_out=held_out)
+    return SourceCT(name, *_pair(folder, name, "", "_lungs"), lungs, held_out=held_out)
 
 
 def _pair(folder: Path, name: str, image: str, labels: str) -> tuple[Path, Path]:
@@ -92,7 +92,7 @@ def _pair(folder: Path, name: str, image: str, labels: str) -> tuple[Path, Path]
 HELD_OUT_SARCOMAS = 8
 
 
-def _sarcomas(folder: Path) -> Iterator[Origin]:
+def _sarcomas(folder: Path) -> Iterator[SourceCT]:
     index = folder / "index.csv"
     if not index.is_file():
         raise FileNotFoundError(f"{folder} holds no index.csv: point --data at the training data")
@@ -101,15 +101,15 @@ def _sarcomas(folder: Path) -> Iterator[Origin]:
     for name in names:
         held_out = name in names[-HELD_OUT_SARCOMAS:]
         tumour = {1: fill_number("tumour")}
-        yield Origin(name, *_pair(folder, name, "_ct", "_gtv"), tumour, held_out=held_out)
+        yield SourceCT(name, *_pair(folder, name, "_ct", "_gtv"), tumour, held_out=held_out)
 
 
 def write_pack(data: Path, path: Path) -> None:
     """Build the pack from the data folder."""
     arrays: dict[str, np.ndarray] = {}
-    found = origins(data)
-    for number, origin in enumerate(found):
-        hu, labels, spacing_mm = read_origin(origin)
+    found = list_sources(data)
+    for number, source in enumerate(found):
+        hu, labels, spacing_mm = read_source(source)
         arrays[f"hu_{number}"], arrays[f"labels_{number}"] = hu, labels
         arrays[f"spacing_mm_{number}"] = spacing_mm
     arrays["names"] = np.array([one.name for one in found])
@@ -118,16 +118,16 @@ def write_pack(data: Path, path: Path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def read_origin(origin: Origin) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_source(source: SourceCT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """HU (int16), labels (uint8: numbers of fills, `UNSURE`, 0) and (3,) mm, of the view."""
-    image, labels = read_volume(origin.image), read_volume(origin.labels)
+    image, labels = read_volume(source.image), read_volume(source.labels)
     ours = np.zeros(labels.shape, np.uint8)
-    for theirs, number in origin.codes.items():
+    for theirs, number in source.codes.items():
         ours[labels.array == theirs] = number
     slices = np.arange(ours.shape[2])
-    if origin.trusted is not None:
-        ours[:, :, ~np.isin(slices, origin.trusted)] = 0
-    unclear = (ours == fill_number("liver")) & np.isin(slices, origin.doubtful)
+    if source.trusted is not None:
+        ours[:, :, ~np.isin(slices, source.trusted)] = 0
+    unclear = (ours == fill_number("liver")) & np.isin(slices, source.doubtful)
     ours[unclear] = UNSURE
     turned = Orientation.of(image.affine)
     views = (np.ascontiguousarray(turned.view(array)) for array in (image.array, ours))
@@ -137,7 +137,7 @@ def read_origin(origin: Origin) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class KnownCT:
-    """One CT of the pack. hu, labels: (Z, Y, X); spacing_mm: (3,); whole: see `Origin`."""
+    """One CT of the pack. hu, labels: (Z, Y, X); spacing_mm: (3,); whole: see `SourceCT`."""
 
     name: str
     hu: np.ndarray

@@ -55,8 +55,9 @@ RECIPES = by_name(
         source="Sedykh 2024, Sec. 3.2; what it leaves open, Saharia et al. 2022 and its usual implementation",
         differs=(
             "the class of the fill is told in three of four holes; the thesis trains a network a class",
-            "attention stands at a 16th of the slice and between the two halves; the usual implementation "
-            "has it between the halves alone",
+            "a fifth level, as wide as the fourth, has the attention, at a 16th of the slice, as the thesis "
+            "says; the usual implementation ends at an 8th and has it there",
+            "a decoder has two blocks a level; the usual implementation has three",
         ),
         network=PaletteUNetConfig(
             channels=(64, 128, 256, 512, 512),

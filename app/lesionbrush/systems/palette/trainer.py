@@ -33,6 +33,13 @@ class PaletteTrainer(DiffusionLoop[PaletteBatch]):
     def build(self) -> PaletteUNet:
         return PaletteUNet(self.recipe.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def loss(self, network: nn.Module, batch: PaletteBatch, rng: torch.Generator) -> Tensor:
+        """Dropout draws from the global generator: from a seed out of `rng`, so that runs can be repeated."""
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(torch.randint(2**62, (1,), generator=rng)))
+            return super().loss(network, batch, rng)
+
     def ask(self, network: nn.Module, at: Noised, batch: PaletteBatch) -> Tensor:
         hole = batch.hole.to(self.device)
         noisy = torch.where(hole > 0, at.noisy, at.clean)
