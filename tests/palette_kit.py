@@ -155,6 +155,7 @@ def _write(
         np.random.default_rng(len(name)).normal(hu, 10, (40, 36, 90)).round().astype(np.int16),
         grid((2.0, 2.0, 4.0)),
     )
+    ct.array[:2] = -1000  # air: without any, it would be no CT
     found = np.zeros(ct.shape, np.uint8)
     for number, (x, y) in organs.items():
         for z in (15, 84):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import Command
-from lesionbrush.core.registry import METADATA, WEIGHTS, load_card
+from lesionbrush.core.registry import METADATA, WEIGHTS, find_model, load_card
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import WeightsError
 from lesionbrush.files.io import write_volume
+from lesionbrush.systems import load_model
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
 from lesionbrush.systems.lesion_inpainting.network import LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.recipes import RECIPES
@@ -93,6 +94,20 @@ def test_train_go_on_and_export(command: Command, training_data: Path, tmp_path:
     assert command("train", "tiny", "--out", out, "--export", folder).code == 0
     assert command("models", "verify", "tiny").code == 0
     assert load_card(folder).trained["steps"] == 6
+
+
+def test_an_export_of_half_the_size_is_the_same_model(tmp_path: Path) -> None:
+    folder = make_model(tmp_path)
+    weights = load_file(folder / WEIGHTS)
+    torch.save({"average": weights, "progress": {"step": 3, "seconds": 1.0}}, tmp_path / "checkpoint.pt")
+    export(tmp_path / "checkpoint.pt", folder)
+    whole = (folder / WEIGHTS).stat().st_size
+    card = export(tmp_path / "checkpoint.pt", folder, half=True)
+    assert (folder / WEIGHTS).stat().st_size < 0.7 * whole
+    model = load_model(find_model(card.name, tmp_path), "cpu")
+    for name, tensor in model.network.state_dict().items():
+        assert tensor.dtype == torch.float32
+        torch.testing.assert_close(tensor, weights[name], atol=1e-4, rtol=1e-3)
 
 
 def test_an_export_writes_what_the_system_alone_knows_into_its_section(tmp_path: Path) -> None:

@@ -225,3 +225,9 @@ def _hollow(body: np.ndarray) -> float:
 def calcium_share(hu: np.ndarray, inside: np.ndarray) -> float:
     """Share of the mask above `CALCIUM_HU`."""
     return float((hu[inside] > CALCIUM_HU).mean())
+
+
+def difference_hu(hu: np.ndarray, inside: np.ndarray) -> float:
+    """Mean of |hu(z + 1) - hu(z)| where both are inside; axes (z, y, x). NaN when there is no such pair."""
+    both = inside[1:] & inside[:-1]
+    return float(np.abs(np.diff(hu, axis=0))[both].mean()) if both.any() else float("nan")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.evaluation.cases import Nodule, load_nodules
+from lesionbrush.evaluation.measures import difference_hu
 from lesionbrush.systems.mddpm.request import Guide, MDDPMRequest, WholeRequest
 from lesionbrush.systems.mddpm.slices import MDDPM
 from lesionbrush.systems.mddpm.whole import MDDPMWhole, grid_of, guide_slices, lung_dice, rois_of
@@ -85,12 +86,6 @@ def evaluate_whole(model: MDDPMWhole, data: Path, cases: int, out: Path) -> dict
     worst, median = round(min(dices), 3), round(float(np.median(dices)), 3)
     print(f"lungs of map and result, Dice over {len(dices)} sampled maps: median {median}, worst {worst}")
     return {"lung_dice": median, "lung_dice_worst": worst, "maps": len(dices)}
-
-
-def difference_hu(hu: np.ndarray, inside: np.ndarray) -> float:
-    """Mean of |hu(z + 1) - hu(z)| where both are inside; axes (z, y, x). NaN when there is no such pair."""
-    both = inside[1:] & inside[:-1]
-    return float(np.abs(np.diff(hu, axis=0))[both].mean()) if both.any() else float("nan")
 
 
 def _make(nodule: Nodule, model: MDDPM) -> np.ndarray:

@@ -39,5 +39,6 @@ SYSTEMS = (
         load=late("lesionbrush.systems.palette.model", "Palette.load"),
         train=late("lesionbrush.systems.palette.training", "PaletteTraining"),
         bundle=_network_words,
+        evaluate=late("lesionbrush.systems.palette.evaluation", "evaluate_fills"),
     ),
 )
