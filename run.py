@@ -134,11 +134,28 @@ def ensure_environment(files: Sequence[str], venv: Path = VENV) -> None:
     with one_at_a_time(venv.with_name(venv.name + ".lock")):
         if is_ready(venv, stamp):  # made by the process we waited for
             return
+        require_own(venv)
         if not (stamp_file(venv).exists() and python_in(venv).exists()):
             create(venv, find_python())
         stamp_file(venv).unlink(missing_ok=True)  # an interrupted install leaves no stamp, and is redone
         install(venv, files[-1])
         stamp_file(venv).write_text("\n".join(sorted(stamp)) + "\n")
+
+
+def made_file(venv: Path) -> Path:
+    """Beside an environment that this file makes, from before its first byte on."""
+    return venv.with_name(venv.name + ".made")
+
+
+def require_own(venv: Path) -> None:
+    """SetupError for an environment that somebody else made: making it anew would empty it."""
+    there = venv.is_symlink() or (venv.is_dir() and any(venv.iterdir()))
+    if there and not made_file(venv).exists() and not stamp_file(venv).exists():
+        raise SetupError(
+            f"{venv} is there, and run.py did not make it: it would be emptied. Move it away or delete it, then "
+            "run the same command again"
+        )
+    made_file(venv).touch()
 
 
 def create(venv: Path, python: Sequence[str]) -> None:

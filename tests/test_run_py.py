@@ -145,6 +145,25 @@ def test_an_environment_that_lost_its_python_is_made_again(run: ModuleType, setu
     assert setup(run.RUNTIME) == ["create", "requirements.txt"]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_environment_of_somebody_else_is_not_emptied(
+    run: ModuleType, setup, tmp_path: Path, linked: bool
+) -> None:
+    theirs = tmp_path / ("theirs" if linked else "venv")
+    run.python_in(theirs).parent.mkdir(parents=True)
+    run.python_in(theirs).touch()
+    if linked:
+        (tmp_path / "venv").symlink_to(theirs)
+    with pytest.raises(run.SetupError, match=r"did not make it: it would be emptied\. Move it away"):
+        setup(run.RUNTIME)
+    assert run.python_in(theirs).exists()
+
+
+def test_an_empty_folder_is_anybodys(run: ModuleType, setup, tmp_path: Path) -> None:
+    (tmp_path / "venv").mkdir()
+    assert setup(run.RUNTIME) == ["create", "requirements.txt"]
+
+
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError])
 @pytest.mark.parametrize("first", [True, False])
 def test_an_interrupted_installation_starts_over(run, setup, monkeypatch, interruption, first: bool) -> None:
