@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from jobs_fixtures import events
 from jobs_kit import Steps, board, closed_gate, submit
 from lesionbrush.server.http import stream
 from lesionbrush.server.jobs.board import Jobs
 from lesionbrush.server.jobs.job import JobRecord
+from lesionbrush.server.jobs.previews import middle_slice_png
+from PIL import Image
 
 FOREVER_S = 3600.0
 
@@ -49,3 +53,11 @@ def test_a_job_that_ended_before_is_told_once(jobs: Jobs) -> None:
     record = submit(jobs, work)
     assert jobs.wait(record, 20)
     assert heard(jobs, record, work)[-1:] == ["done"]
+
+
+@pytest.mark.parametrize(("around", "grey"), [(-850, 85), (110, 172)])
+def test_a_preview_is_in_the_window_of_its_tissue(around: int, grey: int) -> None:
+    hu = np.full((8, 32, 32), around, np.int16)
+    hu[2:6, 12:20, 12:20] = 60
+    with Image.open(io.BytesIO(middle_slice_png(hu))) as picture:
+        assert picture.getpixel((2, 2)) == grey

@@ -12,6 +12,7 @@ from lesionbrush.montage import (
     BONE,
     CORONAL,
     CYAN,
+    LIVER,
     LUNG,
     ORANGE,
     SOFT,
@@ -23,6 +24,7 @@ from lesionbrush.montage import (
     montage,
     sheet,
     to_lps,
+    windows_for,
 )
 from PIL import Image
 
@@ -64,7 +66,7 @@ def where(picture: Image.Image, colour: tuple[int, int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("window", "black", "grey", "white"),
-    [(LUNG, -1350, -600, 150), (SOFT, -160, 40, 240), (BONE, -500, 400, 1300)],
+    [(LUNG, -1350, -600, 150), (SOFT, -160, 40, 240), (LIVER, 0, 100, 200), (BONE, -500, 400, 1300)],
 )
 def test_windows_map_their_level_to_mid_grey_and_their_ends_to_black_and_white(
     window: Window, black: int, grey: int, white: int
@@ -76,11 +78,47 @@ def test_windows_map_their_level_to_mid_grey_and_their_ends_to_black_and_white(
 
 
 def test_a_window_says_its_level_and_width() -> None:
-    assert [str(window) for window in (LUNG, SOFT, BONE)] == [
+    assert [str(window) for window in (LUNG, SOFT, LIVER, BONE)] == [
         "lung -600/1500",
         "soft tissue 40/400",
+        "liver 100/200",
         "bone 400/1800",
     ]
+
+
+@pytest.mark.parametrize(
+    ("around", "first"),
+    [
+        ({-850: 100}, LUNG),
+        ({-850: 40, 50: 60}, LUNG),  # at the pleura
+        ({-400: 100}, LUNG),  # ground glass
+        ({-990: 80, -930: 20}, LUNG),  # emphysema
+        ({110: 100}, SOFT),
+        ({-850: 20, 110: 80}, SOFT),  # under the dome of the diaphragm
+        ({-100: 100}, SOFT),  # fat
+        ({-1000: 70, 40: 30}, SOFT),  # skin, and bowel with air in it
+        ({900: 100}, SOFT),
+        ({}, LUNG),
+    ],
+)
+def test_windows_follow_the_tissue_around(around: dict[int, int], first: Window) -> None:
+    hu = np.repeat(np.array([*around], np.int16), [*around.values()])
+    rest = {LUNG: (SOFT, BONE), SOFT: (LIVER, BONE)}[first]
+    assert windows_for(hu) == (first, *rest)
+
+
+def test_a_lesion_in_soft_tissue_is_shown_in_its_windows() -> None:
+    """The lesion is lung's own density: what counts is what lies around it."""
+    reference, mask, synthetic = case()
+    inside = mask.array > 0
+    reference, synthetic = (
+        one.with_array(np.where(inside, one.array, 110)) for one in (reference, synthetic)
+    )
+    picture = pixels(montage(reference, mask, synthetic, panel_px=100))
+    row_px, beside = 19 + 100 + 6, 6 + 10
+    shown = [int(picture[6 + 19 + 50 + n * row_px, beside, 0]) for n in range(4)]
+    expected = [int(window.to_grey(np.array(110))) for window in (SOFT, LIVER, BONE, SOFT)]
+    assert shown == expected
 
 
 def test_a_panel_shows_the_grey_of_its_hu() -> None:

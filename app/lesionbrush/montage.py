@@ -10,7 +10,8 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from lesionbrush.core.boxes import cut
+from lesionbrush.core.boxes import bounding_box, cut
+from lesionbrush.core.surroundings import Place
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import EmptyMask, InvalidRequest
 
@@ -22,6 +23,10 @@ ORANGE: Colour = (255, 160, 40)
 WHITE: Colour = (235, 235, 235)
 GREY: Colour = (150, 150, 150)
 BLACK: Colour = (0, 0, 0)
+PLAIN_AIR_HU, AERATED_HU = -970, -300
+"""Below the first: the room, airways and bowel; between them: lung."""
+LUNG_SHARE = 0.3
+"""Of what is no plain air: from here on a lesion is one of the lung, at the pleura too."""
 OUTSIDE_HU = -2000  # black in every window, yet near enough to air not to ring when it is resized
 
 
@@ -44,7 +49,19 @@ class Window:
 
 LUNG = Window("lung", -600, 1500)
 SOFT = Window("soft tissue", 40, 400)
+LIVER = Window("liver", 100, 200)
 BONE = Window("bone", 400, 1800)
+
+
+def windows_for(hu: Array) -> tuple[Window, Window, Window]:
+    """The three windows a lesion is looked at in, the first first, by the HU of the tissue around it.
+
+    hu: any shape. Lung begins with the lung window; all else has a soft tissue and a narrow window, where
+    nothing is seen in that of the lung. Nothing but air counts as lung.
+    """
+    tissue = hu[hu >= PLAIN_AIR_HU]
+    aerated = np.count_nonzero(tissue < AERATED_HU)
+    return (LUNG, SOFT, BONE) if aerated >= LUNG_SHARE * tissue.size else (SOFT, LIVER, BONE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +103,9 @@ def montage(
 ) -> Image.Image:
     """Reference, reference with the outline of the mask, and synthetic CT, as columns of a picture.
 
-    Rows: the axial slice with most of the largest lesion in the lung, soft-tissue and bone window, then the
-    coronal one in the lung window. field_mm: side of the shown box around the lesion, None for whole slices.
+    Rows: the axial slice with most of the largest lesion in the three windows of the tissue around it, see
+    `windows_for`, then the coronal one in the first of them. field_mm: side of the shown box around the
+    lesion, None for whole slices.
 
     Raises GeometryMismatch (grids differ), EmptyMask (no voxel) and InvalidRequest (field_mm not above 0).
     """
@@ -97,8 +115,9 @@ def montage(
     axial, coronal = (_plane_of_lesion(lesion, plane, field_mm) for plane in (AXIAL, CORONAL))
     hu_before, hu_after = (_statistics(volume, mask) for volume in (reference, synthetic))
     own, made = badge_of(reference), badge_of(synthetic) or "SYNTHETIC"
+    windows = windows_for(_surroundings_hu(reference, lesion))
     panels: list[Panel] = []
-    for view, window in ((axial, LUNG), (axial, SOFT), (axial, BONE), (coronal, LUNG)):
+    for view, window in (*((axial, window) for window in windows), (coronal, windows[0])):
         before = view.panel(reference, window, hu_before)
         after = view.panel(synthetic, window, hu_after)
         outlined = replace(before, outline=view.cut(mask, fill=0) > 0, note="")
@@ -108,6 +127,11 @@ def montage(
             replace(after, caption=f"synthetic, {before.caption}", badge=made),
         ]
     return sheet(panels, 3, title=title, panel_px=panel_px)
+
+
+def _surroundings_hu(reference: Volume, lesion: Volume) -> Array:
+    box, spacing_mm = bounding_box(lesion.array), np.array(reference.spacing_mm)
+    return Place.of(reference.array, lesion.array, box, spacing_mm).shown_hu
 
 
 def _statistics(volume: Volume, mask: Volume) -> str:

@@ -80,6 +80,17 @@ def test_outline_and_difference(made: Bench) -> None:
     assert not made.ui.differenceCheck.checked
 
 
+def test_windows_are_chosen_and_kept_with_the_scene(made: Bench) -> None:
+    box = made.ui.windowsBox
+    words = [box.itemText(n) for n in range(box.count)]
+    assert words == ["Windows by the organ", "Lung windows", "Soft tissue windows"]
+    box.currentIndex = 2
+    assert made.logic.parameters.windows == "soft tissue"
+    made.logic.parameters.windows = "lung"  # as a loaded scene says
+    made.panel.refresh()
+    assert box.currentText == "Lung windows"
+
+
 def test_orientation_is_chosen_and_kept_with_the_scene(made: Bench) -> None:
     box = made.ui.orientationBox
     assert [box.itemText(n) for n in range(box.count)] == ["Axial", "Coronal", "Sagittal"]

@@ -11,7 +11,7 @@ import slicer
 import vtk
 
 from .helpers import DifferenceOverlay, WindowRows
-from .layout import REFERENCE, SYNTHETIC, VIEW_NAMES, WINDOWS, Layout, view_name
+from .layout import REFERENCE, SYNTHETIC, VIEW_NAMES, WINDOWS, Layout, Window, view_name
 from .outline import MaskOutline
 from .problems import NotReady
 from .voxels import Grid
@@ -172,6 +172,17 @@ class Comparison:
 
     def reset_windows(self) -> None:
         self.rows.reset_windows()
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """Those of the rows, from above."""
+        return self.rows.windows
+
+    @windows.setter
+    def windows(self, windows: tuple[Window, ...]) -> None:
+        self.rows.use(windows)
+        self.layout.say(windows)
+        self.refresh()
 
     def original(self, helper: Any) -> Any:
         """The user's volume that one of our hidden nodes stands for; None for the overlay."""

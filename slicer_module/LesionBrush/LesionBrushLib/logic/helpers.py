@@ -25,12 +25,16 @@ def hide(node: Any) -> Any:
 
 
 class WindowRows:
-    """Six volume nodes: (window, column). One display node per window: a drag changes the whole row."""
+    """Six volume nodes: (window, column). One display node per window: a drag changes the whole row.
+
+    windows: what the rows show, from above; the rows go by the names of WINDOWS.
+    """
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
         self._nodes: dict[tuple[str, str], str] = {}
         self._displays: dict[str, str] = {}
+        self.windows: tuple[Window, ...] = WINDOWS
 
     def make(self) -> None:
         for window in WINDOWS:
@@ -38,7 +42,7 @@ class WindowRows:
             for column in COLUMNS:
                 node = self.scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
                 node.UnRegister(None)
-                node.SetName(f"{column} [{window.title}]")
+                node.SetName(f"{column} [{self.shown(window).title}]")
                 self.scene.AddNode(hide(node))
                 node.SetAndObserveDisplayNodeID(display.GetID())
                 self._nodes[window.name, column] = node.GetID()
@@ -60,9 +64,19 @@ class WindowRows:
                 node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
             if node.GetImageData() is not volume.GetImageData():
                 node.SetAndObserveImageData(volume.GetImageData())
-            name = f"{volume.GetName()} [{window.title}]"
+            name = f"{volume.GetName()} [{self.shown(window).title}]"
             if node.GetName() != name:
                 node.SetName(name)
+
+    def shown(self, row: Window) -> Window:
+        """What a row of WINDOWS shows."""
+        return self.windows[WINDOWS.index(row)]
+
+    def use(self, windows: tuple[Window, ...]) -> None:
+        """Show these; a row that is dragged keeps its window as long as they stay the same."""
+        if windows != self.windows:
+            self.windows = windows
+            self.reset_windows()
 
     def ids(self) -> set[str]:
         return set(self._nodes.values())
@@ -76,7 +90,8 @@ class WindowRows:
         for window in WINDOWS:
             display = self.display(window)
             if display is not None:
-                display.SetWindowLevel(window.width_hu, window.level_hu)
+                shown = self.shown(window)
+                display.SetWindowLevel(shown.width_hu, shown.level_hu)
 
     def remove(self) -> None:
         for node_id in [*self._nodes.values(), *self._displays.values()]:
@@ -92,7 +107,7 @@ class WindowRows:
         self.scene.AddNode(hide(node))
         node.SetDefaultColorMap()
         node.AutoWindowLevelOff()
-        node.SetWindowLevel(window.width_hu, window.level_hu)
+        node.SetWindowLevel(self.shown(window).width_hu, self.shown(window).level_hu)
         self._displays[window.name] = node.GetID()
         return node
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from .problems import NoLayout
 
 LAYOUT_ID = 20761
@@ -28,6 +30,20 @@ WINDOWS = (
     Window("Soft", "soft tissue", 400.0, 40.0),
     Window("Bone", "bone", 1800.0, 400.0),
 )
+SOFT_WINDOWS = (WINDOWS[1], Window("Liver", "liver", 200.0, 100.0), WINDOWS[2])
+WINDOWS_OF = {"lung": WINDOWS, "soft tissue": SOFT_WINDOWS}
+"""By the tissue around a lesion. Views and rows are called by those of the lung, whatever they show."""
+PLAIN_AIR_HU, AERATED_HU, LUNG_SHARE = -970.0, -300.0, 0.3
+"""As the server's pictures choose: so much of what is no plain air is lung, at the pleura too."""
+
+
+def windows_for(hu: np.ndarray) -> tuple[Window, ...]:
+    """The three windows of tissue of these HU, an array of any shape."""
+    tissue = hu[hu >= PLAIN_AIR_HU]
+    lung = np.count_nonzero(tissue < AERATED_HU) >= LUNG_SHARE * tissue.size
+    return WINDOWS_OF["lung" if lung else "soft tissue"]
+
+
 REFERENCE, SYNTHETIC = "Reference", "Synthetic"
 COLUMNS = (REFERENCE, SYNTHETIC)
 COLOURS = {REFERENCE: "#6fa8dc", SYNTHETIC: "#f6a13a"}
@@ -50,11 +66,15 @@ def description() -> str:
     return f'<layout type="vertical" split="true">{rows}</layout>'
 
 
+def label(window: Window, column: str) -> str:
+    """In the corner of a view: LuR is lung, reference."""
+    return f"{window.title[:2].title()}{column[0]}"
+
+
 def _view(window: Window, column: str) -> str:
-    label = f"{window.title[0].upper()}{column[0]}"
     properties = {
         "orientation": "Axial",
-        "viewlabel": label,
+        "viewlabel": label(window, column),
         "viewcolor": COLOURS[column],
         "viewgroup": str(VIEW_GROUP),
     }
@@ -103,6 +123,14 @@ class Layout:
         if node is not None:
             node.SetSaveWithScene(True)
         self._former = None
+
+    def say(self, windows: tuple[Window, ...]) -> None:
+        """Name in their corners what the rows show."""
+        for row, shown in zip(WINDOWS, windows):
+            for column in COLUMNS:
+                node = self.slice_node(view_name(row, column))
+                if node is not None:
+                    node.SetLayoutLabel(label(shown, column))
 
     def slice_node(self, name: str) -> Any:
         return _by_layout_name(self.scene, "vtkMRMLSliceNode", name)

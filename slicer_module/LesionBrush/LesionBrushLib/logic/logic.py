@@ -23,7 +23,7 @@ from .editing import (
     to_volume_space,
     to_world,
 )
-from .layout import LAYOUT_ID, register
+from .layout import LAYOUT_ID, WINDOWS, WINDOWS_OF, Window, register, windows_for
 from .marks import Marks
 from .masks import segment_centre
 from .outline import give_back
@@ -33,6 +33,7 @@ from .propose import Wish, propose
 from .scene_watch import SceneWatch
 from .shipment import PaintedShipment, Shipment
 from .steering import exported, missing_inputs
+from .surroundings import Surroundings, surroundings
 from .variants import Variants
 from .voxels import Grid, hu_array
 from .whole import pair
@@ -199,6 +200,18 @@ class LesionBrushLogic:
         self.comparison.orientation = name
         self.parameters.orientation = name
 
+    def set_windows(self, name: str) -> None:
+        """The windows of the rows, one of WINDOWS_OF, or "": by the tissue around the lesion. NotReady."""
+        if name and name not in WINDOWS_OF:
+            raise NotReady(f"unknown windows {name!r}: choose one of {', '.join(WINDOWS_OF)}")
+        self.parameters.windows = name
+        if self.comparison.active:
+            self.comparison.windows = self._windows()
+
+    def surroundings(self) -> Surroundings | None:
+        """What the painted lesion lies in; None while there is no lesion or no CT."""
+        return surroundings(self.parameters)
+
     def set_difference(self, on: bool) -> None:
         """Blue where the result is darker than the CT, red where brighter."""
         self.parameters.difference = on
@@ -271,6 +284,13 @@ class LesionBrushLogic:
 
     def _enter(self, reference: Any) -> None:
         self.comparison.enter(*pair(reference, self.parameters.synthetic), self.parameters.segmentation)
+        self.comparison.windows = self._windows()
+
+    def _windows(self) -> tuple[Window, ...]:
+        place = None if self.parameters.windows in WINDOWS_OF else self.surroundings()
+        if place is not None:
+            return windows_for(place.shown_hu)
+        return WINDOWS_OF.get(self.parameters.windows, WINDOWS)
 
     def _keep_what_is_used(self) -> None:
         if self.variants is not None:

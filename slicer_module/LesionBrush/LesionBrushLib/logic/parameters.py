@@ -86,6 +86,7 @@ class Parameters:
     outline = _Parameter(True)
     difference = _Parameter(False)
     orientation = _Parameter("Axial")
+    windows = _Parameter("")  # of WINDOWS_OF; "": by the tissue around the lesion
     views_before: _Parameter[dict[str, list[str]]] = _Parameter({})  # kept by MaskOutline
     others: _Parameter[dict[str, dict[str, str]]] = _Parameter({})  # kept by choose_model
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .layout import windows_for
 from .voxels import Grid
-
-LUNG_LEVEL_HU, LUNG_WIDTH_HU = -600.0, 1500.0
 
 
 def grey(hu: np.ndarray, level_hu: float, width_hu: float) -> np.ndarray:
@@ -19,8 +18,8 @@ def thumbnail(
 ) -> np.ndarray:
     """(size_px, size_px, 3) uint8 RGB of a slice of a box, square millimetres.
 
-    As radiologists look at an axial slice: the patient's right on the left, front up. hu_kji: (k, j, i);
-    through_ijk: a voxel of the slice, the middle one by default.
+    As radiologists look at an axial slice: the patient's right on the left, front up, in the window of its
+    tissue. hu_kji: (k, j, i); through_ijk: a voxel of the slice, the middle one by default.
     """
     axes = [int(np.argmax(np.abs(grid.ijk_to_ras[row, :3]))) for row in range(3)]
     if len(set(axes)) < 3:  # turned by 45 degrees: any slice is as good
@@ -35,7 +34,8 @@ def thumbnail(
     if grid.ijk_to_ras[1, front] > 0:
         plane = plane[:, ::-1]
     mm = (float(grid.spacing_mm[front]), float(grid.spacing_mm[right]))
-    picture = _square(grey(plane.T, LUNG_LEVEL_HU, LUNG_WIDTH_HU), mm, size_px)
+    window = windows_for(plane)[0]
+    picture = _square(grey(plane.T, window.level_hu, window.width_hu), mm, size_px)
     return np.repeat(picture[:, :, None], 3, axis=2)
 
 

@@ -181,7 +181,7 @@ class Variants:
         return self.node
 
     def thumbnail(self, index: int, size_px: int = 96) -> np.ndarray:
-        """(size_px, size_px, 3) uint8: the axial slice through the lesion, lung window, front up.
+        """(size_px, size_px, 3) uint8: the axial slice through the lesion, front up.
 
         All of a small box; of one with both lungs, what lies around the lesion.
         """

@@ -5,10 +5,13 @@ from typing import Any
 import qt
 
 from ..logic.compare import ORIENTATIONS
+from ..logic.layout import WINDOWS_OF
 from .pictures import pixmap, png_bytes
 from .session import Session
 
 THUMBNAIL_PX = 96
+WINDOWS = ("", *WINDOWS_OF)
+"""As the box lists them; the first is by the tissue around the lesion."""
 STATES = {"new": "", "accepted": "accepted", "saved": "saved", "discarded": "discarded"}
 
 
@@ -27,6 +30,9 @@ class ComparePanel:
         for name in ORIENTATIONS:
             ui.orientationBox.addItem(name)
         ui.orientationBox.connect("currentIndexChanged(int)", self._orientation)
+        for name in WINDOWS:
+            ui.windowsBox.addItem(f"{name.capitalize()} windows" if name else "Windows by the organ")
+        ui.windowsBox.connect("currentIndexChanged(int)", self._windows)
         ui.previousButton.connect("clicked()", lambda: session.guard(lambda: self.step(-1)))
         ui.nextButton.connect("clicked()", lambda: session.guard(lambda: self.step(1)))
         ui.variantList.connect("currentRowChanged(int)", self._picked)
@@ -77,6 +83,10 @@ class ComparePanel:
         if not self._refreshing:
             self.session.guard(lambda: self.session.logic.set_orientation(ORIENTATIONS[index]))
 
+    def _windows(self, index: int) -> None:
+        if not self._refreshing:
+            self.session.guard(lambda: self.session.logic.set_windows(WINDOWS[index]))
+
     def step(self, by: int) -> None:
         """The next variant, or the one before."""
         logic = self.session.logic
@@ -107,6 +117,8 @@ class ComparePanel:
         ui.differenceCheck.checked = session.logic.parameters.difference
         if session.logic.parameters.orientation in ORIENTATIONS:
             ui.orientationBox.currentIndex = ORIENTATIONS.index(session.logic.parameters.orientation)
+        if session.logic.parameters.windows in WINDOWS:
+            ui.windowsBox.currentIndex = WINDOWS.index(session.logic.parameters.windows)
         ui.differenceCheck.enabled = variants is not None and variants.reference is not None
         ui.variantLabel.text = "Nothing to compare yet." if variants is None else self._words(variants)
         self._refreshing = False
