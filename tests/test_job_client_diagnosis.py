@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from job_fake import MODEL, Fake, running
-from LesionBrushLib.client import ConnectionReport, JobClient, Patience, ServerError, diagnosis
+from LesionBrushLib.client import ConnectionReport, JobClient, ModelFacts, Patience, ServerError, diagnosis
+from LesionBrushLib.client.answers import MadeFor
 from server_kit import free_port
 
 
@@ -256,3 +257,20 @@ def test_other_refusals_are_the_servers_own_words(fake: Fake) -> None:
 )
 def test_what_is_this_computer(url: str, here: bool) -> None:
     assert diagnosis.is_this_computer(url) is here
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        (
+            {"name": "lung", "hu": [-1000, -300], "least_share": 0.3},
+            MadeFor("lung", (-1000.0, -300.0), 0.3),
+        ),
+        (None, None),
+        ({"name": "lung"}, None),
+        ({"name": "lung", "hu": [1], "least_share": 0.3}, None),
+        ("lung", None),
+    ],
+)
+def test_the_tissue_of_a_card_is_read_and_a_strange_one_is_none(said: object, read: object) -> None:
+    assert ModelFacts("a", {"tissue": said}, {}).made_for == read

@@ -38,6 +38,7 @@ def test_info_tells_all_about_each_model(server: Server) -> None:
     assert "missing" in models["bare"]["problem"]
     assert models["tiny"]["schema"] == SynthesisRequest.model_json_schema()
     assert models["tiny"]["card"]["weights_license"] == "Apache-2.0"
+    assert models["tiny"]["card"]["tissue"]["name"] == "lung"
 
 
 def test_info_has_plain_options_for_other_clients(server: Server) -> None:

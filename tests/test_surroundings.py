@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from lesionbrush.systems import find_system
 from lesionbrush.systems.lung_ddpm import published
 
 LIVER = {"name": "liver", "hu": (20, 200), "least_share": 0.5}
-
+SOFT = {"name": "soft tissue", "hu": (-150, 300), "least_share": 0.6}
 LUNG = Tissue.model_validate(published.LUNG)
 
 
@@ -87,6 +88,35 @@ def test_models_made_for_that_tissue_are_named(models: Path) -> None:
     assert remark.endswith("Installed models that fit: none")
 
 
+@pytest.mark.parametrize(
+    ("centre", "chosen", "said"),
+    [
+        ((45, 30, 20), LUNG, "in tissue of 57 HU"),
+        ((12, 30, 20), SOFT, "in tissue of -850 HU"),
+        ((45, 30, 20), SOFT, ""),
+        ((12, 30, 20), LUNG, ""),
+    ],
+)
+def test_each_model_sends_to_the_other_where_it_does_not_fit(
+    models: Path, centre: tuple[int, int, int], chosen: Any, said: str
+) -> None:
+    install(models, name="for_soft_tissue", tissue=SOFT)
+    install(models, name="for_lung", tissue=LUNG.model_dump())
+    ct = body()
+    told = remarks(ct, ball(ct, centre, 6.0), tissue=Tissue.model_validate(chosen))
+    other = "for_soft_tissue" if chosen is LUNG else "for_lung"
+    assert len(told) == bool(said)
+    for remark in told:
+        assert said in remark
+        assert remark.endswith(f"Installed models that fit: {other}")
+
+
+@pytest.mark.parametrize(("air", "fits"), [(0.3, True), (0.5, False)])
+def test_soft_tissue_takes_some_air_beside_it_and_no_more(air: float, fits: bool) -> None:
+    hu = np.where(np.arange(1000) < 1000 * air, -1000, 60)
+    assert Place(hu, hu).is_in(Tissue.model_validate(SOFT)) == fits
+
+
 def test_a_damaged_card_of_another_model_costs_its_name_only(models: Path) -> None:
     (install(models, name="for_liver", tissue=LIVER) / "configs" / "metadata.json").write_text("{")
     ct = body()
@@ -130,4 +160,5 @@ def test_every_model_that_ships_says_what_it_was_made_for(monkeypatch: pytest.Mo
     monkeypatch.delenv("LESIONBRUSH_MODELS")
     cards = [model.card for model in list_models()]
     edits = [card for card in cards if find_system(card.system).makes == "edit"]
-    assert {card.tissue for card in edits} == {LUNG}
+    assert {card.tissue for card in edits} <= {LUNG, Tissue.model_validate(SOFT)}
+    assert {card.tissue for card in edits if card.name.startswith("lung")} == {LUNG}

@@ -16,6 +16,7 @@ _FACTS = {
     "system",
     "spacing_mm",
     "window_hu",
+    "tissue",
     "weights_license",
     "attribution",
     "limits",

@@ -42,6 +42,25 @@ _ONCE = (
 
 
 @dataclass(frozen=True)
+class MadeFor:
+    """Tissue that a model makes lesions in. name: after "lesions in"; hu: from, to; least_share: of the
+    voxels under a mask, or around it, that have such HU."""
+
+    name: str
+    hu: "tuple[float, float]"
+    least_share: float
+
+    @classmethod
+    def from_json(cls, said: Any) -> "Optional[MadeFor]":
+        """None for what names no tissue in these words: it is for advice alone."""
+        try:
+            low, high = (float(end) for end in said["hu"])
+            return cls(str(said["name"]), (low, high), float(said["least_share"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+
+@dataclass(frozen=True)
 class ModelFacts:
     """A model of the server. card: what it says of itself; schema: JSON schema of its parameters;
     problem: why it cannot run, None when it can."""
@@ -72,6 +91,10 @@ class ModelFacts:
     def window_hu(self) -> Optional["tuple[float, float]"]:
         window = self.card.get("window_hu")
         return (float(window[0]), float(window[1])) if window else None
+
+    @property
+    def made_for(self) -> Optional[MadeFor]:
+        return MadeFor.from_json(self.card.get("tissue"))
 
     @property
     def makes_volumes(self) -> bool:

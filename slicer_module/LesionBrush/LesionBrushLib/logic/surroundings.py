@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..client.answers import MadeFor, ModelFacts
 from .choices import chosen_segment
 from .masks import Place, segment_part
 from .parameters import Parameters
@@ -30,6 +32,27 @@ class Surroundings:
     def shown_hu(self) -> np.ndarray:
         """What to call it by: what is around, unless the mask fills all there is."""
         return self.around_hu if self.around_hu.size else self.inside_hu
+
+    def is_in(self, tissue: MadeFor) -> bool:
+        """As the server decides it for each lesion, here for all that is painted."""
+        return any(_share(tissue, hu) >= tissue.least_share for hu in (self.inside_hu, self.around_hu))
+
+
+def advice(place: Surroundings | None, chosen: ModelFacts, offered: Iterable[ModelFacts]) -> str:
+    """A sentence when a lesion lies where the chosen model was not made for, with those that were, or ""."""
+    tissue = chosen.made_for
+    if place is None or tissue is None or place.is_in(tissue):
+        return ""
+    fitting = [one.title for one in offered if one.can_run and one.made_for and place.is_in(one.made_for)]
+    better = f"choose {' or '.join(fitting)}" if fitting else "no model of this server was made for it"
+    return (
+        f"The lesion lies in tissue of {np.median(place.shown_hu):.0f} HU; {chosen.title} was made for "
+        f"lesions in {tissue.name} ({tissue.hu[0]:.0f} to {tissue.hu[1]:.0f} HU): {better}."
+    )
+
+
+def _share(tissue: MadeFor, hu: np.ndarray) -> float:
+    return float(np.count_nonzero((hu >= tissue.hu[0]) & (hu <= tissue.hu[1])) / max(hu.size, 1))
 
 
 def surroundings(chosen: Parameters) -> Surroundings | None:

@@ -6,6 +6,7 @@ import numpy as np
 import qt
 
 from ..logic.compose import QUICK, haste_sentence
+from ..logic.surroundings import advice
 from .form_view import FormView
 from .inputs import InputsPanel
 from .pictures import pixmap
@@ -185,7 +186,7 @@ class SynthesizePanel:
         sent = "Get a whole new CT" if session.whole else "Send CT and mask, get the synthetic CT"
         ui.synthesizeButton.toolTip = "\n".join(lacking) or f"{sent} (Ctrl+Return)"
         self._refresh_quick(lacking)
-        ui.reasonLabel.text = "" if not lacking or synthesizing else f"To do first: {lacking[0]}."
+        ui.reasonLabel.text = "" if synthesizing else self._words_before(lacking)
         ui.cancelButton.enabled = (
             session.job is not None and session.job.running and not session.job.cancelling
         )
@@ -195,6 +196,15 @@ class SynthesizePanel:
         self.view.enable(not session.busy)
         if not synthesizing:
             self._rest()
+
+    def _words_before(self, lacking: "list[str]") -> str:
+        """What is missing; else what speaks against this model for this lesion, before anything is sent."""
+        if lacking:
+            return f"To do first: {lacking[0]}."
+        session = self.session
+        if session.whole or session.model.made_for is None:
+            return ""
+        return advice(session.logic.surroundings(), session.model, session.facts.models.values())
 
     def _refresh_quick(self, lacking: "list[str]") -> None:
         """Grey as Synthesize is, and where the model has no such quality."""
