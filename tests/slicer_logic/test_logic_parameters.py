@@ -17,12 +17,21 @@ pytest_plugins = "logic_fixtures"
 def test_defaults_and_types(world: World) -> None:
     chosen = Parameters(world.scene)
     assert (chosen.seed, chosen.variants, chosen.steps, chosen.lesion_mm) == (0, 1, 12, 15.0)
-    assert (chosen.model, chosen.attributes, chosen.only_lung, chosen.reference) == ("", {}, False, None)
+    assert (chosen.model, chosen.attributes, chosen.paint_in, chosen.reference) == ("", {}, "", None)
     chosen.lesion_mm = 12
     assert isinstance(chosen.lesion_mm, float)
-    for name, wrong in (("seed", 1.5), ("seed", True), ("model", None), ("attributes", []), ("only_lung", 1)):
+    for name, wrong in (("seed", 1.5), ("seed", True), ("model", None), ("attributes", []), ("paint_in", 1)):
         with pytest.raises(TypeError, match=name):
             setattr(chosen, name, wrong)
+
+
+@pytest.mark.parametrize(("saved", "read"), [("true", "lung"), ("false", "like")])
+def test_only_lung_of_an_older_scene_is_read(world: World, saved: str, read: str) -> None:
+    chosen = Parameters(world.scene)
+    chosen.paint_in = "like"
+    chosen.node.SetParameter("only_lung", saved)
+    assert Parameters(world.scene).paint_in == read
+    assert not chosen.node.GetParameter("only_lung")
 
 
 def test_what_is_read_can_be_changed_without_harm(world: World) -> None:

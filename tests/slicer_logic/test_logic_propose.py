@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.logic.masks import segment_mask
-from LesionBrushLib.logic.problems import NotReady, OutsideLung
+from LesionBrushLib.logic.problems import NotReady, OutsideLung, OutsideOrgan
 from LesionBrushLib.logic.propose import grown
 from logic_kit import LEFT_LUNG_RAS, LUNG_HU, ball, chest, oblique, straight
 from mrml_kit import World, array_of, paint
@@ -167,11 +167,82 @@ def test_a_refusal_saves_no_undo_state(logic: LesionBrushLogic, ct: Any) -> None
     assert calls == []
 
 
-def test_only_lung_sets_the_segment_editors_own_range(world: World, logic: LesionBrushLogic) -> None:
-    editor = world.scene.AddNewNodeByClass("vtkMRMLSegmentEditorNode", "Editor")
-    logic.set_only_lung(editor, True, -1000.0, -350.0)
-    assert editor.GetSourceVolumeIntensityMask()
-    assert editor.GetSourceVolumeIntensityMaskRange() == (-1000.0, -350.0)
-    logic.set_only_lung(editor, False)
-    assert not editor.GetSourceVolumeIntensityMask()
-    assert editor.GetSourceVolumeIntensityMaskRange() == (-1000.0, -350.0)
+LIVER_MM, LIVER_RAS = (0.0, 20.0, 0.0), (0.0, -20.0, 0.0)
+
+
+def organ(world: World, logic: LesionBrushLogic, mask: np.ndarray, name: str = "Liver") -> str:
+    """A segment of the user's that the brush is held to."""
+    segmentation = logic.ensure_segmentation()
+    made = str(segmentation.GetSegmentation().AddEmptySegment("", name))
+    paint(world, segmentation, made, mask, logic.parameters.reference)
+    logic.paint_in("segment", made)
+    return made
+
+
+def test_any_segment_takes_a_lesion_with_a_margin_to_its_border(
+    world: World, logic: LesionBrushLogic, ct: Any
+) -> None:
+    """In soft tissue, where none was proposed before; the organ itself keeps its voxels."""
+    liver = ball(22.0, LIVER_MM)
+    one = organ(world, logic, liver)
+    proposal = logic.propose(18.0, 3, ras_mm=LIVER_RAS)
+    mask = mask_of(logic, proposal.segment_id)
+    assert (proposal.segment_id != one, proposal.cut, proposal.where) == (True, 0.0, "Liver")
+    assert proposal.volume_ml == pytest.approx(4 / 3 * np.pi * 0.9**3, rel=0.12)
+    assert np.array_equal(mask_of(logic, one), liver)
+    spacing_mm = (2.5, 1.5, 1.5)
+    assert distance_transform_edt(liver, sampling=spacing_mm)[mask].min() > 3.0
+
+
+def test_near_the_border_it_is_cut_to_the_margin(world: World, logic: LesionBrushLogic, ct: Any) -> None:
+    liver = ball(22.0, LIVER_MM)
+    organ(world, logic, liver)
+    proposal = logic.propose(18.0, 3, ras_mm=(12.0, -20.0, 0.0))
+    mask = mask_of(logic, proposal.segment_id)
+    assert 0.02 < proposal.cut < 0.5
+    assert distance_transform_edt(liver, sampling=(2.5, 1.5, 1.5))[mask].min() > 3.0
+
+
+def test_vessels_that_a_segment_leaves_out_are_no_border(
+    world: World, logic: LesionBrushLogic, ct: Any
+) -> None:
+    liver = ball(22.0, LIVER_MM)
+    liver[:, 58, :] = False  # a sheet as thin as a vessel, through the crosshair
+    organ(world, logic, liver)
+    proposal = logic.propose(18.0, 3, ras_mm=LIVER_RAS)
+    assert proposal.cut == 0.0
+    assert mask_of(logic, proposal.segment_id)[:, 58].any()
+
+
+@pytest.mark.parametrize(
+    ("size_mm", "ras_mm", "says"),
+    [
+        (18.0, LEFT_LUNG_RAS, "the crosshair is not in Liver"),
+        (18.0, (900.0, 0.0, 0.0), "the crosshair is not in Liver"),
+        (60.0, LIVER_RAS, r"does not fit into Liver.*up to 3[78] mm fit here"),
+        (30.0, (20.0, -20.0, 0.0), "none fits here"),
+    ],
+)
+def test_where_there_is_no_room_in_a_segment_it_says_what_fits(
+    world: World, logic: LesionBrushLogic, ct: Any, size_mm: float, ras_mm: Any, says: str
+) -> None:
+    organ(world, logic, ball(22.0, LIVER_MM))
+    calls: list[int] = []
+    logic.save_undo = lambda: calls.append(1)
+    with pytest.raises(OutsideOrgan, match=says):
+        logic.propose(size_mm, 1, ras_mm=ras_mm)
+    assert calls == []
+
+
+def test_an_empty_segment_takes_none(world: World, logic: LesionBrushLogic, ct: Any) -> None:
+    organ(world, logic, np.zeros_like(ball()))
+    with pytest.raises(NotReady, match="Liver is empty"):
+        logic.propose(18.0, 1, ras_mm=LIVER_RAS)
+
+
+def test_without_a_segment_it_is_lung_as_ever(world: World, logic: LesionBrushLogic, ct: Any) -> None:
+    organ(world, logic, ball(22.0, LIVER_MM))
+    logic.paint_in("")
+    assert logic.propose(16.0, 5, ras_mm=LEFT_LUNG_RAS).where == "lung"
+    with pytest.raises(OutsideLung):
+        logic.propose(16.0, 5, ras_mm=LIVER_RAS)

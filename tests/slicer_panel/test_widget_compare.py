@@ -83,12 +83,12 @@ def test_outline_and_difference(made: Bench) -> None:
 def test_windows_are_chosen_and_kept_with_the_scene(made: Bench) -> None:
     box = made.ui.windowsBox
     words = [box.itemText(n) for n in range(box.count)]
-    assert words == ["Windows by the organ", "Lung windows", "Soft tissue windows"]
+    assert words == ["By the organ", "Lung", "Soft tissue"]
     box.currentIndex = 2
     assert made.logic.parameters.windows == "soft tissue"
     made.logic.parameters.windows = "lung"  # as a loaded scene says
     made.panel.refresh()
-    assert box.currentText == "Lung windows"
+    assert box.currentText == "Lung"
 
 
 def test_orientation_is_chosen_and_kept_with_the_scene(made: Bench) -> None:

@@ -75,23 +75,84 @@ def test_brush_presets_are_millimetres_of_a_ball(bench: Bench) -> None:
     assert bench.panel.paint.editor.activeEffect().common["BrushAbsoluteDiameter"] == 5
 
 
+def place(bench: Bench, words: str) -> None:
+    box = bench.ui.paintInBox
+    box.currentIndex = places(bench).index(words)
+
+
+def places(bench: Bench) -> list[str]:
+    box = bench.ui.paintInBox
+    return [box.itemText(n) for n in range(box.count)]
+
+
 def test_only_lung_is_the_editors_own_intensity_mask(bench: Bench) -> None:
+    assert not bench.ui.paintInBox.enabled
     chosen(bench)
-    bench.ui.onlyLungCheck.click()
+    place(bench, "Paint only in lung")
     node = bench.panel.paint.node
     assert node.GetSourceVolumeIntensityMask()
     low, high = node.GetSourceVolumeIntensityMaskRange()
     assert low < -850 < high < -100
-    assert bench.logic.parameters.only_lung
-    bench.ui.onlyLungCheck.click()
+    assert bench.logic.parameters.paint_in == "lung"
+    place(bench, "Paint anywhere")
+    assert not node.GetSourceVolumeIntensityMask()
+
+
+def test_a_mask_changed_in_the_editor_stays_until_another_place_is_chosen(bench: Bench) -> None:
+    chosen(bench)
+    place(bench, "Paint only in lung")
+    node = bench.panel.paint.node
+    node.SetSourceVolumeIntensityMaskRange(-900, -500)
+    bench.panel.refresh()
+    assert node.GetSourceVolumeIntensityMaskRange() == (-900, -500)
+    place(bench, "Paint anywhere")
     assert not node.GetSourceVolumeIntensityMask()
 
 
 def test_only_lung_comes_back_with_a_scene(bench: Bench) -> None:
     chosen(bench)
-    bench.logic.parameters.only_lung = True
-    bench.wait(lambda: bench.ui.onlyLungCheck.checked)
+    bench.logic.parameters.paint_in = "lung"
+    bench.wait(lambda: bench.ui.paintInBox.currentText == "Paint only in lung")
     assert bench.panel.paint.node.GetSourceVolumeIntensityMask()
+
+
+def test_tissue_at_the_crosshair_and_how_far_it_reaches(bench: Bench) -> None:
+    chosen(bench)
+    ui, node = bench.ui, bench.panel.paint.node
+    assert not ui.likeFrame.isVisibleTo(bench.top)
+    bench.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").SetCrosshairRAS(10, 10, 10)
+    place(bench, "Paint only in tissue like that at the crosshair")
+    assert node.GetSourceVolumeIntensityMaskRange() == (-880, -820)
+    assert ui.likeLabel.text == "-880 to -820 HU"
+    ui.likeSlider.value = 100
+    assert node.GetSourceVolumeIntensityMaskRange() == (-950, -750)
+    slicer.util.updateVolumeFromArray(bench.logic.parameters.reference, np.full(SHAPE_KJI, 110, np.int16))
+    ui.likeButton.click()
+    assert node.GetSourceVolumeIntensityMaskRange() == (80, 140)
+
+
+def test_a_crosshair_outside_says_so_and_the_list_goes_back(bench: Bench) -> None:
+    chosen(bench)
+    bench.scene.GetFirstNodeByClass("vtkMRMLCrosshairNode").SetCrosshairRAS(900, 0, 0)
+    place(bench, "Paint only in tissue like that at the crosshair")
+    assert "outside the CT" in bench.message
+    assert bench.ui.paintInBox.currentText == "Paint anywhere"
+    assert not bench.panel.paint.node.GetSourceVolumeIntensityMask()
+
+
+def test_other_segments_are_offered_and_one_that_goes_lets_the_brush_free(bench: Bench) -> None:
+    chosen(bench)
+    segments = bench.logic.parameters.segmentation.GetSegmentation()
+    liver = segments.AddEmptySegment("", "Liver")
+    bench.wait(lambda: "Paint only inside Liver" in places(bench))
+    assert "Paint only inside Lesion" not in places(bench)
+    place(bench, "Paint only inside Liver")
+    node = bench.panel.paint.node
+    assert node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedInsideSingleSegment
+    assert node.GetMaskSegmentID() == liver
+    segments.RemoveSegment(liver)
+    bench.wait(lambda: bench.ui.paintInBox.currentText == "Paint anywhere")
+    assert node.GetMaskMode() == slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere
 
 
 def test_painting_enables_the_button(bench: Bench) -> None:

@@ -21,12 +21,13 @@ COLOUR = (0.0, 0.9, 0.9)
 
 @dataclass(frozen=True)
 class Proposal:
-    """Where a proposed lesion went. cut: fraction of it that was no lung and is left out."""
+    """Where a proposed lesion went. cut: fraction of it that found no room in `where` and is left out."""
 
     segment_id: str
     voxels: int
     volume_ml: float
     cut: float
+    where: str = "lung"
 
 
 def new_segmentation(scene: Any, reference: Any) -> Any:
@@ -60,14 +61,7 @@ def place(segmentation: Any, segment_id: str, lesion: Lesion, reference: Any) ->
     segment = data.GetSegment(segment_id)
     segment.SetTag(PROPOSAL_TAG, _content(segmentation, segment_id))
     voxels = int(np.count_nonzero(lesion.mask_kji))
-    return Proposal(segment_id, voxels, voxels * lesion.grid.voxel_ml, lesion.cut)
-
-
-def only_lung(editor_node: Any, on: bool, low_hu: float, high_hu: float) -> None:
-    """The Segment Editor's own editable intensity range, set for lung."""
-    if on:
-        editor_node.SetSourceVolumeIntensityMaskRange(low_hu, high_hu)
-    editor_node.SetSourceVolumeIntensityMask(bool(on))
+    return Proposal(segment_id, voxels, voxels * lesion.grid.voxel_ml, lesion.cut, lesion.where)
 
 
 def to_volume_space(volume: Any, world_mm: np.ndarray) -> np.ndarray:
@@ -112,7 +106,6 @@ __all__ = [
     "Proposal",
     "empty_segment",
     "new_segmentation",
-    "only_lung",
     "place",
     "to_volume_space",
     "to_world",

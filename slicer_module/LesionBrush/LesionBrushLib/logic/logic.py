@@ -18,7 +18,6 @@ from .editing import (
     Proposal,
     new_segment,
     new_segmentation,
-    only_lung,
     place,
     to_volume_space,
     to_world,
@@ -27,6 +26,7 @@ from .layout import LAYOUT_ID, WINDOWS, WINDOWS_OF, Window, register, windows_fo
 from .marks import Marks
 from .masks import segment_centre
 from .outline import give_back
+from .paint_only import LIKE, PaintOnly, choose, chosen_organ, paint_only, tissue_at
 from .parameters import Parameters
 from .problems import NoSuchVariant, NotReady
 from .propose import Wish, propose
@@ -82,25 +82,34 @@ class LesionBrushLogic:
             chosen.segment_id = new_segment(chosen.segmentation)
         return chosen.segmentation
 
-    def set_only_lung(
-        self, editor_node: Any, on: bool, low_hu: float = -1024.0, high_hu: float = -300.0
-    ) -> None:
-        """Let painting touch only voxels in this range of HU; the Segment Editor can change it."""
-        only_lung(editor_node, on, low_hu, high_hu)
-        self.parameters.only_lung = on
+    def paint_in(self, kind: str, segment_id: str = "", ras_mm: Sequence[float] | None = None) -> None:
+        """Where the brush may paint, one of paint_only.KINDS; of LIKE: like the tissue at the crosshair, or
+        at a point of the world. Raises NotReady, NotACT, and then all stays as it was.
+        """
+        if kind == LIKE:
+            reference = self._reference()
+            level_hu, width_hu = tissue_at(reference, self._point(reference, ras_mm))
+            self.parameters.like_hu, self.parameters.like_width_hu = level_hu, width_hu
+        choose(self.parameters, kind, segment_id)
+
+    def paint_only(self) -> PaintOnly:
+        """What the Segment Editor is to be told of it."""
+        return paint_only(self.parameters)
 
     def propose(
         self, size_mm: float, seed: int, shape: str = "lobulated", ras_mm: Sequence[float] | None = None
     ) -> Proposal:
-        """Make a lesion at the crosshair (or at a point of the world), cut to the lung; one undo state.
+        """Make a lesion at the crosshair (or at a point of the world); one undo state.
+
+        It is cut to the lung, or to the segment the brush is held to, a little inside its border.
 
         It fills the chosen segment when that is empty or holds an untouched proposal, else a new one: what
-        the user painted stays. Raises OutsideLung, NotReady, NotACT.
+        the user painted stays. Raises OutsideLung, OutsideOrgan, NotReady, NotACT.
         """
         reference = self._reference()
-        world = np.array(ras_mm if ras_mm is not None else crosshair(self.scene), dtype=float)
-        point = to_volume_space(reference, world)
-        lesion = propose(hu_array(reference), Grid.of(reference), point, Wish(size_mm, seed, shape))
+        point = self._point(reference, ras_mm)
+        wish, organ = Wish(size_mm, seed, shape), chosen_organ(self.parameters)
+        lesion = propose(hu_array(reference), Grid.of(reference), point, wish, organ)
         segmentation = self.ensure_segmentation()
         self.save_undo()
         proposal = place(segmentation, self._segment(), lesion, reference)
@@ -309,6 +318,11 @@ class LesionBrushLogic:
 
     def _reference(self) -> Any:
         return chosen_reference(self.parameters)
+
+    def _point(self, volume: Any, world_mm: Sequence[float] | None) -> np.ndarray:
+        """A point of the world, or the crosshair, in the volume's own RAS."""
+        world = np.array(crosshair(self.scene) if world_mm is None else world_mm, dtype=float)
+        return to_volume_space(volume, world)
 
     def _segment(self) -> str:
         return chosen_segment(self.parameters)

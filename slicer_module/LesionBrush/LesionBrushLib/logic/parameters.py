@@ -14,6 +14,8 @@ MODULE = "LesionBrush"
 MODELS_OWN = ("steps", "attributes", "extra")
 ONCE = ("lungs", "anatomy", "pathology", "pathology_mask")
 """Inputs that scenes were saved with before their names came from the server."""
+ONCE_ONLY_LUNG = "only_lung"
+"""What was saved when painting knew lung alone."""
 T = TypeVar("T")
 
 
@@ -82,7 +84,10 @@ class Parameters:
     steps = _Parameter(12)
     lesion_mm = _Parameter(15.0)
     lesion_shape = _Parameter("lobulated")
-    only_lung = _Parameter(False)
+    paint_in = _Parameter("")  # of paint_only.KINDS
+    paint_segment = _Parameter("")
+    like_hu = _Parameter(0.0)
+    like_width_hu = _Parameter(50.0)
     outline = _Parameter(True)
     difference = _Parameter(False)
     orientation = _Parameter("Axial")
@@ -97,6 +102,9 @@ class Parameters:
             if node is not None:
                 self.node.SetNodeReferenceID(f"{MODULE}.{name}", None)
                 self.choose_input(name, node)
+        if self.node.GetParameter(ONCE_ONLY_LUNG):
+            self.paint_in = "lung" if self.node.GetParameter(ONCE_ONLY_LUNG) == "true" else self.paint_in
+            self.node.UnsetParameter(ONCE_ONLY_LUNG)
 
     def input_node(self, name: str) -> Any:
         """What was chosen for an input of a model, by its name, or None."""

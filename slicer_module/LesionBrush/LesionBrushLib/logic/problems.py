@@ -37,6 +37,12 @@ class OutsideLung(Problem):
     code = "outside_lung"
 
 
+class OutsideOrgan(Problem):
+    """The crosshair is not in the chosen segment, or too near its border."""
+
+    code = "outside_organ"
+
+
 class OtherReference(Problem):
     """The result belongs to other voxels than those of the chosen CT."""
 

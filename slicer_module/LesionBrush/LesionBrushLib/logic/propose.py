@@ -9,7 +9,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .blob import SHAPES, Blob
-from .problems import NotReady, OutsideLung
+from .problems import NotReady, OutsideLung, OutsideOrgan, Problem
 from .voxels import Grid
 
 LUNG_HU = -400.0
@@ -24,16 +24,28 @@ PROBE_MM = 4.0
 """Radius of the ball that says whether a point is in lung."""
 SMALLEST_MM, LARGEST_MM = 3.0, 80.0
 LEAST_LEFT = 0.5
-"""A lesion that loses more than half of itself to the chest wall is refused."""
+"""A lesion that loses more than half of itself to what is around lung or organ is refused."""
+MARGIN_MM = 3.0
+"""What is kept between a lesion and the border of the segment it is put into."""
 
 
 @dataclass(frozen=True, eq=False)
 class Lesion:
-    """mask_kji: uint8 0/1 of a part of the CT; grid: of that part; cut: fraction of it that was not lung."""
+    """mask_kji: uint8 0/1 of a part of the CT; grid: of that part; cut: fraction of it that found no room;
+    where: what it was cut to."""
 
     mask_kji: np.ndarray
     grid: Grid
     cut: float
+    where: str = "lung"
+
+
+@dataclass(frozen=True, eq=False)
+class Organ:
+    """A segment to put lesions into. mask_kji: bool, on the grid of the CT; name: for the user."""
+
+    mask_kji: np.ndarray
+    name: str
 
 
 @dataclass(frozen=True)
@@ -55,46 +67,81 @@ class Wish:
         return self
 
 
-def propose(hu_kji: np.ndarray, grid: Grid, ras_mm: np.ndarray, wish: Wish) -> Lesion:
-    """A lesion around a point of the volume's own RAS, cut to its lung. Equal arguments, equal masks.
+def propose(
+    hu_kji: np.ndarray, grid: Grid, ras_mm: np.ndarray, wish: Wish, organ: Organ | None = None
+) -> Lesion:
+    """A lesion around a point of the volume's own RAS, cut to its lung, or to MARGIN_MM inside an organ.
 
-    Raises OutsideLung, with the reason, and NotReady for a size or shape nobody can have.
+    Equal arguments, equal masks. Raises OutsideLung or OutsideOrgan, with the reason, and NotReady for a
+    size or shape nobody can have.
     """
     blob = Blob.random(wish.checked().size_mm, wish.shape, np.random.default_rng(wish.seed))
     centre = grid.ijk(np.asarray(ras_mm, dtype=float))
     nearest = np.rint(centre).astype(int)
-    if (nearest < 0).any() or (nearest >= grid.shape_ijk).any():
-        raise OutsideLung(
-            "the crosshair is outside the CT: move it into the lung (hold Shift and move the mouse)"
-        )
-    _require_lung(hu_kji, grid, nearest)
-    _require_body_around(hu_kji, grid, nearest)
+    _require_place(hu_kji, grid, nearest, organ)
     low, high = _bounds(grid, nearest, blob.reach_mm + 2 * VESSEL_MM)
-    part = hu_kji[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
-    inside = blob.contains(_offsets_mm(grid, centre, low, high))
-    kept = inside & _lung(part, grid.spacing_mm)
-    kept = _connected(kept, nearest - low)
+    place = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1]))
+    offsets_mm = _offsets_mm(grid, centre, low, high)
+    inside = blob.contains(offsets_mm)
+    spacing_mm = grid.spacing_mm
+    whole = _lung(hu_kji[place], spacing_mm) if organ is None else _closed(organ.mask_kji[place], spacing_mm)
+    room = whole if organ is None else ~grown(~whole, spacing_mm, MARGIN_MM)
+    kept = _connected(inside & room, nearest - low)
     cut = 1.0 - np.count_nonzero(kept) / max(1, np.count_nonzero(inside))
     if 1.0 - cut < LEAST_LEFT:
-        raise OutsideLung(
+        depth_mm = np.linalg.norm(offsets_mm, axis=-1)[~whole].min(initial=np.inf)
+        raise _no_room(wish, float(cut), organ, 2 * float(depth_mm - MARGIN_MM))
+    i, j, k = (int(end - start) for start, end in zip(low, high))
+    first = (int(low[0]), int(low[1]), int(low[2]))
+    where = "lung" if organ is None else organ.name
+    return Lesion(kept.astype(np.uint8), grid.part(first, (i, j, k)), float(cut), where)
+
+
+def _no_room(wish: Wish, cut: float, organ: Organ | None, fits_mm: float) -> Problem:
+    """fits_mm: the largest lesion that would keep its margin."""
+    if organ is None:
+        return OutsideLung(
             f"{100 * cut:.0f} % of a lesion of {wish.size_mm:g} mm would lie outside the lung here: "
             "move the crosshair away from the chest wall, or choose a smaller size"
         )
-    i, j, k = (int(end - start) for start, end in zip(low, high))
-    first = (int(low[0]), int(low[1]), int(low[2]))
-    return Lesion(kept.astype(np.uint8), grid.part(first, (i, j, k)), float(cut))
+    fits = f"up to {fits_mm:.0f} mm fit here" if fits_mm >= SMALLEST_MM else "none fits here"
+    return OutsideOrgan(
+        f"a lesion of {wish.size_mm:g} mm does not fit into {organ.name} at the crosshair, {MARGIN_MM:g} mm "
+        f"from its border ({fits}): move the crosshair to its middle, or choose a smaller size"
+    )
+
+
+def _require_place(hu_kji: np.ndarray, grid: Grid, nearest: np.ndarray, organ: Organ | None) -> None:
+    outside = (nearest < 0).any() or (nearest >= grid.shape_ijk).any()
+    if organ is None and outside:
+        raise OutsideLung(
+            "the crosshair is outside the CT: move it into the lung (hold Shift and move the mouse)"
+        )
+    if organ is None:
+        _require_lung(hu_kji, grid, nearest)
+        _require_body_around(hu_kji, grid, nearest)
+    elif outside or not _closed_at(organ.mask_kji, grid, nearest):
+        raise OutsideOrgan(
+            f"the crosshair is not in {organ.name}: move it there (hold Shift and move the mouse), "
+            "or paint anywhere to propose in lung"
+        )
+
+
+def _closed_at(mask_kji: np.ndarray, grid: Grid, nearest: np.ndarray) -> bool:
+    """Whether a voxel is of the mask or of a vessel in it."""
+    low, high = _bounds(grid, nearest, 2 * VESSEL_MM)
+    part = mask_kji[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
+    i, j, k = nearest - low
+    return bool(_closed(part, grid.spacing_mm)[k, j, i])
 
 
 def _require_lung(hu_kji: np.ndarray, grid: Grid, nearest: np.ndarray) -> None:
-    low, high = _bounds(grid, nearest, PROBE_MM)
-    part = hu_kji[low[2] : high[2], low[1] : high[1], low[0] : high[0]]
-    distance_mm = np.linalg.norm(_offsets_mm(grid, nearest.astype(float), low, high), axis=-1)
-    near = part[distance_mm <= PROBE_MM]
-    aerated = near[near < LUNG_HU]
-    if 2 * aerated.size < near.size:
+    probed = near(hu_kji, grid, grid.ras(nearest), PROBE_MM)
+    aerated = probed[probed < LUNG_HU]
+    if 2 * aerated.size < probed.size:
         raise OutsideLung(
-            f"the crosshair is not in aerated lung (median {np.median(near):.0f} HU around it; lung is below "
-            f"{LUNG_HU:.0f}): move it into the lung, or paint the lesion by hand"
+            f"the crosshair is not in aerated lung (median {np.median(probed):.0f} HU around it; lung is "
+            f"below {LUNG_HU:.0f}): move it into the lung, or paint the lesion by hand"
         )
     if np.median(aerated) < AIR_HU:
         raise OutsideLung(
@@ -124,6 +171,16 @@ def _require_body_around(hu_kji: np.ndarray, grid: Grid, nearest: np.ndarray, ra
         )
 
 
+def near(hu_kji: np.ndarray, grid: Grid, ras_mm: np.ndarray, radius_mm: float) -> np.ndarray:
+    """(N,) HU of the voxels at most this far from a point of the volume's own RAS; none outside the CT."""
+    nearest = np.rint(grid.ijk(np.asarray(ras_mm, dtype=float))).astype(int)
+    if (nearest < 0).any() or (nearest >= grid.shape_ijk).any():
+        return hu_kji[:0].ravel()
+    low, high = _bounds(grid, nearest, radius_mm)
+    distance_mm = np.linalg.norm(_offsets_mm(grid, nearest.astype(float), low, high), axis=-1)
+    return hu_kji[low[2] : high[2], low[1] : high[1], low[0] : high[0]][distance_mm <= radius_mm]
+
+
 def _bounds(grid: Grid, nearest: np.ndarray, reach_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """First and past-the-end index (i, j, k) of the box this far around a voxel, clipped to the CT."""
     grow = np.ceil(reach_mm / grid.spacing_mm).astype(int)
@@ -139,8 +196,12 @@ def _offsets_mm(grid: Grid, centre: np.ndarray, low: np.ndarray, high: np.ndarra
 
 def _lung(hu_kji: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
     """Aerated voxels, with vessels closed: grown by VESSEL_MM, then shrunk by as much."""
-    aerated = (hu_kji < LUNG_HU) & (hu_kji >= -2000)
-    return aerated | ~grown(~grown(aerated, spacing_mm, VESSEL_MM), spacing_mm, VESSEL_MM)
+    return _closed((hu_kji < LUNG_HU) & (hu_kji >= -2000), spacing_mm)
+
+
+def _closed(mask: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """(k, j, i) bool: with vessels in it, or holes of their size."""
+    return mask | ~grown(~grown(mask, spacing_mm, VESSEL_MM), spacing_mm, VESSEL_MM)
 
 
 def grown(mask: np.ndarray, spacing_mm: np.ndarray, radius_mm: float) -> np.ndarray:

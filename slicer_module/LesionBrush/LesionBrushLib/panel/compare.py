@@ -31,7 +31,7 @@ class ComparePanel:
             ui.orientationBox.addItem(name)
         ui.orientationBox.connect("currentIndexChanged(int)", self._orientation)
         for name in WINDOWS:
-            ui.windowsBox.addItem(f"{name.capitalize()} windows" if name else "Windows by the organ")
+            ui.windowsBox.addItem(name.capitalize() or "By the organ")
         ui.windowsBox.connect("currentIndexChanged(int)", self._windows)
         ui.previousButton.connect("clicked()", lambda: session.guard(lambda: self.step(-1)))
         ui.nextButton.connect("clicked()", lambda: session.guard(lambda: self.step(1)))

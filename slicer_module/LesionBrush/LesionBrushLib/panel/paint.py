@@ -1,4 +1,4 @@
-"""3. Paint: Segment Editor's own widget with the few tools that matter, brushes, only lung, a proposal."""
+"""3. Paint: Segment Editor's own widget with the few tools that matter, brushes, where, a proposal."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import numpy as np
 import slicer
 
 from ..logic.blob import SHAPES
+from .paint_only import PaintOnlyPanel
 from .session import Session
 
 EFFECTS = ("Paint", "Erase", "Threshold", "Scissors", "Islands", "Smoothing", "Grow from seeds", "Margin")
@@ -28,7 +29,7 @@ class PaintPanel:
         for mm in BRUSHES_MM:
             button = getattr(ui, f"brush{mm}Button")
             button.connect("clicked()", self._brush_action(mm))
-        ui.onlyLungCheck.connect("toggled(bool)", self._only_lung)
+        self.only = PaintOnlyPanel(ui, session)
         ui.proposeSlider.connect("valueChanged(double)", self._size_changed)
         for shape in SHAPES:
             ui.shapeBox.addItem(shape)
@@ -130,12 +131,6 @@ class PaintPanel:
         effect.setCommonParameter("BrushDiameterIsRelative", 0)
         effect.setCommonParameter("BrushAbsoluteDiameter", mm)
 
-    def _only_lung(self, on: bool) -> None:
-        parameters = self.session.logic.parameters
-        if parameters.only_lung != on:
-            parameters.only_lung = on
-        self.session.guard(lambda: self.session.logic.set_only_lung(self.node, on))
-
     def _size_changed(self, mm: float) -> None:
         if self.session.logic.parameters.lesion_mm != mm:
             self.session.logic.parameters.lesion_mm = float(mm)
@@ -153,7 +148,8 @@ class PaintPanel:
         proposal = logic.propose(float(self.ui.proposeSlider.value), seed, logic.parameters.lesion_shape)
         logic.parameters.segment_id = proposal.segment_id
         self.follow_reference()
-        cut = f"; {proposal.cut:.0%} of it lay outside lung and was cut away" if proposal.cut > 0.005 else ""
+        beyond = f"; {proposal.cut:.0%} of it lay outside {proposal.where} and was cut away"
+        cut = beyond if proposal.cut > 0.005 else ""
         self.session.show(f"Proposed a lesion of {proposal.volume_ml:.2f} ml{cut}. Undo takes it back.")
 
     def refresh(self) -> None:
@@ -162,9 +158,8 @@ class PaintPanel:
         has_reference = parameters.reference is not None
         for mm in BRUSHES_MM:
             getattr(ui, f"brush{mm}Button").enabled = has_reference
-        ui.onlyLungCheck.enabled = ui.proposeButton.enabled = has_reference
-        if ui.onlyLungCheck.checked != parameters.only_lung:
-            ui.onlyLungCheck.checked = parameters.only_lung
+        ui.proposeButton.enabled = has_reference
+        self.only.refresh(self.node)
         if abs(ui.proposeSlider.value - parameters.lesion_mm) > 0.01:
             ui.proposeSlider.value = parameters.lesion_mm
         if parameters.lesion_shape in SHAPES:
