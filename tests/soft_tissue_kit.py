@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from core_fixtures import NETWORK, tiny_card
-from lesionbrush.core.registry import ModelCard
+from core_fixtures import NETWORK, install, tiny_card
+from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
 from lesionbrush.core.volume import Volume
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.soft_tissue.model import CONDITIONS, SoftTissueInpainting
 from lesionbrush.systems.lesion_inpainting.soft_tissue.told import TOLD
+from safetensors.torch import save_file
 
 SECTION: dict[str, Any] = {
     "schedule": "cosine",
@@ -43,6 +47,16 @@ def soft_network(seed: int = 0) -> LesionUNet:
 @cache
 def soft_model(seed: int = 0) -> SoftTissueInpainting:
     return SoftTissueInpainting(soft_card(), soft_network(seed), torch.device("cpu"))
+
+
+def install_soft(root: Path, name: str = "tiny_soft") -> Path:
+    """The tiny model as a folder of `root`. Returns the folder."""
+    folder = install(root, name=name)
+    save_file(soft_network().state_dict(), folder / WEIGHTS)
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    card = soft_card(name=name, weights_sha256=digest)
+    (folder / METADATA).write_text(json.dumps({"lesionbrush": json.loads(card.model_dump_json())}), "utf-8")
+    return folder
 
 
 def body(shape: tuple[int, int, int] = (44, 40, 24)) -> Volume:

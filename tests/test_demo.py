@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import Command
+from core_fixtures import install
 from dicom_fixtures import Series, write_series
 from lesionbrush.cli import demo
 from lesionbrush.core.volume import Volume
@@ -20,6 +21,7 @@ from LesionBrushLib.client import Result
 from lung_ddpm_kit import install_layout_model
 from PIL import Image
 from server_kit import make_ct, make_mask, make_model
+from soft_tissue_kit import install_soft
 
 pytest_plugins = "cli_fixtures"
 SHAPE = (64, 64, 48)
@@ -112,6 +114,7 @@ def test_a_dicom_series_is_sent_as_a_nifti(command: Command, tmp_path: Path, ans
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
+        (("--organ", "liver", "--ct", "ct.nii"), "finds a place in the phantom alone"),
         (("--mask", "mask.nii"), "--ct"),
         (("--param", "output=box"), "whole volumes"),
         (("--param", "steps=0"), "steps"),
@@ -131,6 +134,58 @@ def test_bad_input_never_starts_a_server(
     outcome = command("demo", "--model", "tiny", "--out", tmp_path, *options)
     assert outcome.code == 2
     assert reason in outcome.one_line
+
+
+@pytest.mark.usefixtures("small_chest")
+def test_the_liver_is_there_and_takes_the_lesion(command: Command, tmp_path: Path, answer) -> None:
+    answer()
+    outcome = command("demo", "--organ", "liver", "--model", "tiny", "--out", tmp_path)
+    assert outcome.code == 0, outcome.err
+    mask = read_volume(tmp_path / "mask.nii.gz").array > 0
+    around = read_volume(tmp_path / "reference.nii.gz").array[mask]
+    assert abs(np.median(around) - 108) < 8
+    assert not (mask & (demo.chest_phantom(0).liver.array == 0)).any()
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_chest")
+def test_a_lesion_in_the_liver_over_a_real_server(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_soft(tmp_path / "models", "soft_tissue_lesion")
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path / "models"))
+    outcome = command("demo", "--organ", "liver", "--out", tmp_path / "out", "--param", "steps=2")
+    assert outcome.code == 0, outcome.err
+    record = read_sidecar(tmp_path / "out" / "synthetic_ct.nii.gz")
+    assert (record.model, record.remarks) == ("soft_tissue_lesion", ())
+    assert f"{record.voxels_changed:,} voxels changed inside the edit region, 0 outside" in outcome.out
+    assert record.voxels_changed > 15
+
+
+def test_without_its_model_the_demo_in_the_liver_says_which_it_needs(
+    command: Command, tmp_path: Path, answer
+) -> None:
+    answer()
+    outcome = command("demo", "--organ", "liver", "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert "needs the model soft_tissue_lesion, which is not installed" in outcome.one_line
+    assert "--model (" in outcome.one_line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("small_chest")
+def test_the_model_follows_the_organ(
+    command: Command, tmp_path: Path, answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer()
+    for name in ("lung_lesion", "soft_tissue_lesion"):
+        install(tmp_path / "models", name=name)
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path / "models"))
+    drawn: list[str] = []
+    monkeypatch.setattr(demo, "_draw", lambda case, path, model: drawn.append(model) or path)
+    for organ in ("lung", "liver"):
+        assert command("demo", "--organ", organ, "--out", tmp_path / organ).code == 0
+    assert drawn == ["lung_lesion", "soft_tissue_lesion"]
 
 
 @pytest.fixture

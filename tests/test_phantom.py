@@ -156,13 +156,13 @@ def test_a_lesion_that_does_not_fit_is_refused(chest: Phantom) -> None:
 
 
 def test_lungs_of_another_grid_are_refused(chest: Phantom) -> None:
-    with pytest.raises(GeometryMismatch, match="lung mask"):
+    with pytest.raises(GeometryMismatch, match="mask of the organ"):
         propose_lesion(chest.volume, small_chest().lungs, 10, generator())
 
 
-def test_no_lung_is_refused(chest: Phantom) -> None:
+def test_no_organ_is_refused(chest: Phantom) -> None:
     nothing = chest.lungs.with_array(np.zeros_like(chest.lungs.array))
-    with pytest.raises(EmptyMask, match="no lung"):
+    with pytest.raises(EmptyMask, match="mask of the organ is empty"):
         propose_lesion(chest.volume, nothing, 10, generator())
 
 
@@ -174,6 +174,26 @@ def test_wishes_that_make_no_lesion_are_refused(
 ) -> None:
     with pytest.raises(InvalidRequest, match=said):
         propose_lesion(chest.volume, chest.lungs, diameter_mm, generator(), shape)
+
+
+def test_the_liver_is_one_organ_under_the_right_lung_as_bright_as_in_portal_phase(chest: Phantom) -> None:
+    liver = chest.liver.array > 0
+    assert 95 < np.median(chest.volume.array[liver]) < 120
+    inner = ndimage.binary_erosion(liver, iterations=2)
+    assert np.mean((chest.volume.array[inner] > 40) & (chest.volume.array[inner] < 230)) > 0.99
+    assert 600 < liver.sum() * np.prod(chest.liver.spacing_mm) / 1000 < 2000  # ml; it goes on below the field
+    parts, _ = ndimage.label(liver)
+    assert np.bincount(parts.ravel())[1:].max() > 0.98 * liver.sum()
+    assert not (liver & (chest.lungs.array > 0)).any()
+    assert np.argwhere(liver)[:, 0].mean() < 64  # the first axis runs to the left
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lesion_finds_its_place_in_the_liver(chest: Phantom, seed: int) -> None:
+    lesion = propose_lesion(chest.volume, chest.liver, 20.0, generator(seed)).array > 0
+    depth = ndimage.distance_transform_edt(chest.liver.array, sampling=chest.liver.spacing_mm)
+    assert depth[lesion].min() > 2.0
+    assert abs(np.median(chest.volume.array[lesion]) - 108) < 10
 
 
 def test_lung_mask_finds_the_lungs_of_the_phantom(chest: Phantom) -> None:

@@ -1,7 +1,8 @@
 """Put a synthetic lesion into a chest CT, over a real server, as 3D Slicer would.
 
-Without --ct a phantom chest is made; without --mask a place for a lesion is proposed. --model: any of those
-that `python3 run.py models list` names; some take volumes beside CT and mask.
+Without --ct a phantom chest is made; without --mask a place for a lesion is proposed, in lung or, with
+--organ liver, in the liver of the phantom. --model: any of those that `python3 run.py models list` names;
+some take volumes beside CT and mask.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from lesionbrush.cli.files import ChangedVoxels, changes_on_disk, number_paths, 
 from lesionbrush.cli.local_server import asking, local_server
 from lesionbrush.cli.options import (
     add_input_arguments,
-    add_model_argument,
     add_request_arguments,
     collect_inputs,
     edit_from,
@@ -40,7 +40,7 @@ from lesionbrush.cli.outputs import (
 from lesionbrush.cli.progress import Phases
 from lesionbrush.core.inputs import Inputs, check_inputs
 from lesionbrush.core.model import EditHooks, around_mask
-from lesionbrush.core.registry import ModelCard, find_model, verify_weights
+from lesionbrush.core.registry import ModelCard, find_model, list_models, verify_weights
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.volume import Volume, mask_on_grid, require_ct
 from lesionbrush.errors import InvalidRequest
@@ -48,10 +48,12 @@ from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.records import sidecar_path
 from lesionbrush.montage import montage
-from lesionbrush.phantom.chest import chest_phantom, lung_mask, propose_lesion
-from lesionbrush.systems import find_system
+from lesionbrush.phantom.chest import Phantom, chest_phantom, lung_mask, propose_lesion
+from lesionbrush.systems import DEFAULT_MODEL, find_system
 
 FIELD_MM = 96.0
+MODELS = {"lung": DEFAULT_MODEL, "liver": "soft_tissue_lesion"}
+"""What the demo shows in an organ, unless --model says otherwise."""
 HEADING = """LesionBrush demo: a lesion painted on a CT becomes a CT with that lesion.
 Not a medical device. What comes out is synthetic.
 """
@@ -62,7 +64,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--mask", type=Path, metavar="FILE", help="your own lesion mask; needs --ct")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="default: %(default)s")
     parser.add_argument("--lesion-mm", type=float, default=18.0, help="its diameter (default: %(default)g)")
-    add_model_argument(parser)
+    parser.add_argument(
+        "--organ", choices=MODELS, default="lung", help="where it goes (default: %(default)s)"
+    )
+    words = "; ".join(f"{organ}: {model}" for organ, model in MODELS.items())
+    parser.add_argument("--model", help=f"an installed model (default: by the organ; {words})")
     add_request_arguments(parser)
     add_input_arguments(parser)
 
@@ -102,6 +108,7 @@ class DemoCase:
 
 def run(options: Namespace) -> int:
     """0, or 1 if a voxel outside the edit region differs."""
+    options.model = options.model or _model_for(options.organ)
     request, card = _check_request(options), find_model(options.model).card
     require_taken(options, card)
     case = _case(options)
@@ -121,11 +128,26 @@ def run(options: Namespace) -> int:
     return 1 if any(change.outside for change in changes) else 0
 
 
+def _model_for(organ: str) -> str:
+    """Raises InvalidRequest when it is not installed."""
+    wanted, installed = MODELS[organ], [model.card.name for model in list_models()]
+    if wanted not in installed:
+        raise InvalidRequest(
+            f"the demo in the {organ} needs the model {wanted}, which is not installed: add its folder to "
+            f"models/, or choose with --model ({', '.join(installed) or 'none is installed'})"
+        )
+    return wanted
+
+
 def _check_request(options: Namespace) -> EditRequest:
     """The request, once everything that can be known to fail has not."""
     request = edit_from(options)
     if options.mask and not options.ct:
         raise InvalidRequest("--mask belongs to a CT: name it with --ct")
+    if options.ct and not options.mask and options.organ != "lung":
+        raise InvalidRequest(
+            f"--organ {options.organ} finds a place in the phantom alone: give --mask with --ct"
+        )
     if request.output != "volume":
         raise InvalidRequest("the demo compares whole volumes: leave out --param output")
     verify_weights(find_model(options.model))
@@ -168,15 +190,17 @@ def _prepare(
     case: DemoCase, options: Namespace, request: EditRequest, inputs: Inputs, phases: Phases
 ) -> DemoCase:
     """The case with its files written. Raises what reading them and looking at them raises."""
+    phantom = None
     if options.ct is None:
         with phases.phase("making a chest phantom CT"):
-            reference = chest_phantom(request.seed).volume
+            phantom = chest_phantom(request.seed)
+            reference = phantom.volume
     else:
         with phases.phase(f"reading {options.ct.name}"):
             reference = require_ct(read_volume(options.ct))
     what = "reading the mask" if options.mask else f"finding a place for a lesion of {options.lesion_mm:g} mm"
     with phases.phase(what):
-        mask = _mask(options, request, reference)
+        mask = _mask(options, request, reference, phantom)
     system = find_system(find_model(options.model).card.system)
     check_inputs(inputs, system.inputs, reference)
     made = {case.mask: mask}
@@ -209,11 +233,12 @@ def _with_region(case: DemoCase, hooks: EditHooks, inputs: Inputs, request: Edit
     return replace(case, also=case.region)
 
 
-def _mask(options: Namespace, request: EditRequest, reference: Volume) -> Volume:
+def _mask(options: Namespace, request: EditRequest, reference: Volume, phantom: Phantom | None) -> Volume:
     if options.mask:
         return mask_on_grid(read_volume(options.mask), reference, request.label)
-    generator = np.random.default_rng(request.seed)
-    return propose_lesion(reference, lung_mask(reference), options.lesion_mm, generator)
+    liver = phantom.liver if phantom is not None and options.organ == "liver" else None
+    organ = liver or lung_mask(reference)
+    return propose_lesion(reference, organ, options.lesion_mm, np.random.default_rng(request.seed))
 
 
 def _as_sent(given: Path | None, out: Path, name: str = "reference") -> Path:

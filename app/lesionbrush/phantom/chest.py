@@ -20,7 +20,7 @@ FIELD_MM = (332.8, 332.8, 256.0)
 LUNG_HU = -400
 AIRWAY_HU = -970
 COARSE_MM = 2.0
-PLEURA_MM = 3.0
+BORDER_MM = 3.0
 
 LesionShape = Literal["round", "lobulated", "spiculated"]
 # height of the bumps as a fraction of the radius, and how many waves of them fit around
@@ -33,10 +33,11 @@ BUMPS: dict[LesionShape, tuple[float, float]] = {
 
 @dataclass(frozen=True, eq=False)
 class Phantom:
-    """volume: int16 HU; lungs: uint8, 1 in the lungs with their vessels. (I, J, K) run left, back, up."""
+    """volume: int16 HU; lungs, liver: uint8, 1 in them and their vessels. (I, J, K) run left, back, up."""
 
     volume: Volume
     lungs: Volume
+    liver: Volume
 
 
 def chest_phantom(
@@ -52,11 +53,11 @@ def chest_phantom(
         raise InvalidRequest(f"a chest phantom needs 16 voxels along each axis, not {shape}")
     generator = np.random.default_rng(seed)
     canvas = Canvas.blank(_adult_axes(shape), organs.AIR)
-    lung_mm = _draw_chest(canvas, generator)
+    lungs, liver = _draw_chest(canvas, generator)
     affine = np.diag((-spacing_mm[0], -spacing_mm[1], spacing_mm[2], 1.0))
     affine[:3, 3] = (np.array(shape) - 1) / 2 * spacing_mm * np.array((1, 1, -1))
-    lungs = Volume((lung_mm < 0).astype(np.uint8), affine)
-    return Phantom(Volume(scan(canvas, generator), affine), lungs)
+    volume = Volume(scan(canvas, generator), affine)
+    return Phantom(volume, *(volume.with_array(organ.astype(np.uint8)) for organ in (lungs, liver)))
 
 
 def _adult_axes(shape: tuple[int, int, int]) -> tuple[Array, Array, Array]:
@@ -64,13 +65,14 @@ def _adult_axes(shape: tuple[int, int, int]) -> tuple[Array, Array, Array]:
     return x - FIELD_MM[0] / 2, y - FIELD_MM[1] / 2 + 5, z
 
 
-def _draw_chest(canvas: Canvas, generator: np.random.Generator) -> Array:
-    """Everything, what is drawn later on top. Returns the signed distance to the lungs, mm."""
+def _draw_chest(canvas: Canvas, generator: np.random.Generator) -> tuple[Array, Array]:
+    """Everything, what is drawn later on top. Returns where lungs and liver are, bool (I, J, K)."""
     texture = tissue_texture(canvas, generator)
     surfaces = measure(canvas, generator)
     organs.draw_table(canvas)
     organs.draw_body(canvas, surfaces, texture)
-    organs.draw_abdomen(canvas, surfaces, texture)
+    liver = organs.draw_abdomen(canvas, surfaces, texture)
+    beneath = canvas.hu.copy()
     bones.draw_ribs(canvas, surfaces, texture, generator)
     bones.draw_spine(canvas, texture)
     organs.draw_spinal_canal(canvas)
@@ -84,7 +86,7 @@ def _draw_chest(canvas: Canvas, generator: np.random.Generator) -> Array:
     lung_parts.draw_lung_trees(canvas, surfaces.lung, generator)
     organs.draw_great_vessels(canvas)
     lung_parts.draw_trachea(canvas)
-    return surfaces.lung
+    return surfaces.lung < 0, liver & (np.abs(canvas.hu - beneath) < 1)
 
 
 def lung_mask(volume: Volume) -> Volume:
@@ -140,24 +142,25 @@ def _close(mask: Array, spacing_mm: Array, radius_mm: float) -> Array:
 
 def propose_lesion(
     volume: Volume,
-    lungs: Volume,
+    organ: Volume,
     diameter_mm: float,
     generator: np.random.Generator,
     shape: LesionShape = "lobulated",
 ) -> Volume:
-    """A lesion mask inside the lungs, uint8 0/1 on their grid, with the volume of a ball of `diameter_mm`.
+    """A lesion mask inside an organ, uint8 0/1 on its grid, with the volume of a ball of `diameter_mm`.
 
-    It keeps 3 mm from the pleura, and has no large vessel or airway at its centre.
+    organ: not 0 in it, say in both lungs. The lesion keeps 3 mm from its border, and has no large vessel or
+    airway at its centre.
 
-    Raises GeometryMismatch (other grids), EmptyMask (no lungs) and InvalidRequest (no room, unknown shape).
+    Raises GeometryMismatch (other grids), EmptyMask (no organ) and InvalidRequest (no room, unknown shape).
     """
-    volume.require_same_grid(lungs, "lung mask")
+    volume.require_same_grid(organ, "mask of the organ")
     if shape not in BUMPS:
         raise InvalidRequest(f"unknown lesion shape {shape!r}; choose one of {', '.join(BUMPS)}")
     if not diameter_mm > 0:
         raise InvalidRequest(f"a lesion cannot have a diameter of {diameter_mm:g} mm; give one above 0")
     blob = _Blob.random(diameter_mm / 2, *BUMPS[shape], generator)
-    centre = _free_place(volume, lungs, blob.reach_mm + PLEURA_MM, generator)
+    centre = _free_place(volume, organ, blob.reach_mm + BORDER_MM, generator)
     offsets_mm = [
         (np.arange(n) - at) * mm for n, at, mm in zip(volume.shape, centre, volume.spacing_mm, strict=True)
     ]
@@ -196,20 +199,20 @@ class _Blob:
         return np.linalg.norm(offsets_mm, axis=-1) <= self.radii(offsets_mm)
 
 
-def _free_place(volume: Volume, lungs: Volume, clearance_mm: float, generator: np.random.Generator) -> Array:
-    """Index (3,) of a lung voxel this far from the pleura, among the darker third that is no airway."""
+def _free_place(volume: Volume, organ: Volume, clearance_mm: float, generator: np.random.Generator) -> Array:
+    """Index (3,) of a voxel this far from the organ's border, among the darker third that is no airway."""
     step = _strides(volume)
     thin = tuple(slice(None, None, n) for n in step)
-    inside = np.pad(lungs.array[thin] > 0, 1)
+    inside = np.pad(organ.array[thin] > 0, 1)
     spacing_mm = np.array(volume.spacing_mm) * step
     depth_mm = ndimage.distance_transform_edt(inside, sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
     if not depth_mm.any():
-        raise EmptyMask("the lung mask is empty: there is no lung to put a lesion into")
+        raise EmptyMask("the mask of the organ is empty: there is nothing to put a lesion into")
     places = np.argwhere(depth_mm >= clearance_mm)
     if not len(places):
         raise InvalidRequest(
-            f"the lesion does not fit: it needs {clearance_mm:.0f} mm of lung on all sides, "
-            f"these lungs have at most {depth_mm.max():.0f} mm; ask for a smaller diameter"
+            f"the lesion does not fit: it needs {clearance_mm:.0f} mm of its organ on all sides, "
+            f"which has at most {depth_mm.max():.0f} mm; ask for a smaller diameter"
         )
     around = [max(1, round(clearance_mm / mm)) for mm in spacing_mm]
     local_hu = ndimage.uniform_filter(volume.array[thin].astype(np.float32), around)[tuple(places.T)]

@@ -59,15 +59,19 @@ def draw_body(canvas: Canvas, surfaces: Surfaces, texture: Array) -> None:
     canvas.paint(surfaces.cavity, FAT + 8 + 7 * texture)
 
 
-def draw_abdomen(canvas: Canvas, surfaces: Surfaces, texture: Array) -> None:
-    """Diaphragm; liver with its veins under the right dome, stomach and spleen under the left one."""
+def draw_abdomen(canvas: Canvas, surfaces: Surfaces, texture: Array) -> Array:
+    """Diaphragm; liver with its veins under the right dome, stomach and spleen under the left one.
+
+    Returns where the liver and its veins are, bool (I, J, K).
+    """
     box = canvas.box((-140, -100, -10), (140, 110, 95))
     view, dome, texture = canvas.view(box), surfaces.dome[box], texture[box]
     x, y, z = view.grid
     inside = np.maximum(dome + 1, surfaces.cavity[box] + 3)
     view.paint(np.maximum(inside, np.abs(dome + 2) - 1.6), MUSCLE)
     left_edge = x - 28 + 0.5 * (y + 40) + 0.2 * (z - 40)
-    view.paint(np.maximum(inside + 2.5, np.maximum(left_edge, y - 62 + 0.1 * x)), LIVER + 4 * texture)
+    liver = np.maximum(inside + 2.5, np.maximum(left_edge, y - 62 + 0.1 * x))
+    view.paint(liver, LIVER + 4 * texture)
     for end in ((-70, 20, 52), (-50, -40, 48), (-95, 0, 40)):
         draw_capsule(view, (-24, 0, 66), end, (5, 2), 150.0)
     view.paint(np.maximum(inside + 3, ellipsoid(view, (88, 42, 14), (30, 34, 44))), 118.0)
@@ -75,6 +79,9 @@ def draw_abdomen(canvas: Canvas, surfaces: Surfaces, texture: Array) -> None:
     view.paint(stomach, 62.0)
     view.paint(np.maximum(stomach + 4, -(y + 22)), 30 + 8 * texture)
     view.paint(np.maximum(stomach + 4, y + 22), AIR)
+    found = np.zeros(canvas.hu.shape, bool)
+    found[box] = (liver < 0) & (stomach > 0)
+    return found
 
 
 def draw_heart(canvas: Canvas) -> None:
