@@ -152,8 +152,8 @@ def require_own(venv: Path) -> None:
     there = venv.is_symlink() or (venv.is_dir() and any(venv.iterdir()))
     if there and not made_file(venv).exists() and not stamp_file(venv).exists():
         raise SetupError(
-            f"{venv} is there, and run.py did not make it: it would be emptied. Move it away or delete it, then "
-            "run the same command again"
+            f"{venv} is there, and run.py did not make it: it would be emptied. Move it away or delete it, "
+            "then run the same command again"
         )
     made_file(venv).touch()
 
