@@ -25,7 +25,7 @@ from lesionbrush.phantom.chest import Phantom, chest_phantom
 from lesionbrush.systems import find_system, load_model
 from lesionbrush.systems.lesion_inpainting.attributes import ATTRIBUTES
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
-from lesionbrush.systems.palette.network import LevelScale, PaletteUNet, PaletteUNetConfig
+from lesionbrush.systems.palette.network import PaletteUNet, PaletteUNetConfig
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -299,12 +299,11 @@ def test_every_engine_makes_the_same_lesion(name: str, wishes: dict[str, Any]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["gamma", "log_snr"])
-def test_every_engine_says_what_palette_says(level: LevelScale) -> None:
-    """At every size that it is run at; two formulations of its blocks once made OpenVINO crash."""
+def test_every_engine_says_what_palette_says() -> None:
+    """At two sizes; a formulation of its blocks once made OpenVINO crash."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = PaletteUNet(PaletteUNetConfig(level=level, dropout=0.0)).eval()
+        network = PaletteUNet(PaletteUNetConfig(dropout=0.0)).eval()
         for parameter in network.parameters():
             if not parameter.any():
                 nn.init.normal_(parameter, std=0.02)
