@@ -21,7 +21,7 @@ from lesionbrush.systems.palette.filler import Holes
 from lesionbrush.systems.palette.fills import fill_number
 from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.palette.scale import AIR_HU
-from lesionbrush.systems.palette.spots import Spot, find_spot
+from lesionbrush.systems.palette.spots import UnwantedSpot, find_spot
 from lesionbrush.systems.running import RunResult, SamplingWatch, as_batch, mix_seed, visited_timesteps
 from lesionbrush.systems.slab import SliceNoise, average
 
@@ -158,12 +158,12 @@ def draw_again(job: FillingJob, run: RunResult) -> tuple[np.ndarray, tuple[str, 
     return unit, tuple(dict.fromkeys(remarks))
 
 
-def _spot_in(job: FillingJob, unit: np.ndarray, lesion: int) -> Spot | None:
+def _spot_in(job: FillingJob, unit: np.ndarray, lesion: int) -> UnwantedSpot | None:
     inside = job.rois.mask[lesion] > 0.5
     return find_spot(job.model.scale.from_unit(unit), inside, job.rois.spacing_mm)
 
 
-def _remark(job: FillingJob, seed: int, draws: int, spot: Spot | None) -> str:
+def _remark(job: FillingJob, seed: int, draws: int, spot: UnwantedSpot | None) -> str:
     asked = job.request.fill
     if spot is None:
         return f"seed {seed}: drawn {draws} times, for in what was to be {asked} a spot grew at first"

@@ -19,7 +19,7 @@ LEAST_PIXELS = 60
 
 
 @dataclass(frozen=True)
-class Spot:
+class UnwantedSpot:
     """Part of a slice: the diameter of a circle of its area, and its mean HU above the rest's median."""
 
     diameter_mm: float
@@ -30,7 +30,7 @@ class Spot:
         return f"{self.diameter_mm:.0f} mm wide and {abs(self.contrast_hu):.0f} HU {side} than the rest"
 
 
-def find_spot(hu: np.ndarray, inside: np.ndarray, spacing_mm: float) -> Spot | None:
+def find_spot(hu: np.ndarray, inside: np.ndarray, spacing_mm: float) -> UnwantedSpot | None:
     """The widest spot of a fill, None without one.
 
     hu: (Z, Y, X) as made; inside: bool, where it was to be of one kind; spacing_mm: within the slices.
@@ -50,14 +50,14 @@ def find_spot(hu: np.ndarray, inside: np.ndarray, spacing_mm: float) -> Spot | N
     return max(found, key=lambda spot: spot.diameter_mm, default=None)
 
 
-def _spots(far: np.ndarray, above: np.ndarray, spacing_mm: float) -> Iterator[Spot]:
+def _spots(far: np.ndarray, above: np.ndarray, spacing_mm: float) -> Iterator[UnwantedSpot]:
     """Of every connected part of every slice. far: (Z, Y, X) bool; above: HU."""
     for there, excess in zip(far, above, strict=True):
         labels, count = ndimage.label(there)
         for number in range(1, count + 1):
             part = labels == number
             area_mm2 = np.count_nonzero(part) * spacing_mm**2
-            yield Spot(float(np.sqrt(4 * area_mm2 / np.pi)), float(excess[part].mean()))
+            yield UnwantedSpot(float(np.sqrt(4 * area_mm2 / np.pi)), float(excess[part].mean()))
 
 
 def _away_from_edge(inside: np.ndarray, pixels: float) -> np.ndarray:
