@@ -38,6 +38,7 @@ ENGINES = [
 ]
 ASKED: dict[str, dict[str, Any]] = {
     "lung_lesion": {"steps": 4},
+    "soft_tissue_lesion": {"steps": 4},
     "mddpm": {"steps": 2, "reference": {"factor": 4}},
     "mddpm_3d": {"steps": 2, "reference": {"factor": 4}},
 }

@@ -19,7 +19,7 @@ from lesionbrush.cli.transfer_sources import SourceCase
 from lesionbrush.cli.transfer_table import RECORD, TransferRecord, TransferRow, summarise
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.provenance import Provenance
-from lesionbrush.core.registry import InstalledModel
+from lesionbrush.core.registry import InstalledModel, list_models
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
@@ -34,15 +34,18 @@ from lesionbrush.transfer.names import OrganName
 from lesionbrush.transfer.patients import Attempt, carry_all
 from lesionbrush.transfer.results import Carried
 
-MODELS = {"lung": "lung_lesion"}
+MODELS = {
+    "lung": "lung_lesion",
+    **dict.fromkeys(("liver", "spleen", "kidney", "muscle", "fat"), "soft_tissue_lesion"),
+}
 """Which model makes lesions in an organ, by a word of the organ's name, unless one is asked for."""
 MASK, CT, PICTURE = "mask.nii.gz", "ct.nii.gz", "montage.png"
 
 
 def model_for(organ: str) -> str | None:
-    """The model that makes lesions there, None where there is none."""
-    words = OrganName.of(organ).organ
-    return next((MODELS[word] for word in words if word in MODELS), None)
+    """The installed model that makes lesions there, None where there is none."""
+    installed, words = {model.card.name for model in list_models()}, OrganName.of(organ).organ
+    return next((MODELS[word] for word in words if MODELS.get(word) in installed), None)
 
 
 @dataclass
