@@ -8,9 +8,9 @@ from urllib.request import Request
 
 from lesionbrush.published.adding import WeightsOrder
 from lesionbrush.published.catalogue import UNSTATED, find_known
-from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
+from lesionbrush.systems.med_unet import MedUNetConfig
 
-SMALL = LungDDPMConfig(2, (32, 64), (False, True))
+SMALL = MedUNetConfig(2, (32, 64), (False, True))
 URL = "https://weights.example/tiny.pt"
 LUNG_DDPM = find_known("lung_ddpm_published")
 

@@ -15,8 +15,8 @@ from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.systems.lung_ddpm.cube import LungDDPMPlus
 from lesionbrush.systems.lung_ddpm.model import LayoutDiffusion, network_config
-from lesionbrush.systems.lung_ddpm.network import LungDDPMUNet
 from lesionbrush.systems.lung_ddpm.whole import LungDDPM
+from lesionbrush.systems.med_unet import MedUNet
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -48,11 +48,11 @@ def layout_card(system: str, **changes: Any) -> ModelCard:
     return tiny_card(**facts)
 
 
-def layout_network(card: ModelCard) -> LungDDPMUNet:
+def layout_network(card: ModelCard) -> MedUNet:
     """Random weights, also where training starts from zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = LungDDPMUNet(network_config(card))
+        network = MedUNet(network_config(card))
         for parameter in network.parameters():
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.05)

@@ -32,7 +32,8 @@ from lesionbrush.published.models import (
     list_published,
 )
 from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
-from lesionbrush.systems.lung_ddpm.network import LungDDPMUNet, from_published
+from lesionbrush.systems.lung_ddpm.network import from_published
+from lesionbrush.systems.med_unet import MedUNet
 from monai.bundle import verify_metadata
 from published_kit import TINY, checkpoint, random_tensors, save
 from safetensors.torch import load_file, save_file
@@ -43,7 +44,7 @@ pytest_plugins = "adding_fixtures"
 class TestAdded:
     def test_from_a_file(self, weights: Path, root: Path) -> None:
         model = add(order(weights), ignore, root)
-        network = LungDDPMUNet(SMALL)
+        network = MedUNet(SMALL)
         network.load_state_dict(load_file(model.weights), strict=True)
         wanted = from_published(random_tensors(TINY), SMALL)
         assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())

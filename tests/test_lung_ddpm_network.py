@@ -11,14 +11,12 @@ from lesionbrush.systems.fit import Fit, compare
 from lesionbrush.systems.lung_ddpm.network import (
     LUNG_DDPM,
     LUNG_DDPM_PLUS,
-    LungDDPMConfig,
-    LungDDPMUNet,
     checkpoint_tensors,
     from_published,
     published_shapes,
-    timestep_embedding,
 )
 from lesionbrush.systems.lung_ddpm.published import whole
+from lesionbrush.systems.med_unet import MedUNet, MedUNetConfig, timestep_embedding
 from monai.networks.nets import DiffusionModelUNet
 from published_kit import LUNG_DDPM as LAYOUT
 from published_kit import LUNG_DDPM_PLUS as LAYOUT_PLUS
@@ -26,7 +24,7 @@ from published_kit import TINY, Layout, alphas_bar, checkpoint, doubled, predict
 from torch import Tensor, nn
 
 torch.set_num_threads(1)
-SMALL = LungDDPMConfig(2, (32, 64), (False, True))
+SMALL = MedUNetConfig(2, (32, 64), (False, True))
 PUBLISHED = [(LAYOUT, LUNG_DDPM, 40_226_433), (LAYOUT_PLUS, LUNG_DDPM_PLUS, 39_051_393)]
 
 
@@ -48,23 +46,23 @@ def given() -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize(("layout", "config", "parameters"), PUBLISHED)
 class TestPublishedFormat:
-    def test_names_and_shapes(self, layout: Layout, config: LungDDPMConfig, parameters: int) -> None:
+    def test_names_and_shapes(self, layout: Layout, config: MedUNetConfig, parameters: int) -> None:
         wanted = shapes(layout)
         assert published_shapes(config) == wanted
         assert sum(map(math.prod, wanted.values())) == parameters
 
-    def test_loads_with_none_left_over(self, layout: Layout, config: LungDDPMConfig, parameters: int) -> None:
+    def test_loads_with_none_left_over(self, layout: Layout, config: MedUNetConfig, parameters: int) -> None:
         published = {name: torch.empty(shape, device="meta") for name, shape in shapes(layout).items()}
         state = from_published(checkpoint_tensors(checkpoint(published)), config)
         with torch.device("meta"):
-            network = LungDDPMUNet(config)
+            network = MedUNet(config)
         network.load_state_dict(state, strict=True, assign=True)
         assert sum(value.numel() for value in state.values()) == parameters
 
 
 class TestPrediction:
     def test_is_the_published_one(self, tensors: dict[str, Tensor], given: tuple[Tensor, Tensor]) -> None:
-        network = LungDDPMUNet(SMALL)
+        network = MedUNet(SMALL)
         network.load_state_dict(from_published(tensors, SMALL))
         with torch.inference_mode():
             assert relative(network(*given), predict(tensors, TINY, *given)) < 1e-5
@@ -95,7 +93,7 @@ class TestPrediction:
     def test_nearest_upsampling_alone_is_wrong(
         self, tensors: dict[str, Tensor], given: tuple[Tensor, Tensor]
     ) -> None:
-        network = LungDDPMUNet(SMALL)
+        network = MedUNet(SMALL)
         network.load_state_dict(from_published(tensors, SMALL))
         for module in network.modules():
             if isinstance(module, nn.Upsample):
@@ -105,7 +103,7 @@ class TestPrediction:
         assert wrong == pytest.approx(0.345, rel=0.02)
 
     def test_training_reaches_every_weight(self, given: tuple[Tensor, Tensor]) -> None:
-        network = LungDDPMUNet(SMALL)
+        network = MedUNet(SMALL)
         network.load_state_dict(from_published(random_tensors(TINY, 2), SMALL))
         network(*given).square().mean().backward()
         assert [name for name, value in network.named_parameters() if value.grad is None] == []
@@ -121,7 +119,7 @@ class TestDeviations:
 
     def test_upsampling_is_trilinear(self) -> None:
         ramp = torch.tensor([0.0, 1.0]).reshape(1, 1, 1, 1, 2).expand(1, 1, 2, 2, 2)
-        upsamplers = [module for module in LungDDPMUNet(SMALL).modules() if isinstance(module, nn.Upsample)]
+        upsamplers = [module for module in MedUNet(SMALL).modules() if isinstance(module, nn.Upsample)]
         assert len(upsamplers) == 1
         made = upsamplers[0](ramp)
         assert made[0, 0, 0, 0].tolist() == [0, 0.25, 0.75, 1]

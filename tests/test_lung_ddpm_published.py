@@ -18,8 +18,9 @@ from lesionbrush.published.catalogue import CATALOGUE, find_known
 from lesionbrush.systems import load_model, parse_request
 from lesionbrush.systems.lung_ddpm import published as published_weights
 from lesionbrush.systems.lung_ddpm.model import network_config
-from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig
+from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
+from lesionbrush.systems.med_unet import MedUNetConfig
 from published_kit import TINY, Layout, checkpoint, random_tensors, save
 
 CT = make_ct()
@@ -34,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("WHOLE_SIDE", "CUBE_SIDE"):
         monkeypatch.setattr(published_weights, name, 16)
     tiny = {
-        "lung_ddpm": (LungDDPMConfig(3, (32, 64), (False, True)), TINY_WHOLE),
+        "lung_ddpm": (MedUNetConfig(3, (32, 64), (False, True)), TINY_WHOLE),
         "lung_ddpm_plus": (SMALL, TINY),
     }
     for system, (config, layout) in tiny.items():
@@ -66,7 +67,7 @@ def test_what_was_added_runs_and_changes_nothing_else(
 
 @pytest.mark.parametrize("config", [LUNG_DDPM, LUNG_DDPM_PLUS])
 def test_the_card_gives_back_the_published_network(
-    config: LungDDPMConfig, monkeypatch: pytest.MonkeyPatch
+    config: MedUNetConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(published_weights, "LUNG_DDPM", LUNG_DDPM)
     known = next(

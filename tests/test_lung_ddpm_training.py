@@ -22,19 +22,19 @@ from lesionbrush.systems.lung_ddpm import cubes as lung_ddpm_data
 from lesionbrush.systems.lung_ddpm import sheets as lung_ddpm_sheets
 from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
 from lesionbrush.systems.lung_ddpm.model import Item
-from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.pack import write_lungs
 from lesionbrush.systems.lung_ddpm.recipes import CUBE_RECIPES, WHOLE_RECIPES
 from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.training import CubeTraining, WholeTraining
 from lesionbrush.systems.lung_ddpm.volumes import OUTSIDE_WEIGHT, Chest, LungBatches, read_lungs
 from lesionbrush.systems.lung_ddpm.whole import LungDDPM
+from lesionbrush.systems.med_unet import MedUNetConfig
 from lesionbrush.systems.running import visited_timesteps
 from lesionbrush.training.recipes import Patches, Recipe
 from training_kit import SEEN, WINDOW
 
 pytest_plugins = ("training_fixtures", "cli_fixtures")
-TINY = LungDDPMConfig(2, (8, 16), (False, True), norm_groups=4)
+TINY = MedUNetConfig(2, (8, 16), (False, True), norm_groups=4)
 BLOCKS = Patches(sides=(24,), shares=(1.0,), counts=(1,))
 RECIPES = {"lung_ddpm": WHOLE_RECIPES, "lung_ddpm_plus": CUBE_RECIPES}
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import HELD_OUT, LungMSE, lung_mse, shifted_error, squared_error
 from lesionbrush.files.io import write_volume
 from lesionbrush.systems.lung_ddpm.hooks import WHOLE
-from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
+from lesionbrush.systems.med_unet import MedUNetConfig
 
-TINY = Subject("Tiny", LungDDPMConfig(2, (32, 32), (False, True)), 8, 250)
+TINY = Subject("Tiny", MedUNetConfig(2, (32, 32), (False, True)), 8, 250)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

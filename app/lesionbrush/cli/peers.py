@@ -27,7 +27,8 @@ from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.lung_mse import LungMSE, lung_mse
 from lesionbrush.systems import load_model, parse_request
-from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, LungDDPMConfig, LungDDPMUNet
+from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS
+from lesionbrush.systems.med_unet import MedUNet, MedUNetConfig
 from lesionbrush.systems.running import in_channels_last, pick_device
 
 GOAL = 1000.0
@@ -40,7 +41,7 @@ class Subject:
     """A published network on one box. evaluations: of the whole published procedure there."""
 
     title: str
-    config: LungDDPMConfig
+    config: MedUNetConfig
     side: int
     evaluations: int | None
 
@@ -120,7 +121,7 @@ def run(options: Namespace) -> int:
 @torch.inference_mode()
 def time_evaluation(subject: Subject, precision: str, device: torch.device, repeats: int) -> Timed:
     """Median seconds of one evaluation on one box; one before it, on a smaller box, is not counted."""
-    network = LungDDPMUNet(subject.config).to(device).eval()
+    network = MedUNet(subject.config).to(device).eval()
     if precision == "bf16":
         network = in_channels_last(network)
     time_step = torch.full((1,), 100, device=device)

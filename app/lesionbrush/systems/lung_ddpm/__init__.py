@@ -10,7 +10,7 @@ from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.hooks import WHOLE
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
 
-_MODULE = "lesionbrush.systems.lung_ddpm.network"
+_MODULE = "lesionbrush.systems.med_unet"
 _LAYOUT = {
     "lung_ddpm": ("lung without the nodule, 1 or -1", "nodule, 1 or -1"),
     "lung_ddpm_plus": ("nodule mask, 1 or -1",),
@@ -22,7 +22,7 @@ def _network_words(card: ModelCard) -> NetworkWords:
     section = LungDDPMCard.of(card)
     known = {"in_channels", "channels", "attention", "blocks", "norm_groups"}
     facts = section.network.model_dump(mode="json", include=known)
-    definition = component(f"{_MODULE}.LungDDPMUNet", f"{_MODULE}.LungDDPMConfig", facts)
+    definition = component(f"{_MODULE}.MedUNet", f"{_MODULE}.MedUNetConfig", facts)
     return unet_words(definition, section.network, section.timesteps, _LAYOUT[card.system])
 
 

@@ -15,7 +15,7 @@ from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.model import PLAIN, EditHooks, OnEstimate, OnStep
 from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.core.rois import RoiBatch, Sampled
-from lesionbrush.diffusion.preconditioning import image_from_v
+from lesionbrush.diffusion.preconditioning import image_from
 from lesionbrush.diffusion.samplers import draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.engines.evaluator import Evaluator
@@ -27,7 +27,7 @@ from lesionbrush.systems.lung_ddpm.intensities import (
     intensities,
     to_published_axes,
 )
-from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig, LungDDPMUNet
+from lesionbrush.systems.med_unet import MedUNet, MedUNetConfig
 from lesionbrush.systems.running import (
     OutOfMemoryFallback,
     SamplingWatch,
@@ -69,7 +69,7 @@ class LayoutDiffusion(ABC):
     """Channels of the layout."""
     at_once_on_cpu: ClassVar[int] = 8
 
-    def __init__(self, card: ModelCard, network: LungDDPMUNet, device: torch.device) -> None:
+    def __init__(self, card: ModelCard, network: MedUNet, device: torch.device) -> None:
         self.card, self.section, self.device = card, LungDDPMCard.of(card), device
         self.network = in_channels_last(network.to(device).eval())
         self.evaluate = Evaluator(self.network)
@@ -86,7 +86,7 @@ class LayoutDiffusion(ABC):
                 f"the card of {card.name!r} gives its network {config.in_channels} channels, the system "
                 f"{card.system!r} has {1 + cls.labels}"
             )
-        return cls(card, with_weights(LungDDPMUNet(config), installed), pick_device(device))
+        return cls(card, with_weights(MedUNet(config), installed), pick_device(device))
 
     @abstractmethod
     def layout(self, rois: RoiBatch, lesion: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,11 +127,8 @@ class LayoutDiffusion(ABC):
         """x_0 from x at (alpha, sigma, timestep), not clipped."""
         alpha, sigma, timestep = level
         out = self.predict(torch.cat((x, item.layout), dim=1), timestep)
-        if self.section.network.prediction == "eps":
-            return (x - sigma * out) / alpha
-        if self.section.network.prediction == "v":
-            return image_from_v(x, out, alpha, sigma, self.section.network.data_spread)
-        return out
+        network = self.section.network
+        return image_from(network.prediction, x, out, alpha, sigma, network.data_spread)
 
     def predict(self, inputs: Tensor, timestep: float) -> Tensor:
         """What the network says of (B, 1 + M, Z, Y, X): float32 (B, 1, Z, Y, X)."""
@@ -184,10 +181,10 @@ class _Batch:
         return Item(image, layout, editable, nodule, inside, noise, generators, watch)
 
 
-def network_config(card: ModelCard) -> LungDDPMConfig:
+def network_config(card: ModelCard) -> MedUNetConfig:
     """WeightsError for a card of another system's network."""
     shape = LungDDPMCard.of(card).network
-    return LungDDPMConfig(shape.in_channels, shape.channels, shape.attention, shape.blocks, shape.norm_groups)
+    return MedUNetConfig(shape.in_channels, shape.channels, shape.attention, shape.blocks, shape.norm_groups)
 
 
 def require_nodule(nodule: np.ndarray) -> None:

@@ -1,8 +1,6 @@
 """The networks of Lung-DDPM (Jiang et al. 2025, arXiv:2502.15204) and Lung-DDPM+ (arXiv:2508.09327).
 
-They are MONAI's `DiffusionModelUNet` but for two things that change no tensor's name or shape, so that
-published weights load into the stock class without an error and then predict garbage: the timestep
-embedding's longest period is 1000, not 10000, and the decoder upsamples trilinearly, not by nearest voxel.
+Both are Med-DDPM's (`systems.med_unet`); here are their sizes, and how published weights go into them.
 
 A published checkpoint is {"step", "model", "ema"}; "ema", the moving average, is what samples. It holds the
 network's tensors under `denoise_fn.` and the tables of its noise schedule.
@@ -10,20 +8,18 @@ network's tensors under `denoise_fn.` and the tables of its noise schedule.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from monai.networks.nets import DiffusionModelUNet
-from torch import Tensor, nn
+from torch import Tensor
 
 from lesionbrush.diffusion.schedules import cosine
 from lesionbrush.errors import WeightsError
 from lesionbrush.systems.fit import Fit, compare
+from lesionbrush.systems.med_unet import MedUNet, MedUNetConfig
 
-LONGEST_PERIOD = 1000.0
 TIMESTEPS = 250
 SCHEDULE_TOLERANCE = 1e-5
 NETWORK = "denoise_fn."
@@ -35,71 +31,10 @@ TABLES = frozenset(
 )
 """Of the noise schedule, in a checkpoint beside the network; Lung-DDPM+ has them all."""
 
-
-@dataclass(frozen=True)
-class LungDDPMConfig:
-    """What fixes the shapes of the network's tensors. in_channels: x_t, then the layout's masks in ±1."""
-
-    in_channels: int
-    channels: tuple[int, ...]
-    attention: tuple[bool, ...]
-    blocks: int = 1
-    norm_groups: int = 32
-
-    @property
-    def multiple(self) -> int:
-        """Each spatial side must be a multiple of this."""
-        return int(2 ** (len(self.channels) - 1))
-
-
-LUNG_DDPM = LungDDPMConfig(3, (64, 64, 128, 192, 256), (False, False, False, True, False))
+LUNG_DDPM = MedUNetConfig(3, (64, 64, 128, 192, 256), (False, False, False, True, False))
 """Whole volume at 128³; x_t, lung, nodule."""
-LUNG_DDPM_PLUS = LungDDPMConfig(2, (64, 128, 192, 256), (False, False, True, False))
+LUNG_DDPM_PLUS = MedUNetConfig(2, (64, 128, 192, 256), (False, False, True, False))
 """64³ around a nodule; x_t, nodule."""
-
-
-class LungDDPMUNet(DiffusionModelUNet):
-    """Predicts the noise in x_t from (B, in_channels, X, Y, Z) and integer timesteps (B,) in [0, 250)."""
-
-    def __init__(self, config: LungDDPMConfig) -> None:
-        super().__init__(
-            spatial_dims=3,
-            in_channels=config.in_channels,
-            out_channels=1,
-            num_res_blocks=config.blocks,
-            channels=config.channels,
-            attention_levels=config.attention,
-            norm_num_groups=config.norm_groups,
-            num_head_channels=config.channels,  # one head, whatever the width
-            norm_eps=1e-5,
-        )
-        for module in self.modules():
-            if isinstance(module, nn.Upsample):
-                module.mode, module.align_corners = "trilinear", False
-
-    def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, 1, X, Y, Z). The base class's way, with this network's own timestep embedding."""
-        embedding = self.time_embed(timestep_embedding(timesteps, self.block_out_channels[0]).to(x.dtype))
-        h = self.conv_in(x)
-        skips = [h]
-        for down in self.down_blocks:
-            h, outputs = down(hidden_states=h, temb=embedding, context=None)
-            skips.extend(outputs)
-        h = self.middle_block(hidden_states=h, temb=embedding, context=None)
-        for up in self.up_blocks:
-            first = len(skips) - len(up.resnets)  # type: ignore[arg-type]
-            h = up(hidden_states=h, res_hidden_states_list=skips[first:], temb=embedding, context=None)
-            del skips[first:]
-        out: Tensor = self.out(h)
-        return out
-
-
-def timestep_embedding(timesteps: Tensor, width: int) -> Tensor:
-    """(B,) to (B, width): cosines, then sines, of t / 1000^(k / half), k = 0 ... half - 1."""
-    half = width // 2
-    k = torch.arange(half, dtype=torch.float32, device=timesteps.device)
-    angle = timesteps.float()[:, None] * torch.exp(-math.log(LONGEST_PERIOD) * k / half)
-    return torch.cat((angle.cos(), angle.sin()), dim=1)
 
 
 @dataclass(frozen=True)
@@ -122,8 +57,8 @@ _ATTENTION = {"norm": "norm", "proj_out": "attn.out_proj"}
 _THIRDS = ("attn.to_q", "attn.to_k", "attn.to_v")
 
 
-def published_places(config: LungDDPMConfig) -> dict[str, TensorPlace]:
-    """For each tensor of `LungDDPMUNet` where it is found in the published network."""
+def published_places(config: MedUNetConfig) -> dict[str, TensorPlace]:
+    """For each tensor of `MedUNet` where it is found in the published network."""
     places: dict[str, TensorPlace] = {}
     for ours, published in _layers(config):
         for part in ("weight", "bias"):
@@ -134,7 +69,7 @@ def published_places(config: LungDDPMConfig) -> dict[str, TensorPlace]:
     return {ours: places[ours] for ours in wanted}
 
 
-def published_shapes(config: LungDDPMConfig) -> dict[str, tuple[int, ...]]:
+def published_shapes(config: MedUNetConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the published network, without `denoise_fn.`."""
     wanted, shapes = _our_shapes(config), {}
     for ours, place in published_places(config).items():
@@ -160,8 +95,8 @@ def checkpoint_tensors(checkpoint: Any) -> dict[str, Tensor]:
     return {name[len(NETWORK) :]: value for name, value in average.items() if name.startswith(NETWORK)}
 
 
-def from_published(tensors: Mapping[str, Tensor], config: LungDDPMConfig) -> dict[str, Tensor]:
-    """A state dict for `LungDDPMUNet(config)`. WeightsError says by name what does not fit."""
+def from_published(tensors: Mapping[str, Tensor], config: MedUNetConfig) -> dict[str, Tensor]:
+    """A state dict for `MedUNet(config)`. WeightsError says by name what does not fit."""
     fit = compare({name: tuple(value.shape) for name, value in tensors.items()}, published_shapes(config))
     if not fit:
         raise WeightsError(f"the tensors do not fit the network: {fit.report()}")
@@ -174,9 +109,9 @@ def from_published(tensors: Mapping[str, Tensor], config: LungDDPMConfig) -> dic
     return state
 
 
-def _our_shapes(config: LungDDPMConfig) -> dict[str, tuple[int, ...]]:
+def _our_shapes(config: MedUNetConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        network = LungDDPMUNet(config)
+        network = MedUNet(config)
     return {name: tuple(value.shape) for name, value in network.state_dict().items()}
 
 
@@ -197,7 +132,7 @@ def _check_schedule(average: Mapping[str, Tensor]) -> None:
         )
 
 
-def _layers(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
+def _layers(config: MedUNetConfig) -> Iterator[tuple[str, TensorPlace]]:
     """(our layer, the published layer), in the order of the published network."""
     for layer in ("time_embed.0", "time_embed.2", "out.0"):
         yield layer, TensorPlace(layer)
@@ -210,7 +145,7 @@ def _layers(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
     yield from _decoder(config)
 
 
-def _encoder(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
+def _encoder(config: MedUNetConfig) -> Iterator[tuple[str, TensorPlace]]:
     number = 1
     for level, attends in enumerate(config.attention):
         ours = f"down_blocks.{level}"
@@ -224,7 +159,7 @@ def _encoder(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
             number += 1
 
 
-def _decoder(config: LungDDPMConfig) -> Iterator[tuple[str, TensorPlace]]:
+def _decoder(config: MedUNetConfig) -> Iterator[tuple[str, TensorPlace]]:
     number = 0
     levels = len(config.channels)
     for level, attends in enumerate(reversed(config.attention)):

@@ -13,10 +13,10 @@ from lesionbrush.systems.lung_ddpm.network import (
     LUNG_DDPM,
     LUNG_DDPM_PLUS,
     TIMESTEPS,
-    LungDDPMConfig,
     checkpoint_tensors,
     from_published,
 )
+from lesionbrush.systems.med_unet import MedUNetConfig
 
 WINDOW_HU = (-1024.0, 3071.0)
 WHOLE_SIDE, CUBE_SIDE = 128, 64
@@ -37,7 +37,7 @@ def cube() -> PublishedWeights:
     return _weights(LUNG_DDPM_PLUS, roi_voxels=(CUBE_SIDE,), spacing_mm=1.0)
 
 
-def _weights(config: LungDDPMConfig, **place: Any) -> PublishedWeights:
+def _weights(config: MedUNetConfig, **place: Any) -> PublishedWeights:
     def convert(checkpoint: Any) -> Mapping[str, Tensor]:
         return from_published(checkpoint_tensors(checkpoint), config)
 

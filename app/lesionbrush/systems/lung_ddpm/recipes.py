@@ -17,7 +17,8 @@ was optimised is taken from Lung-DDPM, whose code it goes on with.
 from __future__ import annotations
 
 from lesionbrush.systems.lung_ddpm import cubes, volumes
-from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, TIMESTEPS, LungDDPMConfig
+from lesionbrush.systems.lung_ddpm.network import LUNG_DDPM, LUNG_DDPM_PLUS, TIMESTEPS
+from lesionbrush.systems.med_unet import MedUNetConfig
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.recipes import Loss, MovingAverage, Patches, Recipe, by_name, plain_adam
 
@@ -29,7 +30,7 @@ _DATA = (
 _NODULES = "some nodules are put into lungs they were not in, ground glass more often than it is found"
 
 
-def _ours(network: LungDDPMConfig, patches: Patches, steps: int) -> Recipe[LungDDPMConfig]:
+def _ours(network: MedUNetConfig, patches: Patches, steps: int) -> Recipe[MedUNetConfig]:
     return Recipe(
         name="ours",
         source="LesionBrush, after Jiang et al. 2025",
@@ -44,9 +45,7 @@ def _ours(network: LungDDPMConfig, patches: Patches, steps: int) -> Recipe[LungD
     )
 
 
-def _paper(
-    source: str, network: LungDDPMConfig, side: int, differs: tuple[str, ...]
-) -> Recipe[LungDDPMConfig]:
+def _paper(source: str, network: MedUNetConfig, side: int, differs: tuple[str, ...]) -> Recipe[MedUNetConfig]:
     return Recipe(
         name="paper",
         source=source,
@@ -65,7 +64,7 @@ def _paper(
 # At 128³ only the middle block's attention, over 16³ voxels, is affordable.
 WHOLE_RECIPES = by_name(
     _ours(
-        LungDDPMConfig(3, _WIDTHS, (False, False, False, False), norm_groups=8), volumes.PATCHES, steps=2000
+        MedUNetConfig(3, _WIDTHS, (False, False, False, False), norm_groups=8), volumes.PATCHES, steps=2000
     ),
     _paper(
         "Jiang et al. 2025, arXiv:2502.15204, Sec. III-B.2",
@@ -75,7 +74,7 @@ WHOLE_RECIPES = by_name(
     ),
 )
 CUBE_RECIPES = by_name(
-    _ours(LungDDPMConfig(2, _WIDTHS, (False, False, True, False), norm_groups=8), cubes.PATCHES, steps=4000),
+    _ours(MedUNetConfig(2, _WIDTHS, (False, False, True, False), norm_groups=8), cubes.PATCHES, steps=4000),
     _paper(
         "Jiang et al. 2025, arXiv:2508.09327; optimised as in arXiv:2502.15204, Sec. III-B.2",
         LUNG_DDPM_PLUS,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig, LungDDPMUNet
+from lesionbrush.systems.med_unet import MedUNet, MedUNetConfig
 from lesionbrush.systems.running import in_channels_last
 from lesionbrush.training.noising import DiffusionLoop, Noised
 from lesionbrush.training.recipes import Recipe
@@ -34,14 +34,14 @@ class LayoutBatch:
 
 
 class LayoutTrainer(DiffusionLoop[LayoutBatch]):
-    """Trains a `LungDDPMUNet`."""
+    """Trains a `MedUNet`."""
 
-    recipe: Recipe[LungDDPMConfig]
-    network: LungDDPMUNet
-    average: LungDDPMUNet
+    recipe: Recipe[MedUNetConfig]
+    network: MedUNet
+    average: MedUNet
 
-    def build(self) -> LungDDPMUNet:
-        return in_channels_last(LungDDPMUNet(self.recipe.network))
+    def build(self) -> MedUNet:
+        return in_channels_last(MedUNet(self.recipe.network))
 
     def ask(self, network: nn.Module, at: Noised, batch: LayoutBatch) -> Tensor:
         inputs = torch.cat((at.noisy, batch.layout.to(self.device)), dim=1)

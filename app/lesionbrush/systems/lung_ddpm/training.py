@@ -12,19 +12,19 @@ from torch import Tensor
 from lesionbrush.systems.lesion_inpainting.data import side_of_split
 from lesionbrush.systems.lesion_inpainting.pack import prepare_pack
 from lesionbrush.systems.lung_ddpm.cubes import NoduleBatches
-from lesionbrush.systems.lung_ddpm.network import LungDDPMConfig
 from lesionbrush.systems.lung_ddpm.pack import write_lungs
 from lesionbrush.systems.lung_ddpm.recipes import CUBE_RECIPES, WHOLE_RECIPES
 from lesionbrush.systems.lung_ddpm.sheets import layout_sheet
 from lesionbrush.systems.lung_ddpm.trainer import LayoutBatch, LayoutTrainer
 from lesionbrush.systems.lung_ddpm.volumes import LungBatches, read_lungs
+from lesionbrush.systems.med_unet import MedUNetConfig
 from lesionbrush.systems.running import pick_device
 from lesionbrush.training.loop import Draws
 from lesionbrush.training.recipes import Recipe, resize
 from lesionbrush.training.runs import make_once, run_training
 from lesionbrush.training.trainings import Run, Training, add_size_arguments
 
-LayoutRecipe = Recipe[LungDDPMConfig]
+LayoutRecipe = Recipe[MedUNetConfig]
 
 
 class CubeTraining(Training[LayoutRecipe]):
