@@ -1,8 +1,11 @@
-"""v-prediction (Salimans & Ho 2022, arXiv:2202.00512) for images of any spread."""
+"""The clean image that follows from what a network says.
+
+v-prediction (Salimans & Ho 2022, arXiv:2202.00512) is for images of any spread.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor
 
@@ -24,3 +27,19 @@ def v_from_image(x: Tensor, x_0: Tensor, alpha: Number, sigma: Number, spread: f
     """The v that `image_from_v` makes this image of."""
     variance = alpha**2 * spread**2 + sigma**2
     return (alpha * spread**2 / variance * x - x_0) * variance**0.5 / (sigma * spread)
+
+
+def image_from(
+    prediction: Literal["eps", "x0", "v"],
+    x: Tensor,
+    said: Tensor,
+    alpha: Number,
+    sigma: Number,
+    spread: float,
+) -> Tensor:
+    """x_0 from x at (alpha, sigma) and what the network said of it. spread: see `image_from_v`."""
+    if prediction == "eps":
+        return (x - sigma * said) / alpha
+    if prediction == "v":
+        return image_from_v(x, said, alpha, sigma, spread)
+    return said

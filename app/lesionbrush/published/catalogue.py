@@ -168,8 +168,8 @@ CATALOGUE: tuple[KnownModel, ...] = (
         reason=f"{_OWN_NETWORK}, and its licence forbids modified versions",
     ),
     KnownModel(
-        name="med_ddpm",
-        title="Med-DDPM",
+        name="med_ddpm_brain",
+        title="Med-DDPM of the brain",
         makes="A brain MRI at 128³ from a segmentation.",
         weights_license=UNSTATED,
         code_license="GPL-3.0",

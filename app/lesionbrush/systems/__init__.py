@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FOLDERS = (
     "lesion_inpainting",
     "lung_ddpm",
+    "med_ddpm",
     "mddpm",
     "palette",
 )

@@ -1,4 +1,4 @@
-"""The network of Med-DDPM (Dorjsembe et al. 2023, arXiv:2305.18453), which Lung-DDPM and Lung-DDPM+ took over.
+"""The network of Med-DDPM (Dorjsembe et al. 2023, arXiv:2305.18453), which Lung-DDPM took over.
 
 It is MONAI's `DiffusionModelUNet` but for two things that change no tensor's name or shape, so that
 published weights load into the stock class without an error and then predict garbage: the timestep

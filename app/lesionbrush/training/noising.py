@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lesionbrush.diffusion.preconditioning import image_from_v, v_from_image
+from lesionbrush.diffusion.preconditioning import image_from, v_from_image
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule
 from lesionbrush.engines.choice import choose_engine
 from lesionbrush.engines.pytorch import autocast
@@ -77,13 +77,9 @@ class Noised:
 
     def estimate(self, said: Tensor, prediction: Prediction, spread: float) -> Tensor:
         """The clean image that follows from what the network says."""
-        if prediction == "eps":
-            return (self.noisy - self.sigma * said) / self.alpha
-        if prediction == "x0":
-            return said
-        if spread == 1:
+        if prediction == "v" and spread == 1:
             return self.alpha * self.noisy - self.sigma * said
-        return image_from_v(self.noisy, said, self.alpha, self.sigma, spread)
+        return image_from(prediction, self.noisy, said, self.alpha, self.sigma, spread)
 
     def weight(self, spread: float) -> Tensor:
         """(B,) of squared errors of x_0: one over what the best guess is wrong by (Karras et al. 2022)."""

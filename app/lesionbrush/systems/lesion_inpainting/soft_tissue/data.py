@@ -132,8 +132,14 @@ _HOST_PARTS = ("hu", "tissue", "known", "centres", "centre_tissue", "grain")
 class SoftBatches:
     """Draws batches without end; everything random comes from the generator."""
 
-    def __init__(self, pack: SoftPack, rng: np.random.Generator, patches: Patches) -> None:
-        self.pack, self.rng, self.patches = pack, rng, patches
+    def __init__(
+        self,
+        pack: SoftPack,
+        rng: np.random.Generator,
+        patches: Patches,
+        margin_mm: tuple[float, float] = MARGIN_MM,
+    ) -> None:
+        self.pack, self.rng, self.patches, self.margin_mm = pack, rng, patches, margin_mm
 
     def draw(self) -> SoftBatch:
         side, count = self.patches.draw(self.rng)
@@ -235,7 +241,7 @@ class SoftBatches:
     def _arrays(self, sample: SoftSample) -> tuple[np.ndarray, ...]:
         turned = self._turn(sample)
         hu, mask, known, visible, plan = turned
-        edit = ramp(mask > 0.5, SPACING_MM, self.rng.uniform(*MARGIN_MM)) > 0
+        edit = ramp(mask > 0.5, SPACING_MM, self.rng.uniform(*self.margin_mm)) > 0
         image = SCALE.to_unit(hu).astype(np.float32)
         planned = (mask > 0) if sample.plan is not None else np.zeros(mask.shape, bool)
         units = np.where(planned, SCALE.to_unit(plan), 0)
