@@ -18,6 +18,7 @@ from lesionbrush.bundles.configs import INFERENCE, write_configs
 from lesionbrush.core.registry import METADATA, load_card
 from lung_ddpm_kit import install_layout_model
 from mddpm_kit import install_guided
+from med_ddpm_kit import install_med
 from monai.bundle import ConfigParser
 from palette_kit import install_palette
 
@@ -25,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = REPOSITORY / "models"
 SHIPPED = sorted(path.parents[1].name for path in MODELS.glob(f"*/{METADATA.as_posix()}"))
 SCHEMA_COPY = REPOSITORY / "tests" / "monai_schema" / "meta_schema_20240725.json"
-SYSTEMS = ("lesion_inpainting", "lung_ddpm", "lung_ddpm_plus", "mddpm", "mddpm_3d", "palette")
+SYSTEMS = ("lesion_inpainting", "lung_ddpm", "lung_ddpm_plus", "mddpm", "mddpm_3d", "med_ddpm", "palette")
 
 
 def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
@@ -34,6 +35,8 @@ def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
         folder = install(root)
     elif system.startswith("lung"):
         folder = install_layout_model(root, system)
+    elif system == "med_ddpm":
+        folder = install_med(root)
     elif system == "palette":
         folder = install_palette(root)
     else:

@@ -147,6 +147,7 @@ class TestEverySystem:
             ("lung_ddpm_plus", ()),
             ("mddpm", ("pathology", "pathology_mask")),
             ("mddpm_3d", ("pathology", "pathology_mask")),
+            ("med_ddpm", ()),
             ("palette", ()),
         ],
     )

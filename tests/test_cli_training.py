@@ -162,7 +162,7 @@ def test_no_time_at_all_still_leaves_a_checkpoint(
         (("tiny", "--data", "nowhere", "--recipe", "paper"), "--recipe paper: tiny has the recipes ours"),
         (("mddpm_3d", "--data", "nowhere"), "mddpm_3d: its system has no training"),
         (("tiny", "--data", "nowhere", "--sides", "32"), "unrecognized arguments: --sides"),
-        (("med_ddpm", "--data", "nowhere"), "no model or system is called 'med_ddpm'"),
+        (("med_ddpm_brain", "--data", "nowhere"), "no model or system is called 'med_ddpm_brain'"),
     ],
 )
 def test_bad_input_is_one_line(command: Command, tmp_path: Path, monkeypatch, options, reason: str) -> None:

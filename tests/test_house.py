@@ -11,8 +11,14 @@ from test_layers import FOLDERS, REPOSITORY, below, imports, others, sources
 
 LENT = {"mddpm": ("lesion_inpainting.network", "lesion_inpainting.card", "lesion_inpainting.bundle")}
 """What a system takes from another one: mDDPM in 3D asks the network of lesion inpainting, untold."""
-LEARNED_FROM = "lesion_inpainting.data", "lesion_inpainting.attributes", "lesion_inpainting.pack"
-"""Nodules and lungs that several systems are trained with."""
+LEARNED_FROM = (
+    "lesion_inpainting.data",
+    "lesion_inpainting.attributes",
+    "lesion_inpainting.pack",
+    "lesion_inpainting.soft_tissue.data",
+    "lesion_inpainting.soft_tissue.pack",
+)
+"""Nodules, lungs, tumours and bodies that several systems are trained with."""
 
 
 def acquaintances(repository: Path) -> list[str]:

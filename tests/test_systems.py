@@ -29,6 +29,7 @@ from lesionbrush.systems.lung_ddpm.card import LungDDPMCard
 from lesionbrush.systems.lung_ddpm.request import LungDDPMPlusRequest, LungDDPMRequest
 from lesionbrush.systems.mddpm.card import BoxCard, SliceCard
 from lesionbrush.systems.mddpm.request import MDDPMRequest
+from lesionbrush.systems.med_ddpm.request import MedDDPMRequest
 from lesionbrush.systems.palette.request import PaletteRequest
 
 TOYS = Path(__file__).with_name("toy_systems")
@@ -178,6 +179,7 @@ ASKED = {
     "lung_ddpm": LungDDPMRequest,
     "lung_ddpm_plus": LungDDPMPlusRequest,
     "mddpm": MDDPMRequest,
+    "med_ddpm": MedDDPMRequest,
     "palette": PaletteRequest,
 }
 

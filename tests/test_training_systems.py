@@ -87,7 +87,9 @@ class TestOfTheAdmin:
 
 def test_a_system_without_training_has_none() -> None:
     trainable = [name for name, system in systems.list_systems().items() if system.train is not None]
-    assert {"lesion_inpainting", "lung_ddpm", "lung_ddpm_plus", "mddpm", "palette"} <= set(trainable)
+    assert {"lesion_inpainting", "lung_ddpm", "lung_ddpm_plus", "mddpm", "med_ddpm", "palette"} <= set(
+        trainable
+    )
     assert "mddpm_3d" not in trainable
 
 
