@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lesionbrush.cli.__main__ import main
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.diffusion.preconditioning import image_from
 from lesionbrush.errors import WeightsError
@@ -259,3 +261,15 @@ class TestRuns:
         with Image.open(tmp_path / "sheet.png") as picture:
             assert picture.width > 100
         assert draft_model(run).section.is_told
+
+
+@pytest.mark.slow
+def test_the_command_trains_goes_on_and_draws(phantom_pack: Path, tmp_path: Path, capsys) -> None:
+    shutil.copy(phantom_pack, tmp_path / "pack.npz")
+    command = ["train", "med_ddpm", "--data", str(phantom_pack.parent), "--out", str(tmp_path)]
+    command += ["--device", "cpu", "--sides", "16", "--channels", "8", "16", "--steps"]
+    assert main([*command, "2"]) == 0
+    assert main([*command, "3"]) == 0
+    assert "going on from step 2 of 3" in capsys.readouterr().out
+    with Image.open(tmp_path / "samples-000003.png") as picture:
+        assert picture.width > 100
