@@ -264,7 +264,10 @@ class TestRuns:
 
 
 @pytest.mark.slow
-def test_the_command_trains_goes_on_and_draws(phantom_pack: Path, tmp_path: Path, capsys) -> None:
+def test_the_command_trains_goes_on_and_draws(
+    phantom_pack: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr("lesionbrush.systems.med_ddpm.sheets.CUBES", 1)
     shutil.copy(phantom_pack, tmp_path / "pack.npz")
     command = ["train", "med_ddpm", "--data", str(phantom_pack.parent), "--out", str(tmp_path)]
     command += ["--device", "cpu", "--sides", "16", "--channels", "8", "16", "--steps"]
