@@ -23,6 +23,7 @@ from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.systems.lesion_inpainting.attributes import as_input
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.soft_tissue.card import SoftTissueCard
+from lesionbrush.systems.lesion_inpainting.soft_tissue.grain import match_grain
 from lesionbrush.systems.lesion_inpainting.soft_tissue.hold import Held, hold_density
 from lesionbrush.systems.lesion_inpainting.soft_tissue.hooks import HOOKS
 from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import Look, draw_plan, measure_around
@@ -139,7 +140,17 @@ class _Job:
 
         sampler = SAMPLERS["dpm_solver_pp_2m"]
         x_0 = sampler(watch, noise, model.schedule, self.timesteps, generator=generators, after_step=[keep])
-        return model.scale.from_unit(x_0[:, 0].cpu())
+        return torch.from_numpy(self._finish(model.scale.from_unit(x_0[:, 0].cpu().numpy()), part, lesions))
+
+    def _finish(self, hu: np.ndarray, part: Sequence[int], lesions: list[int]) -> np.ndarray:
+        """(B, Z, Y, X) HU, their grain as it is around."""
+        if self.heals:
+            return hu
+        rois, made = self.rois, []
+        for one, plan, lesion in zip(hu, self.plans[list(part)], lesions, strict=True):
+            known = rois.inside[lesion] & ~rois.editable[lesion]
+            made.append(match_grain(one, plan, rois.mask[lesion], known, rois.spacing_mm))
+        return np.stack(made)
 
     def _show(self, unit: Tensor) -> np.ndarray:
         """(1, Z, Y, X) units to (Z, Y, X) HU."""
