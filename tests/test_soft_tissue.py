@@ -21,6 +21,7 @@ from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import (
     draw_field,
     draw_plan,
     measure_around,
+    measure_even,
 )
 from lesionbrush.systems.lesion_inpainting.soft_tissue.request import SoftTissueRequest
 from scipy import ndimage
@@ -91,13 +92,12 @@ class TestDensity:
         assert typical.mean_hu(-100) == 40
         assert typical.mean_hu(100) == pytest.approx(70)
 
-    def test_healthy_tissue_is_held_to_no_density(self) -> None:
+    def test_healthy_tissue_is_as_dense_as_what_is_around_whatever_was_there(self) -> None:
         ct = body()
         mask = ball_in(ct, 8.0)
-        healthy = {"lesion": "none", "contrast_hu": 150.0}
-        held = ask(ct, mask, contrast_hu=150.0)[0].volume().array[inner(mask)].mean()
-        open_ = ask(ct, mask, **healthy)[0].volume().array[inner(mask)].mean()
-        assert open_ < held - 30
+        lesion = ct.with_array(np.where(mask.array > 0, np.int16(20), ct.array))
+        made = ask(lesion, mask, lesion="none", contrast_hu=150.0)[0].volume().array
+        assert made[inner(mask)].mean() == pytest.approx(LIVER_HU, abs=6)
 
     def test_an_estimate_is_moved_as_a_whole_to_the_mean_of_the_plan(self) -> None:
         scale = CompressiveHU(50.0, 250.0, 400.0)
@@ -163,6 +163,27 @@ class TestAround:
 
     def test_without_any_it_is_taken_for_typical(self) -> None:
         assert measure_around(np.full((40, 40, 40), -900.0), ball(), 1.5) == TYPICAL_AROUND_HU
+
+
+class TestHealthyPlan:
+    def test_it_is_the_even_tissue_around(self) -> None:
+        hu = np.where(ball() > 0, -900.0, 110.0)
+        hu[:, :, 30:] += 30  # a vessel
+        assert measure_even(hu, ball(), 1.5) == pytest.approx(110)
+
+    def test_at_the_border_of_an_organ_there_is_none(self) -> None:
+        hu = np.full((40, 40, 40), 110.0)
+        hu[:20] = -100.0
+        assert measure_even(hu, ball(), 1.5) is None
+
+    def test_without_soft_tissue_there_is_none(self) -> None:
+        assert measure_even(np.full((40, 40, 40), -900.0), ball(), 1.5) is None
+
+    def test_without_a_plan_an_estimate_stays(self) -> None:
+        scale, mask = CompressiveHU(50.0, 250.0, 400.0), ball()[None]
+        held = Held.of(mask, np.full(mask.shape, np.nan, np.float32), 1.0, torch.device("cpu"))
+        units = torch.randn(1, 1, 40, 40, 40, generator=torch.Generator().manual_seed(0)) * 0.2
+        assert torch.allclose(hold_density(lambda x, t: units, held, scale)(units, 0), units, atol=1e-5)
 
 
 class TestRequest:

@@ -43,6 +43,6 @@ class MedDDPMTrainer(DiffusionLoop[MaskedBatch]):
         own, first = self.network.state_dict()[FIRST_LAYER], weights[FIRST_LAYER]
         if first.shape[1] == 2:
             wide = torch.zeros_like(own)
-            wide[:, [IMAGE, MASK]] = first
+            wide[:, [IMAGE, MASK]] = first.to(wide)
             weights = {**weights, FIRST_LAYER: wide}
         super().start_from(weights)

@@ -28,12 +28,12 @@ def match_grain(
 ) -> np.ndarray:
     """hu, plan: HU; mask: coverage 0..1; known: bool, where hu is the CT's own.
 
-    Unchanged where there is too little tissue on either side.
+    Unchanged where there is too little tissue on either side, or no plan (NaN).
     """
     inside = mask >= 0.5
     away_mm = ndimage.distance_transform_edt(~inside, sampling=spacing_mm)
     ring = known & (away_mm <= RING_MM) & (hu > SOFT_HU[0]) & (hu < SOFT_HU[1])
-    if min(inside.sum(), ring.sum()) < LEAST_VOXELS:
+    if min(inside.sum(), ring.sum()) < LEAST_VOXELS or np.isnan(plan).any():
         return hu
     depth_mm = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
     weight = np.clip(depth_mm / FULL_AT_MM, 0, 1)

@@ -28,10 +28,12 @@ class Held:
 
     @classmethod
     def of(cls, masks: np.ndarray, plans: np.ndarray, soft_voxels: float, device: torch.device) -> Held:
-        """masks: (B, Z, Y, X) coverage 0..1 of what lies in the CT; plans: like it, HU."""
+        """masks: (B, Z, Y, X) coverage 0..1 of what lies in the CT; plans: like it, HU, NaN for
+        a lesion that is held to none."""
         counted = np.stack([find_inner(mask) for mask in masks])
         counted /= np.maximum(counted.sum(axis=(1, 2, 3), keepdims=True), 1e-6)
-        mean_hu = (counted * plans).sum(axis=(1, 2, 3), keepdims=True)
+        counted = np.where(np.isnan(plans), 0.0, counted)
+        mean_hu = (counted * np.nan_to_num(plans)).sum(axis=(1, 2, 3), keepdims=True)
         moved = np.stack([ndimage.gaussian_filter(mask, min(soft_voxels, 2.0) * 0.6) for mask in masks])
         arrays = (np.asarray(array, np.float32)[:, None] for array in (counted, moved, mean_hu))
         return cls(*(torch.from_numpy(array).to(device) for array in arrays))

@@ -26,7 +26,12 @@ from lesionbrush.systems.lesion_inpainting.soft_tissue.card import SoftTissueCar
 from lesionbrush.systems.lesion_inpainting.soft_tissue.grain import match_grain
 from lesionbrush.systems.lesion_inpainting.soft_tissue.hold import Held, hold_density
 from lesionbrush.systems.lesion_inpainting.soft_tissue.hooks import HOOKS
-from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import Look, draw_plan, measure_around
+from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import (
+    Look,
+    draw_plan,
+    measure_around,
+    measure_even,
+)
 from lesionbrush.systems.lesion_inpainting.soft_tissue.request import SoftTissueRequest
 from lesionbrush.systems.lesion_inpainting.soft_tissue.told import TOLD, blur_mm, tell
 from lesionbrush.systems.lesion_inpainting.steps import lesion_timesteps
@@ -83,10 +88,17 @@ class SoftTissueInpainting:
         )
 
     def plan(self, rois: RoiBatch, request: SoftTissueRequest, item: tuple[int, int]) -> np.ndarray:
-        """(Z, Y, X) HU of the lesion of an item (seed, lesion); drawn from the item's own numbers."""
+        """(Z, Y, X) HU of an item (seed, lesion): a lesion drawn from its own numbers, or healthy tissue.
+
+        Of healthy tissue the network is told no plan; its mean and grain are held to those of the tissue
+        around, and to nothing where that is not even: the plan is NaN then.
+        """
         wish, lesion = request.attributes, item[1]
-        rng = np.random.default_rng(rois.entropy(*item))
         mask = rois.mask[lesion]
+        if wish.lesion == "none":
+            even = measure_even(rois.reference_hu[lesion], mask, rois.spacing_mm)
+            return np.full(mask.shape, np.nan if even is None else even, np.float32)
+        rng = np.random.default_rng(rois.entropy(*item))
         around = measure_around(rois.reference_hu[lesion], mask, rois.spacing_mm)
         drawn = self.section.typical.mean_hu(around) - around
         drawn += self.section.typical.spread_hu * float(rng.standard_normal())
@@ -114,10 +126,7 @@ class _Job:
         told = tell(not self.heals, wish.margin, wish.heterogeneity_hu)
         self.told = torch.from_numpy(as_input(told[None]))
         self.softness_mm = blur_mm(USUAL_MARGIN if wish.margin is None else wish.margin)
-        shape = (len(items), *rois.mask.shape[1:])
-        self.plans = np.zeros(shape, np.float32)
-        if not self.heals:
-            self.plans = np.stack([model.plan(rois, request, item) for item in items])
+        self.plans = np.stack([model.plan(rois, request, item) for item in items])
 
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) HU, on the CPU, of the chosen items."""
@@ -144,8 +153,6 @@ class _Job:
 
     def _finish(self, hu: np.ndarray, part: Sequence[int], lesions: list[int]) -> np.ndarray:
         """(B, Z, Y, X) HU, their grain as it is around."""
-        if self.heals:
-            return hu
         rois, made = self.rois, []
         for one, plan, lesion in zip(hu, self.plans[list(part)], lesions, strict=True):
             known = rois.inside[lesion] & ~rois.editable[lesion]
@@ -159,8 +166,6 @@ class _Job:
     def _hold(
         self, denoise: Denoiser, part: Sequence[int], lesions: list[int], device: torch.device
     ) -> Denoiser:
-        if self.heals:
-            return denoise
         masks = self.rois.mask[lesions] * self.rois.inside[lesions]
         held = Held.of(masks, self.plans[list(part)], self.softness_mm / self.rois.spacing_mm, device)
         return hold_density(denoise, held, self.model.scale)
@@ -170,7 +175,7 @@ class _Job:
         inside = as_batch(self.rois.inside, [lesion for _, lesion in (self.items[k] for k in part)], device)
         visible = inside * (1 - editable)
         planned = torch.zeros_like(mask) if self.heals else (mask > 0).float()
-        plan = planned * as_batch(model.scale.to_unit(self.plans), part, device)
+        plan = torch.where(planned > 0, as_batch(model.scale.to_unit(self.plans), part, device), planned)
         conditions = torch.cat((image * visible, visible, mask, plan, planned), dim=1)
         told = self.told.to(device)
 

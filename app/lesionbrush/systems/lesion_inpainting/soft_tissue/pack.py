@@ -89,9 +89,8 @@ def _store(arrays: dict[str, np.ndarray], key: str, case: SoftHost | SoftTumour)
     return case.name
 
 
-def is_held_out(name: str, data: Path | None = None) -> bool:
+def is_held_out(name: str) -> bool:
     """Whether a case is of the held-out side: `held out` stands in the pack's own names of sarcomas."""
-    del data
     return name in HELD_OUT_ABDOMENS or name.endswith("(held out)")
 
 

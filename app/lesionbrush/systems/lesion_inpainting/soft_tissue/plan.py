@@ -19,6 +19,8 @@ MM3_PER_CALCIFICATION, MOST_CALCIFICATIONS = 900.0, 12
 WARP_SHARE, SMOOTH_VOXELS = 0.22, 0.6
 AROUND_FROM_MM, AROUND_TO_MM, SOFT_HU, LEAST_VOXELS = 3.0, 9.0, (-200.0, 300.0), 40
 TYPICAL_AROUND_HU = 60.0
+EVEN_WITHIN_HU, EVEN_SHARE = 40.0, 0.75
+"""Tissue is even where so much of it lies so near to its median."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,24 @@ def measure_around(hu: np.ndarray, coverage: np.ndarray, spacing_mm: float) -> f
 
     hu, coverage (0..1): (Z, Y, X).
     """
+    soft = _soft_around(hu, coverage, spacing_mm)
+    return float(np.median(soft)) if soft.size >= LEAST_VOXELS else TYPICAL_AROUND_HU
+
+
+def measure_even(hu: np.ndarray, coverage: np.ndarray, spacing_mm: float) -> float | None:
+    """The same where that tissue is even, as inside an organ; None at its border."""
+    soft = _soft_around(hu, coverage, spacing_mm)
+    if soft.size < LEAST_VOXELS:
+        return None
+    middle = float(np.median(soft))
+    return middle if (np.abs(soft - middle) <= EVEN_WITHIN_HU).mean() >= EVEN_SHARE else None
+
+
+def _soft_around(hu: np.ndarray, coverage: np.ndarray, spacing_mm: float) -> np.ndarray:
     away_mm = ndimage.distance_transform_edt(coverage < 0.5 * coverage.max(), sampling=spacing_mm)
     near = hu[(away_mm > AROUND_FROM_MM) & (away_mm <= AROUND_TO_MM)]
-    soft = near[(near >= SOFT_HU[0]) & (near <= SOFT_HU[1])]
-    return float(np.median(soft)) if soft.size >= LEAST_VOXELS else TYPICAL_AROUND_HU
+    soft: np.ndarray = near[(near >= SOFT_HU[0]) & (near <= SOFT_HU[1])]
+    return soft
 
 
 def draw_plan(
