@@ -13,6 +13,7 @@ import torch
 from core_fixtures import NETWORK, install, tiny_card
 from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard
 from lesionbrush.core.volume import Volume
+from lesionbrush.files.io import write_volume
 from lesionbrush.systems.lesion_inpainting.network import LesionUNet, LesionUNetConfig
 from lesionbrush.systems.lesion_inpainting.soft_tissue.model import CONDITIONS, SoftTissueInpainting
 from lesionbrush.systems.lesion_inpainting.soft_tissue.told import TOLD
@@ -75,3 +76,26 @@ def ball_in(ct: Volume, radius_mm: float, offset_mm: tuple[float, float, float] 
     middle = (np.array(ct.shape) - 1) / 2 * ct.spacing_mm + np.array(offset_mm)
     places = np.indices(ct.shape).transpose(1, 2, 3, 0) * np.array(ct.spacing_mm)
     return ct.with_array((np.linalg.norm(places - middle, axis=-1) <= radius_mm).astype(np.uint8))
+
+
+def write_soft_data(root: Path) -> Path:
+    """Data to measure on: an abdomen with a liver, a spleen, a kidney, muscle and fat, and nine limbs with
+    a tumour. Returns the folder."""
+    (root / "abdomen_ct").mkdir()
+    (root / "sarcoma_ct").mkdir()
+    ct = body((100, 60, 30))
+    hu, organs = np.full(ct.shape, 60, np.int16), np.zeros(ct.shape, np.uint8)
+    for k, (code, density) in enumerate(((6, 110), (1, 115), (2, 170), (0, 60), (0, -100))):
+        part = slice(20 * k, 20 * k + 20)
+        organs[part], hu[part] = code, density
+    organs[:, -4:], hu[:, -4:] = 0, -1000  # the room
+    noise = np.random.default_rng(0).normal(0, 5, ct.shape)
+    write_volume(ct.with_array((hu + noise).astype(np.int16)), root / "abdomen_ct" / "CRLM-CT-1004.nii.gz")
+    write_volume(ct.with_array(organs), root / "abdomen_ct" / "CRLM-CT-1004_organs.nii.gz")
+    limb = body()
+    names = [f"STS_{k:03d}" for k in range(9)]
+    for name in names:
+        write_volume(limb, root / "sarcoma_ct" / f"{name}_ct.nii.gz")
+        write_volume(ball_in(limb, 20.0), root / "sarcoma_ct" / f"{name}_gtv.nii.gz")
+    (root / "sarcoma_ct" / "index.csv").write_text("id\n" + "\n".join(names), encoding="utf-8")
+    return root

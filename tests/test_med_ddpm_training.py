@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 import torch
 from lesionbrush.cli.__main__ import main
-from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.hu import HUScale, HUWindow, unit_ends
 from lesionbrush.diffusion.preconditioning import image_from
 from lesionbrush.errors import WeightsError
 from lesionbrush.systems.lesion_inpainting.soft_tissue.data import SCALE, SoftBatches, SoftPack
-from lesionbrush.systems.med_ddpm.card import Scale, unit_ends
 from lesionbrush.systems.med_ddpm.data import MaskedBatch, MaskedBatches
 from lesionbrush.systems.med_ddpm.recipes import RECIPES, MaskedRecipe
 from lesionbrush.systems.med_ddpm.sheets import draft_model, hole_sheet
@@ -40,7 +39,7 @@ def trainer(**changes: Any) -> MedDDPMTrainer:
     return MedDDPMTrainer(recipe, CPU)
 
 
-def batches(pack: Path, scale: Scale = SCALE, drop_fill: float = 0.0, **more: Any) -> MaskedBatches:
+def batches(pack: Path, scale: HUScale = SCALE, drop_fill: float = 0.0, **more: Any) -> MaskedBatches:
     margin_mm = more.get("margin_mm", (2.0, 5.0))
     seen = SoftPack(pack, held_out=more.get("held_out", False))
     source = SoftBatches(seen, np.random.default_rng(more.get("seed", 0)), PATCHES, margin_mm)
@@ -50,7 +49,7 @@ def batches(pack: Path, scale: Scale = SCALE, drop_fill: float = 0.0, **more: An
 class TestBatches:
     @pytest.mark.parametrize("scale", [SCALE, WINDOW])
     def test_what_is_scored_is_hidden_and_what_the_scale_can_hold(
-        self, phantom_pack: Path, scale: Scale
+        self, phantom_pack: Path, scale: HUScale
     ) -> None:
         source = batches(phantom_pack, scale)
         low, high = unit_ends(scale)

@@ -43,10 +43,11 @@ def test_every_slice_on_its_own_differs_more(folder: Path) -> None:
 
 
 def test_figures_for_a_card_and_a_folder_without_data(folder: Path, tmp_path: Path, capsys) -> None:
-    figures = evaluate_fills(saying(0.0), folder, 1)
+    figures = evaluate_fills(saying(0.0), folder, 1, tmp_path / "out")
+    assert (tmp_path / "out" / "fills.png").is_file()
     assert figures["fill_bias_hu"] == pytest.approx(10, abs=1.5)
     assert "liver: mean" in capsys.readouterr().out
     (tmp_path / "sarcoma_ct").mkdir()
     (tmp_path / "sarcoma_ct" / "index.csv").write_text("id,nx\n", encoding="utf-8")
     with pytest.raises(InvalidRequest, match="holds no held-out abdomen with an organ that 'palette' fills"):
-        evaluate_fills(palette_model(), tmp_path, 1)
+        evaluate_fills(palette_model(), tmp_path, 1, tmp_path)

@@ -8,16 +8,15 @@ import numpy as np
 import pytest
 from lesionbrush.core.boxes import bounding_box
 from lesionbrush.errors import DamagedFile
+from lesionbrush.evaluation.sheets import field
 from lesionbrush.evaluation.syntheses import Maker
-from lesionbrush.files.io import write_volume
+from lesionbrush.montage import SOFT, Panel
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_fillers import FillSite, by_plan, flat, healing
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_sites import FREE, free_sites, tumour_parts
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_tissue import draw_sheet, measure
 from lesionbrush.systems.lesion_inpainting.soft_tissue.split import HELD_OUT_SARCOMAS
 from PIL import Image
-from soft_tissue_kit import LIVER_HU, ball_in, body, soft_model
-
-DENSITIES = {"liver": 110, "spleen": 115, "kidney": 170, "muscle": 60, "fat": -100}
+from soft_tissue_kit import LIVER_HU, ball_in, body, soft_model, write_soft_data
 
 
 @pytest.fixture(scope="module")
@@ -28,25 +27,7 @@ def site() -> FillSite:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An abdomen with a liver, a spleen, a kidney, muscle and fat, and nine limbs with a tumour."""
-    root = tmp_path_factory.mktemp("data")
-    (root / "abdomen_ct").mkdir()
-    (root / "sarcoma_ct").mkdir()
-    ct = body((100, 60, 30))
-    hu, organs = np.full(ct.shape, 60, np.int16), np.zeros(ct.shape, np.uint8)
-    for k, (code, density) in enumerate(((6, 110), (1, 115), (2, 170), (0, 60), (0, -100))):
-        part = slice(20 * k, 20 * k + 20)
-        organs[part], hu[part] = code, density
-    noise = np.random.default_rng(0).normal(0, 5, ct.shape)
-    write_volume(ct.with_array((hu + noise).astype(np.int16)), root / "abdomen_ct" / "CRLM-CT-1004.nii.gz")
-    write_volume(ct.with_array(organs), root / "abdomen_ct" / "CRLM-CT-1004_organs.nii.gz")
-    limb = body()
-    names = [f"STS_{k:03d}" for k in range(9)]
-    for name in names:
-        write_volume(limb, root / "sarcoma_ct" / f"{name}_ct.nii.gz")
-        write_volume(ball_in(limb, 20.0), root / "sarcoma_ct" / f"{name}_gtv.nii.gz")
-    (root / "sarcoma_ct" / "index.csv").write_text("id\n" + "\n".join(names), encoding="utf-8")
-    return root
+    return write_soft_data(tmp_path_factory.mktemp("data"))
 
 
 class TestFillers:
@@ -117,3 +98,13 @@ def test_the_sheet_has_a_panel_for_each_way(site: FillSite, tmp_path: Path) -> N
     width, height = Image.open(tmp_path / "new" / "sheet.png").size
     assert width > 4 * 160
     assert height > 160
+
+
+def test_an_outline_is_cut_with_its_picture() -> None:
+    hu = np.zeros((80, 100))
+    outline = np.zeros((80, 100), bool)
+    outline[60:64, 20:30] = True
+    cut = field(Panel(np.where(outline, 1.0, hu), (1.0, 1.0), SOFT, outline=outline), outline, 40.0)
+    assert cut.outline is not None
+    assert cut.hu.shape == (40, 40)
+    np.testing.assert_array_equal(cut.outline, cut.hu > 0)

@@ -74,6 +74,21 @@ class CompressiveHU:
         return away * self.scale_hu + self.centre_hu
 
 
+HUScale = HUWindow | CompressiveHU
+
+
+def ends_hu(scale: HUScale) -> tuple[float, float]:
+    """The lowest and the highest HU that a network can say on a scale."""
+    ends = (scale.lo_hu, scale.hi_hu) if isinstance(scale, HUWindow) else INT16_HU
+    return float(ends[0]), float(ends[1])
+
+
+def unit_ends(scale: HUScale) -> tuple[float, float]:
+    """The same in units."""
+    low, high = scale.to_unit(np.array(ends_hu(scale)))
+    return float(low), float(high)
+
+
 def _arcsinh(values: Array) -> Array:
     return np.arcsinh(values) if isinstance(values, np.ndarray) else values.arcsinh()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,10 @@ class RoiBatch:
         same ones whatever else is painted.
         """
         return seed, lesion if self.digests is None else self.digests[lesion]
+
+    def items(self, seeds: Sequence[int]) -> list[tuple[int, int]]:
+        """What is to be made: every lesion (its number) for every seed."""
+        return [(seed, lesion) for seed in seeds for lesion in range(len(self.reference_hu))]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def box_panels(ct: Volume, mask: Volume, windows: Sequence[Window], caption: str
 
 
 def field(panel: Panel, mask_slice: np.ndarray, side_mm: float = FIELD_MM) -> Panel:
-    """The part of a panel of at most `side_mm` around the mask's slice."""
+    """The part of a panel, with its outline, of at most `side_mm` around the mask's slice."""
     rows, columns = np.nonzero(mask_slice)
     centre = (rows.mean(), columns.mean())
     parts = []
@@ -55,7 +55,9 @@ def field(panel: Panel, mask_slice: np.ndarray, side_mm: float = FIELD_MM) -> Pa
         half = max(4, round(side_mm / mm / 2))
         start = int(np.clip(round(middle) - half, 0, max(0, size - 2 * half)))
         parts.append(slice(start, min(size, start + 2 * half)))
-    return replace(panel, hu=panel.hu[tuple(parts)])
+    rows_shown, columns_shown = parts
+    outline = None if panel.outline is None else panel.outline[rows_shown, columns_shown]
+    return replace(panel, hu=panel.hu[rows_shown, columns_shown], outline=outline)
 
 
 def _show(ct: Volume, mask: Volume, window: Window, caption: str) -> Panel:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.registry import InstalledModel
 from lesionbrush.core.rois import RoiBatch
+from lesionbrush.diffusion.denoisers import Denoiser
 from lesionbrush.diffusion.schedules import NoiseSchedule, timesteps
 from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest, WeightsError
@@ -200,3 +201,14 @@ class SamplingWatch:
             self.on_step(before * self.evaluations + done * size, self.items * self.evaluations)
 
         return after
+
+    def over(self, denoise: Denoiser, items: Sequence[int], show: Callable[[Tensor], np.ndarray]) -> Denoiser:
+        """The same denoiser, of whose every estimate `part` hears."""
+        tell = self.part(items, show)
+
+        def watched(x: Tensor, t: int) -> Tensor:
+            estimate = denoise(x, t)
+            tell(estimate)
+            return estimate
+
+        return watched

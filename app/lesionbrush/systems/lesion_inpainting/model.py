@@ -102,7 +102,7 @@ class LesionInpainting:
         on_step: OnStep,
         on_estimate: OnEstimate | None,
     ) -> Sampled:
-        items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
+        items = rois.items(seeds)
         job = _InpaintingJob(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
         shape = (len(seeds), *rois.reference_hu.shape)
@@ -151,16 +151,12 @@ class _InpaintingJob:
             self.scene, chosen, self.drawn.of(part), self.editable[list(part)], torch.device(device)
         )
         denoise = held.hold(self._denoiser(self._conditions(image, editable, part, lesions)))
-        tell = self.watch.part(part, lambda x_0: self._show(torch.lerp(image[0], x_0[0], editable[0])))
-
-        def watch(x: Tensor, t: int) -> Tensor:
-            x_0 = denoise(x, t)
-            tell(x_0)
-            return x_0
-
+        watched = self.watch.over(
+            denoise, part, lambda x_0: self._show(torch.lerp(image[0], x_0[0], editable[0]))
+        )
         x = self._start(noise, lesions)
         sampler = self._sampler()
-        x_0 = sampler(watch, x, model.schedule, self.timesteps, generator=generators, after_step=[keep])
+        x_0 = sampler(watched, x, model.schedule, self.timesteps, generator=generators, after_step=[keep])
         return torch.from_numpy(held.finish(model.window.from_unit(x_0[:, 0].cpu().numpy())))
 
     def _show(self, unit: Tensor) -> np.ndarray:

@@ -112,7 +112,7 @@ class LayoutDiffusion(ABC):
         """Every lesion for every seed, as one batch. See `synthesize.Model`."""
         as_published = bool(getattr(request, "as_published", False))
         scale = intensities(self.section.scaling, self.window, rois.reference_hu, as_published=as_published)
-        numbers = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
+        numbers = rois.items(seeds)
         watch = SamplingWatch(on_step, on_estimate, len(numbers), self.evaluations(request))
         batch = _Batch(self, rois, scale, numbers, watch)
         fallback = OutOfMemoryFallback(self.evaluate, self.device, self.at_once_on_cpu)

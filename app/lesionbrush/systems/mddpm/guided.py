@@ -86,7 +86,7 @@ class GuidedDiffusion(ABC):
     ) -> Sampled:
         """Every lesion for every seed, as one batch. See `synthesize.Model`. InvalidRequest."""
         images = guidance_images(rois, request, (2, 3) if self.slices else (1, 2, 3))
-        items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
+        items = rois.items(seeds)
         watch = SamplingWatch(on_step, on_estimate, len(items), request.steps)
         job = _GuidedJob(self, rois, Guidance(images, request.shared_bands), items, watch)
         times = visited_timesteps(self.schedule, request.steps)

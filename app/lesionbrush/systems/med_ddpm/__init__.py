@@ -32,5 +32,6 @@ SYSTEMS = (
         load=late("lesionbrush.systems.med_ddpm.model", "MedDDPM.load"),
         train=late("lesionbrush.systems.med_ddpm.training", "MedDDPMTraining"),
         bundle=_network_words,
+        evaluate=late("lesionbrush.systems.med_ddpm.evaluation", "evaluate_known"),
     ),
 )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pydantic import Field, model_validator
 
-from lesionbrush.core.hu import INT16_HU, CompressiveHU, HUWindow
+from lesionbrush.core.hu import HUScale
 from lesionbrush.systems.contract import DiffusionCard, DiffusionUNetShape
 
-Scale = HUWindow | CompressiveHU
 UNTOLD_CHANNELS, TOLD_CHANNELS = 3, 4
 """Of the network's input: the noisy image, the CT, the mask; and what is to be made in the mask."""
 
@@ -17,7 +15,7 @@ class MedDDPMCard(DiffusionCard):
     """The network, and how HU become what it takes."""
 
     network: DiffusionUNetShape
-    scale: Scale = Field(description="a CT window, or all HU compressed around a density")
+    scale: HUScale = Field(description="a CT window, or all HU compressed around a density")
 
     @model_validator(mode="after")
     def _of_this_system(self) -> MedDDPMCard:
@@ -32,15 +30,3 @@ class MedDDPMCard(DiffusionCard):
     def is_told(self) -> bool:
         """Whether the network was taught the class of what it makes."""
         return self.network.in_channels == TOLD_CHANNELS
-
-
-def ends_hu(scale: Scale) -> tuple[float, float]:
-    """The lowest and the highest HU that the network can say."""
-    ends = (scale.lo_hu, scale.hi_hu) if isinstance(scale, HUWindow) else INT16_HU
-    return float(ends[0]), float(ends[1])
-
-
-def unit_ends(scale: Scale) -> tuple[float, float]:
-    """The same in units."""
-    low, high = scale.to_unit(np.array(ends_hu(scale)))
-    return float(low), float(high)

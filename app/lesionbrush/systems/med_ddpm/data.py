@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lesionbrush.core.hu import HUScale, ends_hu, unit_ends
 from lesionbrush.systems.lesion_inpainting.soft_tissue.data import SCALE, SoftBatches
-from lesionbrush.systems.med_ddpm.card import Scale, ends_hu, unit_ends
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class MaskedBatch:
 class MaskedBatches:
     """What `source` draws, on another HU scale, told of the class in so many cases."""
 
-    def __init__(self, source: SoftBatches, scale: Scale, drop_fill: float) -> None:
+    def __init__(self, source: SoftBatches, scale: HUScale, drop_fill: float) -> None:
         self.source, self.scale, self.drop_fill = source, scale, drop_fill
 
     @property

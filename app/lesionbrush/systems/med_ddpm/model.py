@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lesionbrush.core.hu import ends_hu, unit_ends
 from lesionbrush.core.model import PLAIN, OnEstimate, OnStep
 from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.core.rois import RoiBatch, Sampled
@@ -20,7 +21,7 @@ from lesionbrush.diffusion.samplers import SAMPLERS, draw_noise
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.systems.med_ddpm.card import MedDDPMCard, ends_hu, unit_ends
+from lesionbrush.systems.med_ddpm.card import MedDDPMCard
 from lesionbrush.systems.med_ddpm.conditions import CONTENT, join_conditions
 from lesionbrush.systems.med_ddpm.known import hold_known
 from lesionbrush.systems.med_ddpm.request import MedDDPMRequest
@@ -73,7 +74,7 @@ class MedDDPM:
                 f"fill: {self.card.name} was not taught to tell healthy from tumour (got 'healthy'): "
                 "leave it out, or choose a model that was"
             )
-        items = [(seed, lesion) for seed in seeds for lesion in range(len(rois.reference_hu))]
+        items = rois.items(seeds)
         job = _CubeJob(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
         made = run.results[:, 0].numpy().reshape(len(seeds), *rois.reference_hu.shape)
@@ -117,7 +118,8 @@ class _CubeJob:
         schedule, times = self.model.schedule, self.timesteps.tolist()
         generators = lesion_generators(self.rois, chosen)
         noise = draw_noise(image.shape, generators, device, torch.float32)
-        told = self._telling(self._denoiser(join_conditions(image, visible, mask, content)), part)
+        fill = self._denoiser(join_conditions(image, visible, mask, content))
+        told = self.watch.over(fill, part, self._show)
         denoise, hooks = hold_known(self.request.known, told, image, editable, schedule, times, generators)
         sampler = SAMPLERS[self.request.sampler]
         return sampler(denoise, noise, schedule, times, generator=generators, after_step=hooks).cpu()
@@ -138,20 +140,9 @@ class _CubeJob:
 
         return denoise
 
-    def _telling(self, denoise: Denoiser, part: Sequence[int]) -> Denoiser:
-        """Who watches is shown each estimate of the first lesion."""
-
-        def show(estimate: Tensor) -> np.ndarray:
-            return self.model.compose(estimate[:1, 0].cpu().numpy(), self.rois)[0]
-
-        after = self.watch.part(part, show)
-
-        def told(x: Tensor, t: int) -> Tensor:
-            estimate = denoise(x, t)
-            after(estimate)
-            return estimate
-
-        return told
+    def _show(self, estimate: Tensor) -> np.ndarray:
+        """(B, 1, Z, Y, X) units to the (Z, Y, X) HU of the first lesion."""
+        return self.model.compose(estimate[:1, 0].cpu().numpy(), self.rois)[0]
 
 
 def binarise(coverage: np.ndarray) -> np.ndarray:

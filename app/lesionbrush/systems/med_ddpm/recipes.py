@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.hu import HUScale, HUWindow
 from lesionbrush.systems.lesion_inpainting.soft_tissue.data import MARGIN_MM, SCALE
-from lesionbrush.systems.med_ddpm.card import TOLD_CHANNELS, UNTOLD_CHANNELS, Scale
+from lesionbrush.systems.med_ddpm.card import TOLD_CHANNELS, UNTOLD_CHANNELS
 from lesionbrush.systems.med_unet import MedUNetConfig
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.recipes import (
@@ -36,7 +36,7 @@ class MaskedRecipe(Recipe[MedUNetConfig]):
     drop_fill: how often the class is left open.
     """
 
-    scale: Scale = SCALE
+    scale: HUScale = SCALE
     margin_mm: tuple[float, float] = MARGIN_MM
     drop_fill: float = 0.15
 

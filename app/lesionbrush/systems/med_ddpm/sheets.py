@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.hu import HUWindow, ends_hu
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.montage import SOFT, Panel, sheet
 from lesionbrush.systems.contract import DiffusionUNetShape
 from lesionbrush.systems.lesion_inpainting.soft_tissue.pack import SPACING_MM
-from lesionbrush.systems.med_ddpm.card import MedDDPMCard, ends_hu
+from lesionbrush.systems.med_ddpm.card import MedDDPMCard
 from lesionbrush.systems.med_ddpm.conditions import CONTENT
 from lesionbrush.systems.med_ddpm.data import MaskedBatch, MaskedBatches
 from lesionbrush.systems.med_ddpm.model import MedDDPM

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lesionbrush.core.hu import HUScale
 from lesionbrush.core.roi import axis_weights, triangle
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.palette.fills import FILLS, OPEN, fill_number
 from lesionbrush.systems.palette.holes import box_around, draw_blob, grow, leave_context
 from lesionbrush.systems.palette.pack import UNSURE, KnownCT
-from lesionbrush.systems.palette.scale import AIR_HU, HUScale, holds
+from lesionbrush.systems.palette.scale import AIR_HU, holds
 from lesionbrush.training.recipes import Patches
 
 PATCHES = Patches(sides=(64, 96, 128), shares=(0.35, 0.4, 0.25), voxels_per_batch=49_152)

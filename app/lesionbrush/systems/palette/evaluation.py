@@ -7,9 +7,10 @@ windowed range alone, so that models of different scales can be laid side by sid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from dataclasses import field as field_of
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.measures import difference_hu
+from lesionbrush.evaluation.sheets import box_panels, field
 from lesionbrush.files.io import read_volume
+from lesionbrush.montage import SOFT, Panel, sheet
 from lesionbrush.systems.palette.fills import FILLS, Fill
 from lesionbrush.systems.palette.job import Agreement
 from lesionbrush.systems.palette.model import Palette
@@ -28,13 +31,15 @@ from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.palette.scale import SOFT_TISSUE
 
 SLICES, SEEDS = 5, 3
+SHOWN_MM = 160.0
 ALONE = Agreement(alike_mm=0.0, neighbour_weight=0.0)
 
 
 @dataclass(frozen=True)
 class FilledOrgan:
     """Means over seeds. bias_hu: of the mean HU, made above real; error_hu: absolute, of every voxel;
-    neighbours_*: mean absolute difference of neighbouring slices in the organ."""
+    neighbours_*: mean absolute difference of neighbouring slices in the organ. panels: the real one with its
+    outline, filled, and filled with every slice on its own."""
 
     fill: Fill
     bias_hu: float
@@ -42,6 +47,7 @@ class FilledOrgan:
     neighbours_hu: float
     neighbours_real_hu: float
     neighbours_alone_hu: float
+    panels: tuple[Panel, ...] = field_of(default=(), repr=False)
 
     def __str__(self) -> str:
         return (
@@ -51,8 +57,11 @@ class FilledOrgan:
         )
 
 
-def evaluate_fills(model: Palette, data: Path, cases: int) -> dict[str, float]:
-    """For the card, and printed: medians over organs. cases: seeds for each. InvalidRequest without data."""
+def evaluate_fills(model: Palette, data: Path, cases: int, out: Path) -> dict[str, float]:
+    """For the card, printed and drawn: medians over organs. cases: seeds for each, 0 for the usual number.
+
+    InvalidRequest without data.
+    """
     rows = [
         fill_organ(model, *organ, seeds=cases or SEEDS)
         for organ in tqdm(list(held_out_organs(data, model)), desc="organs", unit="organ")
@@ -60,6 +69,8 @@ def evaluate_fills(model: Palette, data: Path, cases: int) -> dict[str, float]:
     if not rows:
         raise InvalidRequest(f"{data} holds no held-out abdomen with an organ that {model.card.name!r} fills")
     print("\n".join(map(str, rows)))
+    out.mkdir(parents=True, exist_ok=True)
+    sheet([panel for row in rows for panel in row.panels], 6, panel_px=200).save(out / "fills.png")
     figures = {
         "fill_bias_hu": [abs(row.bias_hu) for row in rows],
         "fill_error_hu": [row.error_hu for row in rows],
@@ -112,7 +123,17 @@ def fill_organ(model: Palette, ct: Volume, mask: Volume, fill: Fill, *, seeds: i
         neighbours_hu=float(np.mean([_neighbours(hu, inside) for hu in made])),
         neighbours_real_hu=_neighbours(real, inside),
         neighbours_alone_hu=float(np.mean([_neighbours(hu, inside) for hu in single])),
+        panels=tuple(_draw(ct, mask, (real, made[0], single[0]), fill)),
     )
+
+
+def _draw(ct: Volume, mask: Volume, arrays: Sequence[np.ndarray], fill: Fill) -> Iterator[Panel]:
+    """The slice with most of the mask."""
+    (outline,) = box_panels(mask, mask, (SOFT,), "")
+    for hu, caption in zip(arrays, (fill, "filled", "slices alone"), strict=True):
+        (panel,) = box_panels(ct.with_array(hu), mask, (SOFT,), caption)
+        shown = replace(panel, outline=outline.hu > 0) if caption == fill else panel
+        yield field(shown, outline.hu > 0, SHOWN_MM)
 
 
 def _shown(hu: np.ndarray) -> np.ndarray:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt, uniform_filter
 
-from lesionbrush.core.hu import HUWindow
-from lesionbrush.systems.palette.scale import HUScale
+from lesionbrush.core.hu import HUScale, HUWindow
 
 AT_END, NEAR_MM = 0.999, 4.5
 FROM_SHARE, WHOLLY_SHARE = 0.5, 0.9

@@ -8,6 +8,7 @@ from dataclasses import fields
 import numpy as np
 import torch
 
+from lesionbrush.core.hu import unit_ends
 from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.core.rois import RoiBatch, Sampled
@@ -21,7 +22,6 @@ from lesionbrush.systems.palette.kept import find_kept, kept_remarks
 from lesionbrush.systems.palette.network import PaletteUNet, PaletteUNetConfig
 from lesionbrush.systems.palette.noise import PALETTE_SCHEDULES
 from lesionbrush.systems.palette.request import PaletteRequest
-from lesionbrush.systems.palette.scale import unit_ends
 from lesionbrush.systems.running import OutOfMemoryFallback, pick_device, with_weights
 
 
@@ -62,7 +62,7 @@ class Palette:
     ) -> Sampled:
         """Every lesion for every seed. See `synthesize.Model`. InvalidRequest for a fill it does not know."""
         self._require_known(request)
-        items = [(seed, k) for seed in seeds for k in range(len(rois.reference_hu))]
+        items = rois.items(seeds)
         job = FillingJob(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
         unit, again = draw_again(job, run) if request.is_checked else (run.results.numpy(), ())

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from lesionbrush.core.hu import HUScale
 from lesionbrush.systems.palette.data import PATCHES
 from lesionbrush.systems.palette.network import PaletteUNetConfig
-from lesionbrush.systems.palette.scale import FULL, LUNG, SOFT_TISSUE, HUScale
+from lesionbrush.systems.palette.scale import FULL, LUNG, SOFT_TISSUE
 from lesionbrush.training.levels import Levels
 from lesionbrush.training.recipes import (
     Loss,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
+from lesionbrush.core.hu import CompressiveHU, HUScale, HUWindow, ends_hu
 
-from lesionbrush.core.hu import INT16_HU, CompressiveHU, HUWindow
-
-HUScale = HUWindow | CompressiveHU
 AIR_HU = -1000.0
 """What is shown beyond the end of a CT."""
 SOFT_TISSUE, LUNG = HUWindow(-150.0, 250.0), HUWindow(-1350.0, 150.0)
@@ -15,20 +12,7 @@ FULL = CompressiveHU(centre_hu=50.0, scale_hu=200.0, hu_per_unit=200.0)
 """As fine as the soft tissue window around soft tissue; air and bone are coarser."""
 
 
-def ends_hu(scale: HUScale) -> tuple[float, float]:
-    """The lowest and the highest HU that the network can say."""
-    if isinstance(scale, HUWindow):
-        return scale.lo_hu, scale.hi_hu
-    return float(INT16_HU[0]), float(INT16_HU[1])
-
-
 def holds(scale: HUScale, hu: float) -> bool:
     """Whether tissue of this density is more to the network than black or white."""
     low, high = ends_hu(scale)
     return low < hu < high
-
-
-def unit_ends(scale: HUScale) -> tuple[float, float]:
-    """The same in units."""
-    low, high = scale.to_unit(np.array(ends_hu(scale)))
-    return float(low), float(high)

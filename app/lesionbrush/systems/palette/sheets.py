@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lesionbrush.core.hu import HUScale, unit_ends
 from lesionbrush.diffusion.samplers import dpm_solver_pp_2m
 from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.montage import Panel, Window, sheet
 from lesionbrush.systems.palette.data import SPACING_MM, HoledSlice, PaletteBatches
 from lesionbrush.systems.palette.filler import HoleFiller, Holes
 from lesionbrush.systems.palette.fills import FILLS
-from lesionbrush.systems.palette.scale import LUNG, HUScale, unit_ends
+from lesionbrush.systems.palette.scale import LUNG
 from lesionbrush.systems.palette.trainer import PaletteTrainer
 from lesionbrush.systems.running import visited_timesteps
 

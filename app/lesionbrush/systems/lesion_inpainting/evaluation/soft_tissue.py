@@ -73,37 +73,39 @@ def evaluate_soft_tissue(model: Model, data: Path, cases: int, out: Path) -> dic
     ways = {"ours": by_plan(maker), "flat": flat, "lung model": by_lung_model(lung)}
     figures: dict[str, float] = {}
     free = free_sites(data, cases)
-    made = {name: _fill_all(free, way, f"free, {name}") for name, way in ways.items()}
+    made = {name: fill_all(free, way, f"free, {name}") for name, way in ways.items()}
     print(f"free requests, N = {len(free)}, one CT:")
-    figures |= _report(free, made, "free")
+    figures |= report(free, made, "free")
     draw_sheet(free, made, out / "free.png")
     parts = tumour_parts(data, cases)
-    made = {name: _fill_all(parts, way, f"remade, {name}") for name, way in ways.items()}
+    made = {name: fill_all(parts, way, f"remade, {name}") for name, way in ways.items()}
     patients = len({part.patient for part in parts})
     print(f"parts of held-out sarcomas made anew, N = {len(parts)}, {patients} patients:")
-    figures |= _report(parts, made, "remade", judged=True)
+    figures |= report(parts, made, "remade", judged=True)
     draw_sheet(parts, made, out / "remade.png")
-    healed = _fill_all(free, healing(maker), "healed")
-    kept = [_as_healthy(site) for site in free]
+    healed = fill_all(free, healing(maker), "healed")
+    kept = [as_healthy(site) for site in free]
     print(f"healthy tissue under the same masks, N = {len(free)}:")
-    figures |= _report(kept, {"ours": healed}, "healed")
+    figures |= report(kept, {"ours": healed}, "healed")
     draw_sheet(free, {"healed": healed}, out / "healed.png")
     return figures
 
 
-def _as_healthy(site: FillSite) -> FillSite:
-    """What was there is what is wanted."""
+def as_healthy(site: FillSite) -> FillSite:
+    """The site where what was there is what is wanted."""
     contrast = float(site.ct.array[site.inner()].mean()) - site.around_hu
     return FillSite(site.name, site.patient, site.ct, site.mask, contrast)
 
 
-def _fill_all(sites: Sequence[FillSite], way: Filler, title: str) -> list[np.ndarray]:
+def fill_all(sites: Sequence[FillSite], way: Filler, title: str) -> list[np.ndarray]:
+    """HU on the grid of each site's CT, each with a seed of its own."""
     return [way(site, seed) for seed, site in enumerate(tqdm(sites, desc=title, unit="site"))]
 
 
-def _report(
+def report(
     sites: Sequence[FillSite], made: Mapping[str, Sequence[np.ndarray]], prefix: str, *, judged: bool = False
 ) -> dict[str, float]:
+    """Prints a line for each way, and returns its figures; those of `ours` without its name."""
     figures: dict[str, float] = {}
     for name, arrays in made.items():
         found = measure(name, sites, arrays, judged=judged)

@@ -80,7 +80,7 @@ class SoftTissueInpainting:
         on_estimate: OnEstimate | None = None,
     ) -> Sampled:
         """Every lesion for every seed, as one batch. See `synthesize.Model`."""
-        items = [(seed, lesion) for seed in seeds for lesion in range(len(rois.reference_hu))]
+        items = rois.items(seeds)
         job = _Job(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
         return Sampled(
@@ -140,15 +140,11 @@ class _Job:
         noise = draw_noise(image.shape, generators, device, torch.float32)
         keep = keep_known(image, editable, model.schedule, generators)
         denoise = self._hold(self._denoiser(image, editable, mask, part), part, lesions, device)
-        tell_watch = self.watch.part(part, lambda x_0: self._show(torch.lerp(image[0], x_0[0], editable[0])))
-
-        def watch(x: Tensor, t: int) -> Tensor:
-            x_0 = denoise(x, t)
-            tell_watch(x_0)
-            return x_0
-
+        watched = self.watch.over(
+            denoise, part, lambda x_0: self._show(torch.lerp(image[0], x_0[0], editable[0]))
+        )
         sampler = SAMPLERS["dpm_solver_pp_2m"]
-        x_0 = sampler(watch, noise, model.schedule, self.timesteps, generator=generators, after_step=[keep])
+        x_0 = sampler(watched, noise, model.schedule, self.timesteps, generator=generators, after_step=[keep])
         return torch.from_numpy(self._finish(model.scale.from_unit(x_0[:, 0].cpu().numpy()), part, lesions))
 
     def _finish(self, hu: np.ndarray, part: Sequence[int], lesions: list[int]) -> np.ndarray:
