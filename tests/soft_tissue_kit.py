@@ -88,7 +88,7 @@ def write_soft_data(root: Path) -> Path:
     for k, (code, density) in enumerate(((6, 110), (1, 115), (2, 170), (0, 60), (0, -100))):
         part = slice(20 * k, 20 * k + 20)
         organs[part], hu[part] = code, density
-    organs[:, -4:], hu[:, -4:] = 0, -1000  # the room
+    hu[5::11, 5::11, 5::11] = -50  # every part of it has something below 0, as a CT has
     noise = np.random.default_rng(0).normal(0, 5, ct.shape)
     write_volume(ct.with_array((hu + noise).astype(np.int16)), root / "abdomen_ct" / "CRLM-CT-1004.nii.gz")
     write_volume(ct.with_array(organs), root / "abdomen_ct" / "CRLM-CT-1004_organs.nii.gz")
