@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lesionbrush.systems.med_ddpm import evaluation
 from lesionbrush.systems.med_ddpm.evaluation import RIVAL, evaluate_known
+from lesionbrush.systems.med_ddpm.request import MedDDPMRequest
 from med_ddpm_kit import med_model
 from soft_tissue_kit import soft_model, write_soft_data
 
@@ -23,6 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _rival(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "find_model", lambda name: name)
     monkeypatch.setattr(evaluation, "load_model", lambda name: soft_model())
+    quick = partial(MedDDPMRequest, steps=5)
+    monkeypatch.setattr(evaluation, "MedDDPMRequest", quick)
 
 
 def test_figures_of_every_way_and_pictures(folder: Path, tmp_path: Path, capsys) -> None:
