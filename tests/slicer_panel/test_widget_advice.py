@@ -15,11 +15,13 @@ LUNG = {"name": "lung", "hu": [-1000, -300], "least_share": 0.3}
 SOFT = {"name": "soft tissue", "hu": [-150, 300], "least_share": 0.6}
 
 
-def offer(bench: Bench, **tissues: Any) -> None:
+def offer(bench: Bench, recommended: str = "", **tissues: Any) -> None:
     """A server with a model for each tissue."""
     schema = facts().models["lung_lesion"].schema
     models = {
-        name: ModelFacts(name, {**CARD, "title": name, "tissue": tissue}, schema)
+        name: ModelFacts(
+            name, {**CARD, "title": name, "tissue": tissue, "recommended": name == recommended}, schema
+        )
         for name, tissue in tissues.items()
     }
     bench.client.report = ConnectionReport(True, "ok", "connected", facts(models=models))
@@ -49,6 +51,15 @@ def test_the_other_model_is_named(bench: Bench, hu: int, wrong: str, right: str)
     assert bench.client.orders == []
     choose(bench, right)
     assert bench.ui.reasonLabel.text == ""
+
+
+def test_of_several_the_recommended_one_is_chosen_and_named_first(bench: Bench) -> None:
+    bench.ready()
+    offer(bench, recommended="soft", lung=LUNG, cubes=SOFT, soft=SOFT)
+    assert bench.ui.modelBox.currentText == "soft"
+    put_hu(bench, 110)
+    choose(bench, "lung")
+    assert bench.ui.reasonLabel.text.endswith("choose soft or cubes.")
 
 
 def test_where_no_model_fits_it_says_so(bench: Bench) -> None:

@@ -68,6 +68,7 @@ class ModelCard(BaseModel):
     split: str
     figures: dict[str, float] = Field(description="measured on validation patients; units in the names")
     limits: tuple[str, ...]
+    recommended: bool = Field(False, description="the model to begin with in its tissue; it is named first")
     shipped: bool = Field(False, description="comes with LesionBrush, whose folder it stays in")
 
     @model_validator(mode="before")

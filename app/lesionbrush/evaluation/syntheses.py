@@ -100,7 +100,10 @@ def _device_type(model: Model) -> str:
     return "cpu" if device is None else str(device.type)
 
 
-SAID_ONLY = {"title", "makes", "attribution", "trained", "training_data", "split", "figures", "limits"}
+SAID_ONLY = {
+    *("title", "makes", "attribution", "trained", "training_data", "split", "figures", "limits"),
+    "recommended",
+}
 """What a card says without any voxel depending on it."""
 
 PACKAGE = Path(__file__).resolve().parents[1]

@@ -17,6 +17,7 @@ _FACTS = {
     "spacing_mm",
     "window_hu",
     "tissue",
+    "recommended",
     "weights_license",
     "attribution",
     "limits",

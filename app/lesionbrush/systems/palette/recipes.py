@@ -37,7 +37,7 @@ class PaletteRecipe(Recipe[PaletteUNetConfig]):
 OURS = PaletteRecipe(
     name="ours",
     source="LesionBrush, after Sedykh 2024",
-    network=PaletteUNetConfig(),
+    network=PaletteUNetConfig(dropout=0.1),
     prediction="v",
     data_spread=0.5,
     levels=Levels(-0.8, 1.4, uniform_share=0.3),

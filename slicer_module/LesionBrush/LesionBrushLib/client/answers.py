@@ -107,11 +107,16 @@ class ModelFacts:
         return tuple(take for take in self._takes if take.kind in KINDS)
 
     @property
-    def asks_for(self) -> "tuple[bool, int, int]":
-        """How much it asks of somebody new, to be sorted by: whether it is no edit of a CT and a mask; how
-        much has to be chosen beside these; how much may be."""
+    def is_recommended(self) -> bool:
+        """Whether it is the one to begin with in its tissue."""
+        return self.card.get("recommended") is True
+
+    @property
+    def asks_for(self) -> "tuple[bool, bool, int, int]":
+        """How much it asks of somebody new, to be sorted by: whether it is no edit of CT and mask; whether
+        others are better to begin with; how much has to be chosen beside these; how much may be."""
         required = sum(take.required for take in self._takes)
-        return (self._kind != EDIT, required, len(self._takes))
+        return (self._kind != EDIT, not self.is_recommended, required, len(self._takes))
 
     @property
     def takes_records(self) -> bool:

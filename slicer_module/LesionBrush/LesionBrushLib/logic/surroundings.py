@@ -43,8 +43,9 @@ def advice(place: Surroundings | None, chosen: ModelFacts, offered: Iterable[Mod
     tissue = chosen.made_for
     if place is None or tissue is None or place.is_in(tissue):
         return ""
-    fitting = [one.title for one in offered if one.can_run and one.made_for and place.is_in(one.made_for)]
-    better = f"choose {' or '.join(fitting)}" if fitting else "no model of this server was made for it"
+    fitting = [one for one in offered if one.can_run and one.made_for and place.is_in(one.made_for)]
+    titles = [one.title for one in sorted(fitting, key=lambda one: not one.is_recommended)]
+    better = f"choose {' or '.join(titles)}" if titles else "no model of this server was made for it"
     return (
         f"The lesion lies in tissue of {np.median(place.shown_hu):.0f} HU; {chosen.title} was made for "
         f"lesions in {tissue.name} ({tissue.hu[0]:.0f} to {tissue.hu[1]:.0f} HU): {better}."
