@@ -22,6 +22,7 @@ from lesionbrush.systems.palette.fills import FILLS, OPEN, fill_number
 from lesionbrush.systems.palette.hooks import boxes_around
 from lesionbrush.systems.palette.job import Agreement
 from lesionbrush.systems.palette.model import Palette
+from lesionbrush.systems.palette.noise import calm
 from lesionbrush.systems.palette.request import PaletteRequest
 from palette_kit import (
     DEPTH,
@@ -130,6 +131,20 @@ class TestWhatIsKnown:
         assert len(model.network.asked[0][0]) == 3
         for z in (0, DEPTH - 1):
             np.testing.assert_allclose(made[z], rois.reference_hu[0, z].clip(-150, 250), atol=1e-3)
+
+
+class TestCalm:
+    def test_of_coarse_noise_a_share_is_left_and_fine_noise_stays(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randn((3, 1, 64, 64), generator=generator)
+        made = calm(noise, 0.3)
+        blocks, left = (part.unfold(2, 16, 16).unfold(3, 16, 16).mean((-1, -2)) for part in (noise, made))
+        assert float(left.std() / blocks.std()) == pytest.approx(0.3, abs=0.05)
+        assert float(made.std()) == pytest.approx(1, abs=0.03)
+
+    def test_all_of_it_is_the_noise_itself(self) -> None:
+        noise = torch.randn((1, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+        assert calm(noise, 1.0) is noise
 
 
 class TestWindows:

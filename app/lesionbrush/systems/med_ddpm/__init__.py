@@ -32,6 +32,6 @@ SYSTEMS = (
         load=late("lesionbrush.systems.med_ddpm.model", "MedDDPM.load"),
         train=late("lesionbrush.systems.med_ddpm.training", "MedDDPMTraining"),
         bundle=_network_words,
-        evaluate=late("lesionbrush.systems.med_ddpm.evaluation", "evaluate_known"),
+        evaluate=late("lesionbrush.evaluation.holding", "evaluate_known"),
     ),
 )

@@ -33,4 +33,7 @@ class PaletteCard(DiffusionCard):
 
     network: PaletteShape
     scale: HUWindow | CompressiveHU = Field(description="a CT window, or all HU compressed around a density")
+    coarse_noise: float = Field(
+        1.0, ge=0, le=1, description="share of coarse noise that sampling begins with; less is calmer"
+    )
     fills: tuple[Fill, ...] = Field(description="what it was trained to fill when asked for it by name")

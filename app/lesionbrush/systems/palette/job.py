@@ -19,6 +19,7 @@ from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.samplers import SAMPLERS, draw_noise
 from lesionbrush.systems.palette.filler import Holes
 from lesionbrush.systems.palette.fills import fill_number
+from lesionbrush.systems.palette.noise import calm
 from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.palette.scale import AIR_HU
 from lesionbrush.systems.palette.spots import UnwantedSpot, find_spot
@@ -79,7 +80,8 @@ class FillingJob:
         lesions = [self.items[k][1] for k in part]
         noise = self._noise_of(part, draw)
         holes = self._holes(lesions, noise, device)
-        x = holes.put(draw_noise(holes.image.shape, noise, device, torch.float32))
+        start = draw_noise(holes.image.shape, noise, device, torch.float32)
+        x = holes.put(calm(start, self.model.section.coarse_noise))
         fill, schedule = self.model.filler.denoiser(holes), self.model.filler.schedule
         tell = self._watch(draw).part(part, lambda x_0: self._show(x_0, lesions))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lesionbrush.systems.med_ddpm import evaluation
-from lesionbrush.systems.med_ddpm.evaluation import RIVAL, evaluate_known
+from lesionbrush.evaluation import holding
+from lesionbrush.evaluation.holding import RIVAL, evaluate_known
 from lesionbrush.systems.med_ddpm.request import MedDDPMRequest
 from med_ddpm_kit import med_model
 from soft_tissue_kit import soft_model, write_soft_data
@@ -23,10 +23,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _rival(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "find_model", lambda name: name)
-    monkeypatch.setattr(evaluation, "load_model", lambda name: soft_model())
+    monkeypatch.setattr(holding, "find_model", lambda name: name)
+    monkeypatch.setattr(holding, "load_model", lambda name: soft_model())
     quick = partial(MedDDPMRequest, steps=5)
-    monkeypatch.setattr(evaluation, "MedDDPMRequest", quick)
+    monkeypatch.setattr(holding, "MedDDPMRequest", quick)
 
 
 def test_figures_of_every_way_and_pictures(folder: Path, tmp_path: Path, capsys) -> None:
