@@ -3,6 +3,7 @@
 `evaluate lesions` measures everything and writes report.html and report.json; `evaluate MODEL` measures HU
 and the seam alone and writes figures.json and a sheet, or what the model's own system measures.
 `evaluate ablation` says what each law of lesion inpainting earns, `evaluate steps` how few steps are enough.
+`evaluate inpainting` fills organs and tumours by every model that can, by GANs and by the neighbouring slice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
+from lesionbrush.cli.inpainting import INPAINTING, OWN, add_inpainting_arguments, inpainting
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports
 from lesionbrush.core.registry import METADATA, find_model
@@ -23,15 +25,17 @@ LESIONS, ABLATION, STEPS = "lesions", "ablation", "steps"
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        metavar="lesions | ablation | steps | MODEL",
-        help="the full report, what each law earns, how few steps do, or a model's card figures",
+        metavar="lesions | ablation | steps | inpainting | MODEL",
+        help="the full report, what laws earn, how few steps do, models beside GANs, or a card's figures",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument(
         "--cases", type=int, default=0, metavar="N", help="use only N nodules; for `ablation`: of each law"
     )
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="for `MODEL`: seeds 0 to N - 1")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="for `MODEL`, `inpainting`: seeds 0 to N - 1"
+    )
     parser.add_argument(
         "--regression", action="store_true", help="for `MODEL`: what a regression would miss by"
     )
@@ -40,6 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--parts", metavar="A,B", help="for `lesions`: only these parts")
     parser.add_argument("--laws", metavar="A,B", help="for `ablation`: only these laws")
     parser.add_argument("--update-card", action="store_true", help="write the figures into the model's card")
+    add_inpainting_arguments(parser)
 
 
 def run(options: Namespace) -> int:
@@ -51,8 +56,13 @@ def run(options: Namespace) -> int:
         raise InvalidRequest(f"--data {options.data.name}: there is no such folder")
     if options.laws is not None and options.what != ABLATION:
         raise InvalidRequest(f"--laws {options.laws} belongs to `evaluate {ABLATION}`")
+    for name in OWN:
+        if getattr(options, name) is not None and options.what != INPAINTING:
+            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to `evaluate {INPAINTING}`")
+    if options.what == INPAINTING:
+        _require_none_else(options)
     check_folder(options.out)
-    parts = {LESIONS: lesions, ABLATION: ablation, STEPS: steps}
+    parts = {LESIONS: lesions, ABLATION: ablation, STEPS: steps, INPAINTING: inpainting}
     return parts.get(options.what, card_figures)(options)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import linalg, stats
+from scipy import stats
 from scipy.spatial.distance import cdist
 
 DRAWS = 400
@@ -94,11 +94,15 @@ def balanced_accuracy(found: np.ndarray, true: np.ndarray) -> float:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared Frechet distance of the normal distributions fitted to two (N, D) sets of features."""
+    """Squared Frechet distance of the normal distributions fitted to two (N, D) sets of features.
+
+    The trace of the root of cov_a cov_b is the sum of the singular values of the centred rows of a times
+    those of b: a matrix of rows by rows, so that few rows of thousands of features are quick and exact.
+    """
     mean_gap = a.mean(axis=0) - b.mean(axis=0)
-    cov_a, cov_b = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
-    root = linalg.sqrtm(cov_a @ cov_b)
-    return float(mean_gap @ mean_gap + np.trace(cov_a + cov_b - 2 * np.real(root)))
+    rows_a, rows_b = ((x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b))
+    shared = np.linalg.svd(rows_a @ rows_b.T, compute_uv=False).sum()
+    return float(mean_gap @ mean_gap + (rows_a**2).sum() + (rows_b**2).sum() - 2 * shared)
 
 
 def squared_mmd(a: np.ndarray, b: np.ndarray) -> float:

@@ -93,16 +93,17 @@ def _organs_of(source: SourceCT, model: Palette) -> Iterator[tuple[Volume, Volum
     for number in sorted(set(source.codes.values()) - {UNSURE}):
         fill = FILLS[number - 1]
         codes = [code for code, ours in source.codes.items() if ours == number]
-        mask = _middle_slices(np.isin(labels.array, codes))
+        mask = middle_slices(np.isin(labels.array, codes), SLICES)
         if fill in model.section.fills and mask.any():
             yield ct, ct.with_array(mask.astype(np.uint8)), fill
 
 
-def _middle_slices(inside: np.ndarray) -> np.ndarray:
-    """Of (I, J, K) bool the slices around the one with most of it."""
+def middle_slices(inside: np.ndarray, count: int) -> np.ndarray:
+    """Of (I, J, K) bool so many slices around the one with most of it, as far as there are any."""
     k = int(inside.sum(axis=(0, 1)).argmax())
     kept = np.zeros_like(inside)
-    kept[:, :, max(0, k - SLICES // 2) : k + SLICES // 2 + 1] = True
+    low = max(0, k - count // 2)
+    kept[:, :, low : low + count] = True
     return kept & inside
 
 
