@@ -15,6 +15,7 @@ from lesionbrush.evaluation.statistics import (
     split_halves,
     squared_mmd,
 )
+from scipy import linalg
 
 
 def test_auc_is_the_share_of_pairs_in_order() -> None:
@@ -40,6 +41,19 @@ def test_the_frechet_distance_of_two_normals() -> None:
     b = a * [2.0, 1.0] + [3.0, 0.0]
     assert frechet_distance(a, b) == pytest.approx(3**2 + (2 - 1) ** 2, rel=0.02)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_frechet_distance_is_that_of_the_root_of_both_covariances() -> None:
+    """Also of fewer rows than features, where the root in the formula is of a singular matrix."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(40, 4)), rng.normal(size=(30, 4)) @ rng.normal(size=(4, 4)) + 1
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    gap = a.mean(axis=0) - b.mean(axis=0)
+    expected = gap @ gap + np.trace(cov_a + cov_b - 2 * np.real(linalg.sqrtm(cov_a @ cov_b)))
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+    few = rng.normal(size=(5, 2000))
+    assert frechet_distance(few, few) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(few, few + 0.1) == pytest.approx(2000 * 0.1**2, rel=1e-6)
 
 
 def test_mmd_is_near_nothing_for_equal_and_large_for_other_distributions() -> None:

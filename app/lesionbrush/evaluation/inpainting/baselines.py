@@ -7,7 +7,7 @@ loss, which is of the hole alone. Vox2Vox segments; here its generalised Dice is
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -105,7 +105,7 @@ PIX2PIX = Baseline(
     scale=FULL,
     fills=FILLS,
     sides=(64, 96, 128, 192, 256),
-    patches=PATCHES,
+    patches=replace(PATCHES, voxels_per_batch=16_384),
     examples=draw_slices,
 )
 VOX2VOX = Baseline(

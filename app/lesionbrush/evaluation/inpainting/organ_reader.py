@@ -14,7 +14,6 @@ from tqdm import tqdm
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.inpainting.crops import CropFrame, SliceCrop
 from lesionbrush.evaluation.inpainting.reader import AT_ONCE, ReadCrops
-from lesionbrush.evaluation.statistics import balanced_accuracy
 from lesionbrush.montage import LUNG, SOFT
 from lesionbrush.systems.palette.fills import FILLS, Fill, fill_number
 from lesionbrush.systems.palette.pack import KnownCT
@@ -88,13 +87,14 @@ class OrganReader:
         units = (features - self.middle) / self.spread
         return ReadCrops(units.numpy(), logits.softmax(dim=1).numpy())
 
-    def accuracy(self, crops: Sequence[NamedCrop]) -> float:
-        """Of real crops, of the classes it knows: the mean over classes of the share named right."""
+    def named_right(self, crops: Sequence[NamedCrop]) -> dict[Fill, float]:
+        """Of real crops, for each class that occurs: the share that it names right."""
         known = [one for one in crops if one.fill in self.classes]
-        if not known:
-            return float("nan")
-        said = self.read([one.crop for one in known]).chances.argmax(axis=1)
-        return balanced_accuracy(said, np.array([self.classes.index(one.fill) for one in known]))
+        said = self.read([one.crop for one in known]).chances.argmax(axis=1) if known else []
+        right: dict[Fill, list[bool]] = {}
+        for one, k in zip(known, said, strict=True):
+            right.setdefault(one.fill, []).append(self.classes[k] == one.fill)
+        return {fill: round(float(np.mean(found)), 3) for fill, found in right.items()}
 
 
 def train_reader(crops: Sequence[NamedCrop], rng: torch.Generator, steps: int = STEPS) -> OrganReader:

@@ -1,4 +1,4 @@
-"""The picture: a row an organ, in its window: the hole, what each method made of it, outlined, the real one."""
+"""The picture: a row an organ, in its window: the hole, what each method made in its outline, the real."""
 
 from __future__ import annotations
 

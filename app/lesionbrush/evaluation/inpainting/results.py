@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from lesionbrush.evaluation.results import Typed
 from lesionbrush.evaluation.statistics import Estimate
 from lesionbrush.systems.palette.fills import Fill
@@ -40,12 +42,16 @@ class OrganFigures(Typed):
 
 
 class ReaderFacts(Typed):
-    """Who FID and IS are by. accuracy: on real crops of held-out patients, None for the user's reader."""
+    """Who FID and IS are by. accuracy: on real crops of held-out patients, None for the user's.
+
+    named_right: the same of each organ; features of what it does not know say little.
+    """
 
     name: str
     features: int
     classes: int
     accuracy: float | None = None
+    named_right: dict[Fill, float] = Field(default_factory=dict)
     accuracy_n: int = 0
 
 

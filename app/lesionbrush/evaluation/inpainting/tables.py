@@ -13,13 +13,15 @@ Own = Callable[[OrganFigures], Estimate]
 LEFT_OUT = "-"
 CAUTION = (
     "Intervals: 95 %, resampled by slice; slices of one patient are alike: too narrow for other patients.",
-    "Made and real slices share what is around the hole, halves do not: below the halves is not yet like real.",
-    "FID of few slices is biased upwards, most where there are fewest: compare in a row, and with the halves.",
+    "Made and real slices share what is around the hole, halves do not: below halves is not yet like real.",
+    "FID of few slices is biased upwards, most where there are fewest: compare in a row, and with halves.",
 )
 
 
 def lines(report: InpaintingReport) -> Iterator[str]:
     """All tables, and below them what was left out and how far the figures carry."""
+    for method in report.methods:
+        yield f"{method.name}: {method.kind}" + (f", {method.trained}" if method.trained else "")
     yield f"FID and IS by: {_reader(report)}"
     yield from _counts(report)
     yield from _table(report, "FID, lower is better", lambda m: m.fid, "real halves", lambda o: o.fid_halves)
@@ -40,9 +42,10 @@ def _reader(report: InpaintingReport) -> str:
     reader = report.reader
     if reader.accuracy is None:
         return f"{reader.name}, {reader.features} features"
+    each = ", ".join(f"{fill} {share:.0%}" for fill, share in reader.named_right.items())
     return (
-        f"{reader.name}, {reader.features} features; it names {reader.accuracy:.0%} of the organs right in "
-        f"{reader.accuracy_n} real slices of held-out patients (mean over {reader.classes} classes known)"
+        f"{reader.name}, {reader.features} features; of {reader.accuracy_n} real slices of held-out patients "
+        f"it names {reader.accuracy:.0%} right (mean over classes: {each})"
     )
 
 
