@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
+from scipy import linalg, stats
 from scipy.spatial.distance import cdist
 
 DRAWS = 400
@@ -101,8 +101,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """
     mean_gap = a.mean(axis=0) - b.mean(axis=0)
     centred = [(x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b)]
-    root_a, root_b = (np.linalg.qr(x, mode="r") for x in centred)
-    shared = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
+    root_a, root_b = (linalg.qr(x, mode="economic")[1] for x in centred)
+    shared = float(linalg.svdvals(root_a @ root_b.T).sum())
     spread = sum(float((x**2).sum()) for x in centred)
     return float(mean_gap @ mean_gap + spread - 2 * shared)
 
