@@ -85,13 +85,8 @@ def _holes_of(source: SourceCT, slices: int, hole_mm: float | None) -> Iterator[
 
 def cut_to_circle(mask: np.ndarray, spacing_mm: tuple[float, float, float], hole_mm: float) -> np.ndarray:
     """(I, J, K) bool: what lies in the cylinder of this diameter around the deepest place of the mask."""
-    depth = np.max(
-        [
-            ndimage.distance_transform_edt(np.pad(mask[:, :, k], 1), spacing_mm[:2])[1:-1, 1:-1]
-            for k in _used(mask)
-        ],
-        axis=0,
-    )
+    used = np.flatnonzero(mask.any(axis=(0, 1)))
+    depth = np.max([_depth_mm(mask[:, :, k], spacing_mm[:2]) for k in used], axis=0)
     centre = np.unravel_index(int(depth.argmax()), depth.shape)
     i, j = (np.arange(size) for size in mask.shape[:2])
     away_mm = np.hypot((i[:, None] - centre[0]) * spacing_mm[0], (j[None] - centre[1]) * spacing_mm[1])
@@ -103,7 +98,3 @@ def _depth_mm(mask: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     """(I, J): how far from the nearest pixel outside, which the edge of the slice is too."""
     depth: np.ndarray = ndimage.distance_transform_edt(np.pad(mask, 1), spacing_mm)
     return depth[1:-1, 1:-1]
-
-
-def _used(mask: np.ndarray) -> list[int]:
-    return np.flatnonzero(mask.any(axis=(0, 1))).tolist()

@@ -57,8 +57,9 @@ def slices_of(hole: OrganHole, made: np.ndarray) -> Iterator[FilledSlice]:
     views = [turned.view(array) for array in (made, hole.ct.array, hole.mask.array)]
     _, row_mm, column_mm = turned.spacing_mm(hole.ct.spacing_mm).tolist()
     stored = turned.view(np.broadcast_to(np.arange(hole.ct.shape[2]), hole.ct.shape))
+    wanted = hole.slices
     for made_hu, real_hu, mask, number in zip(*views, stored[:, 0, 0], strict=True):
-        if number in hole.slices:
+        if number in wanted:
             name = f"{hole.patient} {number}"
             yield FilledSlice(name, hole, made_hu.copy(), real_hu.copy(), mask > 0, (row_mm, column_mm))
 

@@ -62,11 +62,12 @@ class InpaintingOrder:
 
 
 def evaluate_inpainting(order: InpaintingOrder, say: Say = lambda line: None) -> InpaintingReport:
-    """Writes inpainting.json after every organ, and inpainting.png at the end.
+    """Writes inpainting.json and inpainting.png, anew after every organ.
 
     Raises InvalidRequest, WeightsError, and FileNotFoundError where the data is not there.
     """
     scripted = None if order.reader is None else ScriptedReader(order.reader)
+    holes = list_holes(order.data, order.slices, order.hole_mm)
     order.out.mkdir(parents=True, exist_ok=True)
     if order.train_minutes is not None:
         for baseline in BASELINES:
@@ -74,7 +75,7 @@ def evaluate_inpainting(order: InpaintingOrder, say: Say = lambda line: None) ->
     missing = missing_baselines(order.out)
     for baseline in missing:
         say(f"{baseline.title} has no weights in {order.out.name} and is left out: --train-baselines MINUTES")
-    study = FillStudy(order, list_methods(order.out), list_holes(order.data, order.slices, order.hole_mm))
+    study = FillStudy(order, list_methods(order.out), holes)
     reader, facts = study.train_own_reader() if scripted is None else (scripted, scripted.facts)
     report = InpaintingReport(
         created=now(),
