@@ -96,7 +96,9 @@ class TestDensity:
         ct = body()
         mask = ball_in(ct, 8.0)
         lesion = ct.with_array(np.where(mask.array > 0, np.int16(20), ct.array))
-        made = ask(lesion, mask, lesion="none", contrast_hu=150.0)[0].volume().array
+        result = ask(lesion, mask, lesion="none", contrast_hu=150.0, rim=1.0)[0]
+        assert "contrast_hu, rim belong to a tumour: left aside" in " ".join(result.provenance.remarks)
+        made = result.volume().array
         assert made[inner(mask)].mean() == pytest.approx(LIVER_HU, abs=6)
 
     def test_an_estimate_is_moved_as_a_whole_to_the_mean_of_the_plan(self) -> None:
@@ -122,6 +124,12 @@ class TestPlan:
 
     def test_plain_it_is_one_density(self) -> None:
         assert np.allclose(self.plan(), 70.0)
+
+    def test_a_rim_is_denser_than_the_tissue_around_a_dark_lesion(self) -> None:
+        plan = draw_plan(ball(), 110.0, Look(-40.0, rim=1.0), 1.5, np.random.default_rng(0))
+        depth = ndimage.distance_transform_edt(ball() >= 0.5)
+        assert plan[(depth > 0) & (depth < 2)].mean() > 125
+        assert plan[depth > 5].mean() < 80
 
     def test_a_rim_is_denser_than_the_middle(self) -> None:
         plan, depth = self.plan(rim=1.0), ndimage.distance_transform_edt(ball() >= 0.5)

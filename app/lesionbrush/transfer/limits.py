@@ -25,7 +25,7 @@ class CarryLimits:
     Raises InvalidRequest for a value that makes no sense.
     """
 
-    margin_mm: float = 3.0
+    margin_mm: float = 4.0
     gap_mm: float = 3.0
     exophytic: tuple[float, float] = (0.0, 0.5)
     scale: tuple[float, float] = (0.5, 2.0)

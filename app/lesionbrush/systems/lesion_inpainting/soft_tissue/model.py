@@ -32,7 +32,7 @@ from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import (
     measure_around,
     measure_even,
 )
-from lesionbrush.systems.lesion_inpainting.soft_tissue.request import SoftTissueRequest
+from lesionbrush.systems.lesion_inpainting.soft_tissue.request import SoftTissueRequest, TumourAttributes
 from lesionbrush.systems.lesion_inpainting.soft_tissue.told import TOLD, blur_mm, tell
 from lesionbrush.systems.lesion_inpainting.steps import lesion_timesteps
 from lesionbrush.systems.running import (
@@ -83,9 +83,8 @@ class SoftTissueInpainting:
         items = rois.items(seeds)
         job = _Job(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
-        return Sampled(
-            run.results.numpy().reshape(len(seeds), *rois.reference_hu.shape), run.where, run.remarks
-        )
+        hu = run.results.numpy().reshape(len(seeds), *rois.reference_hu.shape)
+        return Sampled(hu, run.where, (*run.remarks, *remarks_of(request.attributes)))
 
     def plan(self, rois: RoiBatch, request: SoftTissueRequest, item: tuple[int, int]) -> np.ndarray:
         """(Z, Y, X) HU of an item (seed, lesion): a lesion drawn from its own numbers, or healthy tissue.
@@ -105,6 +104,15 @@ class SoftTissueInpainting:
         contrast = drawn if wish.contrast_hu is None else wish.contrast_hu
         look = Look(contrast, wish.rim, wish.necrosis, wish.calcification)
         return draw_plan(mask, around, look, rois.spacing_mm, rng)
+
+
+def remarks_of(wish: TumourAttributes) -> tuple[str, ...]:
+    """What a request says and what is made do not always agree."""
+    if not wish.left_aside:
+        return ()
+    return (
+        f"lesion: none makes healthy tissue; {', '.join(wish.left_aside)} belong to a tumour: left aside",
+    )
 
 
 class _Job:

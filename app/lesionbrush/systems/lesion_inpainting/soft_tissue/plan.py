@@ -11,7 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 RIM_HU, RIM_SHARE, RIM_MM = 45.0, 0.22, (2.0, 5.0)
-"""How much denser the strongest rim is than the lesion, and how thick: share of the radius, within limits."""
+"""How much denser the strongest rim is than the lesion and than the tissue around, which a reader sees it
+against; and how thick: share of the radius, within limits."""
 NECROTIC_HU, NECROTIC_FROM, NECROTIC_TO = 15.0, 0.3, 0.6
 """Fluid and debris; where it begins and is full, in shares of the radius below the surface."""
 CALCIUM_HU, CALCIUM_MM = (180.0, 750.0), (0.9, 2.2)
@@ -72,7 +73,8 @@ def draw_plan(
     if look.rim:
         width_mm = float(np.clip(RIM_SHARE * radius_mm, *RIM_MM))
         uneven = np.clip(1 + 0.5 * field, 0.2, 1.6)
-        hu += look.rim * RIM_HU * uneven * np.clip(1.5 - depth_mm / width_mm, 0, 1)
+        rise_hu = look.rim * (RIM_HU + max(0.0, -look.contrast_hu))
+        hu += rise_hu * uneven * np.clip(1.5 - depth_mm / width_mm, 0, 1)
     hu = ndimage.gaussian_filter(hu, SMOOTH_VOXELS)
     if look.calcification:
         hu += _calcium(inside, look.calcification, spacing_mm, rng)

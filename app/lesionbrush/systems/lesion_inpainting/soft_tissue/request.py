@@ -25,9 +25,20 @@ class TumourAttributes(BaseModel):
         None, description="how much its density varies inside, noise apart: standard deviation in HU"
     )
     margin: Degree | None = Field(None, description="0 poorly defined, 1 sharp")
-    rim: Degree = Field(0.0, description="an enhancing rim: 0 none, 1 45 HU denser than the rest")
+    rim: Degree = Field(
+        0.0, description="an enhancing rim: 0 none, 1 45 HU denser than the rest and the tissue around"
+    )
     necrosis: Degree = Field(0.0, description="a dead middle, down to 15 HU: 0 none, 1 all of the middle")
     calcification: Degree = Field(0.0, description="small calcifications: 0 none, 1 many and dense")
+
+    @property
+    def left_aside(self) -> tuple[str, ...]:
+        """Names of what was asked of a tumour where none is to be made."""
+        if self.lesion != "none":
+            return ()
+        fields = type(self).model_fields
+        asked = [name for name in fields if getattr(self, name) != fields[name].default]
+        return tuple(name for name in asked if name != "lesion")
 
 
 class SoftTissueRequest(QualityRequest):
