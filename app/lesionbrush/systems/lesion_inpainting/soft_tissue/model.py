@@ -110,9 +110,8 @@ def remarks_of(wish: TumourAttributes) -> tuple[str, ...]:
     """What a request says and what is made do not always agree."""
     if not wish.left_aside:
         return ()
-    return (
-        f"lesion: none makes healthy tissue; {', '.join(wish.left_aside)} belong to a tumour: left aside",
-    )
+    words = ", ".join(wish.left_aside)
+    return (f"lesion: none makes healthy tissue; {words} belong to a tumour: left aside",)
 
 
 class _Job:
