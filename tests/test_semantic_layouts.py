@@ -1,4 +1,4 @@
-"""Layouts of semantic CT: names of four worlds, the body by thresholds, resizing, edges, what a network sees."""
+"""Layouts of semantic CT: names of four worlds, the body, resizing, edges, what a network is shown."""
 
 from __future__ import annotations
 

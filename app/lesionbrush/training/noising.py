@@ -1,4 +1,8 @@
-"""What the losses of diffusion models share: noise put into a batch, and errors made one number."""
+"""What the losses of diffusion models share: noise put into a batch, and errors made one number.
+
+With learned variance the loss is Nichol & Dhariwal's hybrid (2021, arXiv:2102.09672): the error of what the
+network predicts and a thousandth of the variational bound.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lesionbrush.diffusion.learned_variance import LAMBDA, variational_bound
 from lesionbrush.diffusion.preconditioning import image_from, v_from_image
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule
 from lesionbrush.engines.choice import choose_engine
@@ -118,6 +123,21 @@ class DiffusionLoop(Loop[ScoredT]):
         else:
             difference = said - at.target(prediction, spread)
         return difference.abs() if self.recipe.loss.error == "absolute" else difference**2
+
+
+class HybridLoop(DiffusionLoop[ScoredT]):
+    """Of a network that may say, in a second channel, where the log variance of a step lies."""
+
+    @property
+    @abstractmethod
+    def learns_variance(self) -> bool: ...
+
+    def error(self, said: Tensor, at: Noised) -> Tensor:
+        error = super().error(said[:, :1], at)
+        if not self.learns_variance:
+            return error
+        estimate = at.estimate(said[:, :1], self.recipe.prediction, self.recipe.data_spread).detach()
+        return error + LAMBDA * variational_bound(at.clean, estimate, said[:, 1:], self.schedule, at.t)
 
 
 def mean_over(weights: Tensor, values: Tensor) -> Tensor:

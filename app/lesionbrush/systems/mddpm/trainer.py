@@ -1,7 +1,6 @@
 """The trainer of the unconditional model behind mDDPM (Krishna et al. 2025). Reads the pack only.
 
-With learned variance the loss is Nichol & Dhariwal's hybrid (2021, arXiv:2102.09672): the error of what the
-network predicts and a thousandth of the variational bound. Only real data is scored.
+With learned variance the loss is the hybrid one (`training.noising`). Only real data is scored.
 """
 
 from __future__ import annotations
@@ -10,14 +9,13 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from lesionbrush.diffusion.learned_variance import LAMBDA, variational_bound
 from lesionbrush.systems.mddpm.data import SliceBatch
 from lesionbrush.systems.mddpm.network import DDPMUNet, DDPMUNetConfig
-from lesionbrush.training.noising import DiffusionLoop, Noised
+from lesionbrush.training.noising import HybridLoop, Noised
 from lesionbrush.training.recipes import Recipe
 
 
-class SliceTrainer(DiffusionLoop[SliceBatch]):
+class SliceTrainer(HybridLoop[SliceBatch]):
     """Trains a `DDPMUNet` on axial slices."""
 
     recipe: Recipe[DDPMUNetConfig]
@@ -31,9 +29,6 @@ class SliceTrainer(DiffusionLoop[SliceBatch]):
         said: Tensor = network(at.noisy, at.t.to(self.device))
         return said
 
-    def error(self, said: Tensor, at: Noised) -> Tensor:
-        error = super().error(said[:, :1], at)
-        if self.recipe.network.variance != "learned_range":
-            return error
-        estimate = at.estimate(said[:, :1], self.recipe.prediction, self.recipe.data_spread).detach()
-        return error + LAMBDA * variational_bound(at.clean, estimate, said[:, 1:], self.schedule, at.t)
+    @property
+    def learns_variance(self) -> bool:
+        return self.recipe.network.variance == "learned_range"

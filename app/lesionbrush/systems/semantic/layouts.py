@@ -1,6 +1,6 @@
-"""A layout as people have it, turned into classes. Arrays are (Z, Y, X) views, axes to superior, anterior, right.
+"""A layout as people have it, turned into classes. Imports no torch.
 
-Imports no torch.
+Arrays are (Z, Y, X) views, axes to superior, anterior, right.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from lesionbrush.systems.semantic.blocks import (
     silent_conv,
     sinusoids,
 )
+from lesionbrush.systems.semantic.classes import BODY, CLASSES
 
 Conditioning = Literal["conditional", "mask_guided", "edge_guided"]
 CONDITIONINGS: tuple[Conditioning, ...] = get_args(Conditioning)
@@ -35,7 +36,8 @@ class SemanticUNetConfig:
     """What fixes the shapes of the network's tensors.
 
     channels: widths, one a level, each level half as fine as the one before. guide_channels: of the second
-    encoder, one for each halving; empty: those of the main branch. layout_channels: 1, or one a class.
+    encoder, one for each halving; empty: those of the main branch. layout_channels: 1, or one a class and one
+    for outside. tissues: whether the classes go on after the body, with fat, muscle, bone and air.
     scale_shift: whether the embedding of the level scales and shifts, or is only added. variance: with
     "learned_range" a second channel says where between its bounds the log variance of a step lies.
     """
@@ -48,6 +50,7 @@ class SemanticUNetConfig:
     heads: int = 4
     norm_groups: int = 8
     layout_channels: int = 1
+    tissues: bool = False
     scale_shift: bool = True
     dropout: float = 0.0
     prediction: Prediction = "v"
@@ -57,6 +60,15 @@ class SemanticUNetConfig:
     def multiple(self) -> int:
         """Each side of a slice must be a multiple of this."""
         return int(2 ** (len(self.channels) - 1))
+
+    @property
+    def classes(self) -> int:
+        """The number of the last one."""
+        return len(CLASSES) - 1 if self.tissues else BODY
+
+    @property
+    def one_hot(self) -> bool:
+        return self.layout_channels > 1
 
     @property
     def in_channels(self) -> int:
