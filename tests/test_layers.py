@@ -47,7 +47,7 @@ OUTER = ("lesionbrush.server", "lesionbrush.cli", "lesionbrush.training", "lesio
 CORE = frozenset(
     {"numpy", "scipy", "pydantic", "lesionbrush.core", "lesionbrush.errors", "lesionbrush.__version__"}
 )
-SHARED = ("contract", "running", "bundling", "slab", "med_unet")
+SHARED = ("contract", "running", "bundling", "slab", "kept", "med_unet")
 """Of `systems/`, what stands once for all."""
 FOLDERS = sorted(path.parent.name for path in (REPOSITORY / "app/lesionbrush/systems").glob("*/__init__.py"))
 

@@ -20,10 +20,10 @@ from lesionbrush.systems import load_model
 from lesionbrush.systems.palette.card import PaletteCard
 from lesionbrush.systems.palette.fills import FILLS, OPEN, fill_number
 from lesionbrush.systems.palette.hooks import boxes_around
-from lesionbrush.systems.palette.job import Agreement
 from lesionbrush.systems.palette.model import Palette
 from lesionbrush.systems.palette.noise import calm
 from lesionbrush.systems.palette.request import PaletteRequest
+from lesionbrush.systems.slab import Agreement
 from palette_kit import (
     DEPTH,
     FULL,

@@ -43,6 +43,29 @@ class SliceNoise:
         return torch.einsum("zcyxk,k->zcyx", white.unfold(0, 2 * reach + 1, 1), kernel)
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """What makes slices agree along z.
+
+    alike_mm: standard deviation of the Gaussian that noise is smoothed with. neighbour_weight: of each
+    neighbour `near_mm` away in the average of estimates; it falls with their distance. above_ratio: of noise
+    to signal, above which there is an average: what comes later is grain, every slice's own.
+    """
+
+    alike_mm: float = 1.5
+    neighbour_weight: float = 0.25
+    near_mm: float = 1.5
+    above_ratio: float = 0.3
+
+    def smoothness(self, slice_mm: float) -> float:
+        """In slices."""
+        return self.alike_mm / slice_mm
+
+    def weight(self, slice_mm: float, ratio: float) -> float:
+        """Of a neighbour, at a noise level."""
+        return 0.0 if ratio < self.above_ratio else self.neighbour_weight * min(1.0, self.near_mm / slice_mm)
+
+
 def slices_at_once(slices: Tensor) -> int:
     """How many of (N, 1, Y, X)."""
     return max(1, min(SLICES_AT_ONCE, PIXELS_AT_ONCE // slices[0].numel()))
@@ -54,3 +77,11 @@ def average(slices: Tensor, depth: int, weight: float) -> Tensor:
     before = torch.cat((boxes[:, :1], boxes[:, :-1]), dim=1)
     after = torch.cat((boxes[:, 1:], boxes[:, -1:]), dim=1)
     return ((1 - 2 * weight) * boxes + weight * (before + after)).flatten(0, 1)
+
+
+def average_between(slices: Tensor, before: Tensor, after: Tensor, weight: float) -> Tensor:
+    """`average` of (B Z, 1, Y, X) with what is known beyond the ends: (B, 0 or 1, Y, X) each."""
+    slab = torch.cat((before, slices[:, 0].unflatten(0, (len(before), -1)), after), dim=1)
+    mixed = average(slab.flatten(0, 1)[:, None], slab.shape[1], weight)
+    inner = mixed.unflatten(0, (len(before), -1))[:, before.shape[1] : slab.shape[1] - after.shape[1]]
+    return inner.flatten(0, 1)

@@ -24,11 +24,11 @@ from lesionbrush.evaluation.sheets import box_panels, field
 from lesionbrush.files.io import read_volume
 from lesionbrush.montage import SOFT, Panel, sheet
 from lesionbrush.systems.palette.fills import FILLS, Fill
-from lesionbrush.systems.palette.job import Agreement
 from lesionbrush.systems.palette.model import Palette
 from lesionbrush.systems.palette.pack import UNSURE, SourceCT, list_sources
 from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.palette.scale import SOFT_TISSUE
+from lesionbrush.systems.slab import Agreement
 
 SLICES, SEEDS = 5, 3
 SHOWN_MM = 160.0

@@ -7,7 +7,6 @@ estimates of x_0 are averaged over neighbours, the known slices beyond the lesio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,36 +23,13 @@ from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.palette.scale import AIR_HU
 from lesionbrush.systems.palette.spots import UnwantedSpot, find_spot
 from lesionbrush.systems.running import RunResult, SamplingWatch, as_batch, mix_seed, visited_timesteps
-from lesionbrush.systems.slab import SliceNoise, average
+from lesionbrush.systems.slab import SliceNoise, average_between
 
 if TYPE_CHECKING:
     from lesionbrush.systems.palette.model import Palette
 
 MOST_DRAWS = 3
 """Of a fill with a spot that nobody asked for; then it is told."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """What makes slices agree along z.
-
-    alike_mm: standard deviation of the Gaussian that noise is smoothed with. neighbour_weight: of each
-    neighbour `near_mm` away in the average of estimates; it falls with their distance. above_ratio: of noise
-    to signal, above which there is an average: what comes later is grain, every slice's own.
-    """
-
-    alike_mm: float = 1.5
-    neighbour_weight: float = 0.25
-    near_mm: float = 1.5
-    above_ratio: float = 0.3
-
-    def smoothness(self, slice_mm: float) -> float:
-        """In slices."""
-        return self.alike_mm / slice_mm
-
-    def weight(self, slice_mm: float, ratio: float) -> float:
-        """Of a neighbour, at a noise level."""
-        return 0.0 if ratio < self.above_ratio else self.neighbour_weight * min(1.0, self.near_mm / slice_mm)
 
 
 class FillingJob:
@@ -121,10 +97,7 @@ class FillingJob:
         low, high = self.depth.start, self.depth.stop
         ends = (slice(max(low - 1, 0), low), slice(high, high + 1))
         before, after = (as_batch(self.unit[:, end], lesions, x_0.device)[:, 0] for end in ends)
-        slab = torch.cat((before, x_0[:, 0].unflatten(0, (len(lesions), -1)), after), dim=1)
-        mixed = average(slab.flatten(0, 1)[:, None], slab.shape[1], weight)
-        inner = mixed.unflatten(0, (len(lesions), -1))[:, before.shape[1] : slab.shape[1] - after.shape[1]]
-        return inner.flatten(0, 1)
+        return average_between(x_0, before, after, weight)
 
     def _lay_out(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
         """(L, Z, Y, X) to (B Z, 1, Y, X), of the slices that are made."""

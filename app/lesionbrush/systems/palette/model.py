@@ -14,15 +14,16 @@ from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems.kept import find_kept, kept_remarks
 from lesionbrush.systems.palette.card import PaletteCard, PaletteShape
 from lesionbrush.systems.palette.filler import HoleFiller
 from lesionbrush.systems.palette.hooks import HOOKS
-from lesionbrush.systems.palette.job import Agreement, FillingJob, draw_again
-from lesionbrush.systems.palette.kept import find_kept, kept_remarks
+from lesionbrush.systems.palette.job import FillingJob, draw_again
 from lesionbrush.systems.palette.network import PaletteUNet, PaletteUNetConfig
 from lesionbrush.systems.palette.noise import PALETTE_SCHEDULES
 from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.running import OutOfMemoryFallback, pick_device, with_weights
+from lesionbrush.systems.slab import Agreement
 
 
 class Palette:
