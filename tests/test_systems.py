@@ -31,6 +31,7 @@ from lesionbrush.systems.mddpm.card import BoxCard, SliceCard
 from lesionbrush.systems.mddpm.request import MDDPMRequest
 from lesionbrush.systems.med_ddpm.request import MedDDPMRequest
 from lesionbrush.systems.palette.request import PaletteRequest
+from lesionbrush.systems.semantic.request import SemanticRequest
 
 TOYS = Path(__file__).with_name("toy_systems")
 UNET = {
@@ -181,6 +182,7 @@ ASKED = {
     "mddpm": MDDPMRequest,
     "med_ddpm": MedDDPMRequest,
     "palette": PaletteRequest,
+    "semantic": SemanticRequest,
 }
 
 

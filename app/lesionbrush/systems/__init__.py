@@ -31,6 +31,7 @@ FOLDERS = (
     "med_ddpm",
     "mddpm",
     "palette",
+    "semantic",
 )
 VARIABLE = "LESIONBRUSH_SYSTEMS"
 DEFAULT_SYSTEM = "lesion_inpainting"

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
+from typing import Literal, get_args
 
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.transfer.names import OrganName
 
-ORGANS = (
+Painted = Literal[
     "spleen",
     "right kidney",
     "left kidney",
@@ -28,7 +29,10 @@ ORGANS = (
     "duodenum",
     "bladder",
     "prostate or uterus",
-)
+    "body",
+]
+"""What a mask may be called."""
+ORGANS = get_args(Painted)[:-1]
 """In the order of AMOS, whose codes are their numbers here."""
 TISSUES = ("fat", "muscle", "bone", "air")
 CLASSES = ("outside", *ORGANS, "body", *TISSUES)

@@ -31,7 +31,7 @@ class Walk:
     after_step: Sequence[Hook] = ()
 
 
-class LayoutDiffusion:
+class SemanticDiffusion:
     """A network with the schedule it is sampled on. clip: the ends of its scale, in units."""
 
     def __init__(self, evaluate: Evaluator, schedule: NoiseSchedule, data_spread: float, clip: Clip) -> None:

@@ -14,7 +14,7 @@ from lesionbrush.montage import Panel, Window, sheet
 from lesionbrush.systems.running import visited_timesteps
 from lesionbrush.systems.semantic.classes import BODY, UNKNOWN
 from lesionbrush.systems.semantic.data import LaidSlice, SemanticBatches
-from lesionbrush.systems.semantic.diffusion import LayoutDiffusion, Walk, show
+from lesionbrush.systems.semantic.diffusion import SemanticDiffusion, Walk, show
 from lesionbrush.systems.semantic.layouts import without_tissues
 from lesionbrush.systems.semantic.recipes import SPACING_MM
 from lesionbrush.systems.semantic.trainer import SemanticTrainer
@@ -52,7 +52,7 @@ def make_slices(trainer: SemanticTrainer, slices: Sequence[LaidSlice]) -> np.nda
     recipe, config = trainer.recipe, trainer.average.config
     generator = torch.Generator().manual_seed(SEED)
     clip = unit_ends(recipe.scale)
-    diffusion = LayoutDiffusion(Evaluator(trainer.average), trainer.schedule, recipe.data_spread, clip)
+    diffusion = SemanticDiffusion(Evaluator(trainer.average), trainer.schedule, recipe.data_spread, clip)
     labels = np.stack([one.labels for one in slices])
     told = labels if config.tissues else without_tissues(labels)
     conditions = torch.from_numpy(show(told, config)).to(trainer.device)

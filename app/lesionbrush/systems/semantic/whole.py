@@ -1,0 +1,101 @@
+"""Semantic CT as published: a whole CT from a layout, slice by slice, with slices that agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lesionbrush.core.boxes import box_of
+from lesionbrush.core.generate import Frame, Made
+from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.inputs import Inputs, Layout
+from lesionbrush.core.model import OnEstimate, OnStep
+from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.core.roi import Orientation, RoiGrid, from_roi
+from lesionbrush.core.rois import RoiBatch
+from lesionbrush.core.volume import Volume
+from lesionbrush.systems.semantic.classes import CLASSES, OUTSIDE
+from lesionbrush.systems.semantic.hooks import LaidOut
+from lesionbrush.systems.semantic.job import AIR_HU
+from lesionbrush.systems.semantic.layouts import ClassMap, on_grid
+from lesionbrush.systems.semantic.model import SemanticCT
+from lesionbrush.systems.semantic.request import SemanticWholeRequest
+from lesionbrush.systems.semantic.whole_hooks import HOOKS, classes_of
+
+
+class SemanticWhole:
+    """The same network, ready to make whole CTs."""
+
+    hooks = HOOKS
+
+    def __init__(self, slices: SemanticCT) -> None:
+        self.card, self.slices, self.network = slices.card, slices, slices.network
+
+    @classmethod
+    def load(cls, installed: InstalledModel, device: str | None = None) -> SemanticWhole:
+        """Read the weights. WeightsError when they do not fit the network of the card."""
+        return cls(SemanticCT.load(installed, device))
+
+    def generate(
+        self,
+        frame: Frame,
+        request: SemanticWholeRequest,
+        inputs: Inputs,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
+    ) -> Made:
+        """One CT for every seed; see `core.generate.VolumeModel`. InvalidRequest."""
+        wished, turned = classes_of(inputs, request), Orientation.of(frame.affine)
+        spacing_mm = turned.spacing_mm(np.linalg.norm(frame.affine[:3, :3], axis=0).tolist())
+        grid = grid_of(wished.labels.shape, spacing_mm, self.card)
+        run, told = self.slices.run(rois_of(wished, spacing_mm, grid), request, seeds, (on_step, on_estimate))
+        hu = self.slices.scale.from_unit(run.results.numpy())
+        made = [turned.to_stored(self._back(one, wished, grid, spacing_mm)) for one in hu]
+        stored = np.asfortranarray(turned.to_stored(wished.labels))
+        present = np.unique(stored).tolist()
+        names = {number: CLASSES[number] for number in present if number != OUTSIDE}
+        layout = Layout(Volume(stored, frame.affine), names)
+        remarks = (*run.remarks, *wished.remarks, *told, *self._on_window())
+        return Made(np.stack(made), run.where, [layout] * len(seeds), [remarks] * len(seeds))
+
+    def _back(self, hu: np.ndarray, wished: ClassMap, grid: RoiGrid, spacing_mm: np.ndarray) -> np.ndarray:
+        """(Z, Y, X) HU on the grid of the layout; around the body there is air, which no window has."""
+        whole = box_of((0, size) for size in wished.labels.shape)
+        made = from_roi(hu, grid, whole, spacing_mm)
+        if isinstance(self.slices.scale, HUWindow):
+            made = np.where(wished.labels == OUTSIDE, np.float32(AIR_HU), made)
+        return made
+
+    def _on_window(self) -> tuple[str, ...]:
+        scale = self.slices.scale
+        if not isinstance(scale, HUWindow):
+            return ()
+        return (
+            f"{self.card.name!r} knows HU from {scale.lo_hu:g} to {scale.hi_hu:g}: gas and lung are no "
+            "darker and bone is no brighter, so this is a CT for that window alone",
+        )
+
+
+def grid_of(shape: Sequence[int], spacing_mm: np.ndarray, card: ModelCard) -> RoiGrid:
+    """The slices as they are, each on the smallest square of the model's that holds it; what is too wide is
+    coarser."""
+    extent_mm = np.array(shape) * spacing_mm
+    sides = [side for side in card.roi_voxels if side * card.spacing_mm >= extent_mm[1:].max()]
+    side = sides[0] if sides else card.roi_voxels[-1]
+    pixel_mm = max(card.spacing_mm, float(extent_mm[1:].max()) / side)
+    middle = (np.array(shape) - 1) / 2 * spacing_mm
+    y, x = (float(middle[axis] - (side - 1) / 2 * pixel_mm) for axis in (1, 2))
+    return RoiGrid((shape[0], side, side), pixel_mm, (0.0, y, x), slice_mm=float(spacing_mm[0]))
+
+
+def rois_of(wished: ClassMap, spacing_mm: np.ndarray, grid: RoiGrid) -> RoiBatch:
+    """All of it is to be made."""
+    everywhere = np.ones((1, *grid.shape), bool)
+    air = np.full(everywhere.shape, AIR_HU, np.float32)
+    labels = on_grid(wished.labels, spacing_mm, grid)[None]
+    own = LaidOut(labels, grid.steps_mm[0])
+    return RoiBatch(
+        air, everywhere.astype(np.float32), everywhere, everywhere, spacing_mm=grid.spacing_mm, own=own
+    )
