@@ -18,7 +18,7 @@ from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import GeometryMismatch, InvalidRequest, WeightsError
 from lesionbrush.systems import find_system, load_model, parse_request
-from lesionbrush.systems.semantic.classes import BODY
+from lesionbrush.systems.semantic.classes import BODY, CLASSES, FAT, MUSCLE
 from lesionbrush.systems.semantic.model import SemanticCT
 from lesionbrush.systems.semantic.network import CONDITIONINGS
 from lesionbrush.systems.semantic.request import SemanticRequest
@@ -127,6 +127,17 @@ class TestOrgans:
         air, fat = model.scale.to_unit(np.array([-1000.0, -100.0])).tolist()
         near = [((last - unit).abs() < 0.15).float().mean() for unit in (air, fat)]
         assert min(near) > 0.03
+
+    def test_around_what_changes_tissues_are_those_of_the_ct_and_what_is_to_come_has_none(self) -> None:
+        ct, before = make_abdomen()
+        mask = ball(ct, (19, 5, 6), 12.0)  # on the spine
+        model = painting(network={"tissues": True}, classes=(*CLASSES[1:],))
+        edited(model, ct, before, None, mask)
+        assert isinstance(model.network, Painter)
+        shown = (model.network.asked[0][2] * 20).round().int()
+        assert {FAT, MUSCLE} <= set(shown.unique().tolist())
+        under = shown[:, 0, 13:18, 14:18]
+        assert (under == BODY).float().mean() > 0.5
 
 
 class TestWindows:

@@ -15,8 +15,9 @@ from lesionbrush.core.roi import Orientation, RoiGrid
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems.semantic.body import add_body, add_tissues, find_body
 from lesionbrush.systems.semantic.classes import CLASSES, OUTSIDE, read_table
-from lesionbrush.systems.semantic.layouts import ClassMap, complete, on_grid, read_classes
+from lesionbrush.systems.semantic.layouts import ClassMap, on_grid, read_classes
 from lesionbrush.systems.semantic.request import SemanticRequest
 
 INPUTS = (
@@ -79,22 +80,22 @@ def prepare(
     request: SemanticRequest,
 ) -> Prepared:
     """`own`: `LaidOut`. Around what changes, body and tissues are those of the CT."""
-    del rois, inputs, request
+    del inputs, request
     assert isinstance(lesions.scope, LayoutScope)
     assert lesions.scope.wished is not None
     wished = lesions.scope.wished
-    labels = np.stack([_on(grid, wished.labels, lesions) for grid in grids])
+    bodies = [_on(grid, wished.labels, lesions) for grid in grids]
+    views = zip(bodies, rois.reference_hu, rois.mask, strict=True)
+    labels = np.stack([np.where(mask > 0, body, add_tissues(body, hu)) for body, hu, mask in views])
     return Prepared(LaidOut(labels, grids[0].steps_mm[0]), [wished.remarks] * len(seeds))
 
 
 def _on(grid: RoiGrid, labels: np.ndarray, lesions: Lesions) -> np.ndarray:
-    """uint8 (Z, Y, X). Reads the slices of the CT that the ROI has, and no others."""
+    """uint8 (Z, Y, X), with the body. Reads the slices of the CT that the ROI has, and no others."""
     slices = np.floor(grid.positions_mm(0) / lesions.spacing_mm[0] + 0.5).astype(int)
     low, high = (int(np.clip(n, 0, len(labels) - 1)) for n in (slices[0], slices[-1]))
     part = slice(low, high + 1)
-    changed = lesions.mask[part] > 0
-    hu = lesions.view[part]
-    whole = complete(labels[part], hu, lesions.spacing_mm, tissues=True, keep=changed)
+    whole = add_body(labels[part], find_body(lesions.view[part], lesions.spacing_mm))
     z, y, x = grid.origin_mm
     lower = replace(grid, origin_mm=(z - low * float(lesions.spacing_mm[0]), y, x))
     found = on_grid(whole, lesions.spacing_mm, lower)

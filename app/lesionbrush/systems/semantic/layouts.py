@@ -74,23 +74,10 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(found[:TOLD]) + (", ..." if len(found) > TOLD else "") or "nothing"
 
 
-def complete(
-    labels: np.ndarray,
-    hu: np.ndarray,
-    spacing_mm: np.ndarray,
-    *,
-    tissues: bool,
-    keep: np.ndarray | None = None,
-) -> np.ndarray:
-    """uint8: with the body of the CT, and its tissues if the network knows them.
-
-    keep: bool, where what is to come is not what the CT shows: body stays body.
-    """
+def complete(labels: np.ndarray, hu: np.ndarray, spacing_mm: np.ndarray, *, tissues: bool) -> np.ndarray:
+    """uint8: with the body of the CT, and its tissues if they are wanted."""
     whole = add_body(labels, find_body(hu, spacing_mm))
-    if not tissues:
-        return without_tissues(whole)
-    parted = add_tissues(whole, hu)
-    return parted if keep is None else np.where(keep, whole, parted)
+    return add_tissues(whole, hu) if tissues else without_tissues(whole)
 
 
 def without_tissues(labels: np.ndarray) -> np.ndarray:
