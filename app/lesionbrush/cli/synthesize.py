@@ -31,15 +31,18 @@ from lesionbrush.systems import find_system, load_model
 
 @dataclass(frozen=True, kw_only=True)
 class EditOrder(CTOrder[EditRequest]):
-    """An edit of a CT. ct: a file, or the folder of a series; mask: the painted lesion."""
+    """An edit of a CT. ct: a file, or the folder of a series; mask: the painted lesion, None where the inputs
+    say what is to change."""
 
     ct: Path
-    mask: Path
+    mask: Path | None
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("ct", type=Path, metavar="CT", help="a volume, or a folder with a DICOM series")
-    parser.add_argument("mask", type=Path, metavar="MASK", help="the painted lesion")
+    parser.add_argument(
+        "mask", type=Path, nargs="?", metavar="MASK", help="the painted lesion; some models do without"
+    )
     add_order_arguments(parser, "reference, mask and result")
     add_model_argument(parser)
     add_request_arguments(parser)
@@ -56,12 +59,13 @@ def carry_out(order: EditOrder) -> None:
     request, card = order.request, order.model.card
     hooks = find_system(card.system).hooks
     assert isinstance(hooks, EditHooks)
-    order.check(hooks.inputs, read=[order.ct, order.mask])
+    order.check(hooks.inputs, read=[order.ct, *([] if order.mask is None else [order.mask])])
     reference = require_ct(read_volume(order.ct))
     if request.output == "volume":
         require_room(order.paths, reference.array.nbytes)
     made_from = record_of(order.ct)
-    mask, inputs = read_volume(order.mask), read_inputs(order.inputs, hooks.inputs)
+    mask = None if order.mask is None else read_volume(order.mask)
+    inputs = read_inputs(order.inputs, hooks.inputs)
     scope = find_scope(reference, mask, request, card, hooks, inputs)
     model = load_model(order.model, order.device)
     with StepBar() as bar:
