@@ -95,6 +95,9 @@ LAWS = {
     "masks are carried on the core alone": Law(
         ("lesionbrush.transfer",), only=frozenset({"lesionbrush.transfer", *CORE})
     ),
+    "cohorts know no server, no command and no evaluation, and load torch where a model is used": Law(
+        ("lesionbrush.cohorts",), never=frozenset({*OUTER, *SERVERS, "torch"})
+    ),
     "systems know no server and no command": Law(
         ("lesionbrush.systems",), never=frozenset({"lesionbrush.server", "lesionbrush.cli"})
     ),
@@ -266,6 +269,8 @@ LIB = "slicer_module/LesionBrush/LesionBrushLib"
         ("app/lesionbrush/transfer/carry.py", "from lesionbrush.files.layouts import read_layout"),
         ("app/lesionbrush/transfer/carry.py", "from ..systems import load_model"),
         ("app/lesionbrush/transfer/patients.py", "import torch"),
+        ("app/lesionbrush/cohorts/making.py", "from lesionbrush.cli.outputs import require_room"),
+        ("app/lesionbrush/cohorts/making.py", "from ..evaluation import measures"),
         ("app/main.py", "from LesionBrushLib import client"),
         (f"{LIB}/logic/logic.py", "from lesionbrush.core.volume import Volume"),
         (f"{LIB}/logic/logic.py", "import torch.nn"),

@@ -25,9 +25,9 @@ from lesionbrush.cli.options import (
     require_taken,
 )
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports, require_room
-from lesionbrush.cli.transfer_sources import SourceCase, find_sources, read_host
 from lesionbrush.cli.transfer_table import TABLE, TransferRow, find_records, summarise, write_table
 from lesionbrush.cli.transfer_work import Painter, TransferWork, model_for
+from lesionbrush.cohorts.donors import SourceCase, find_sources, read_host
 from lesionbrush.core.inputs import Layout, check_inputs
 from lesionbrush.core.registry import find_model
 from lesionbrush.core.volume import Volume, require_ct

@@ -15,8 +15,8 @@ import numpy as np
 from lesionbrush.cli.files import number_paths
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.cli.transfer_sheet import picture
-from lesionbrush.cli.transfer_sources import SourceCase
 from lesionbrush.cli.transfer_table import RECORD, TransferRecord, TransferRow, summarise
+from lesionbrush.cohorts.donors import SourceCase
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import InstalledModel, list_models

@@ -159,7 +159,7 @@ def propose_lesion(
         raise InvalidRequest(f"unknown lesion shape {shape!r}; choose one of {', '.join(BUMPS)}")
     if not diameter_mm > 0:
         raise InvalidRequest(f"a lesion cannot have a diameter of {diameter_mm:g} mm; give one above 0")
-    blob = _Blob.random(diameter_mm / 2, *BUMPS[shape], generator)
+    blob = Blob.random(diameter_mm / 2, *BUMPS[shape], generator)
     centre = _free_place(volume, organ, blob.reach_mm + BORDER_MM, generator)
     offsets_mm = [
         (np.arange(n) - at) * mm for n, at, mm in zip(volume.shape, centre, volume.spacing_mm, strict=True)
@@ -172,8 +172,11 @@ def propose_lesion(
 
 
 @dataclass(frozen=True, eq=False)
-class _Blob:
-    """A ball whose radius varies with direction: radius_mm * exp(height * waves on the unit sphere)."""
+class Blob:
+    """A ball whose radius varies with direction: radius_mm * exp(height * waves on the unit sphere).
+
+    reach_mm: of its furthest point from the centre.
+    """
 
     radius_mm: float
     reach_mm: float
@@ -182,7 +185,10 @@ class _Blob:
     height: float
 
     @classmethod
-    def random(cls, radius_mm: float, height: float, bumps: float, generator: np.random.Generator) -> _Blob:
+    def random(cls, radius_mm: float, height: float, bumps: float, generator: np.random.Generator) -> Blob:
+        """With the volume of a ball of `radius_mm`. height: of its bumps, a share of the radius; bumps: how many
+        fit around.
+        """
         waves, phases = generator.normal(0, bumps, (8, 3)), generator.uniform(0, 2 * np.pi, 8)
         directions = generator.normal(0, 1, (4000, 3))
         radii = cls(1.0, 1.0, waves, phases, height).radii(directions)
@@ -196,6 +202,7 @@ class _Blob:
         return self.radius_mm * np.exp(self.height * bumps)
 
     def contains(self, offsets_mm: Array) -> Array:
+        """(...) bool: whether points (..., 3) from its centre lie in it."""
         return np.linalg.norm(offsets_mm, axis=-1) <= self.radii(offsets_mm)
 
 

@@ -1,12 +1,10 @@
-"""Where the lesions come from that `transfer` carries: a mask, or a folder of cases."""
+"""Where lesions come from that are carried into other patients: a mask, or a folder of cases."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from LesionBrushLib.client import SUFFIXES
 
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume, mask_on_grid
@@ -94,10 +92,9 @@ def _find_volume(folder: Path, name: str) -> Path | None:
 
 
 def _volumes(folder: Path, name: str) -> Iterator[Path]:
-    for suffix in SUFFIXES:
-        for path in (folder / f"{name}{suffix}", folder / f"{name}.seg{suffix}"):
-            if path.is_file():
-                yield path
+    for path in sorted(folder.glob(f"{name}.*")):
+        if path.is_file() and path.name != stem_of(path) in (name, f"{name}.seg"):
+            yield path
 
 
 def read_host(ct: Volume, organs: Layout, lesions: Path | None, into: str | None) -> HostPatient:
