@@ -28,6 +28,7 @@ COMMANDS = {
     "serve": "start the server for 3D Slicer and other clients",
     "synthesize": "a CT and a mask in, the CT with the lesion out, without a server",
     "transfer": "carry lesion masks of one patient into the same organs of another, with synthetic CTs",
+    "cohort": "many annotated cases from one specification: plan, run, verify, export",
     "generate": "a whole new CT with its labels, without a server",
     "montage": "draw reference, mask and result side by side",
     "models": "list the installed models and check their weights",

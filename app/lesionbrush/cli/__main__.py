@@ -18,6 +18,7 @@ COMMANDS = (
     "serve",
     "synthesize",
     "transfer",
+    "cohort",
     "generate",
     "montage",
     "models",

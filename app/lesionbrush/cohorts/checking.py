@@ -65,8 +65,8 @@ def _of_model(
     forbidden = [name for name in rule.parameters if name in NOT_FOR_MODELS]
     if forbidden:
         yield (
-            f"{where}.parameters.{forbidden[0]}: the cohort sets it, and attributes are of findings: leave it "
-            "out"
+            f"{where}.parameters.{forbidden[0]}: the cohort sets it, and attributes are of findings: leave "
+            "it out"
         )
         return
     yield from _refusals(

@@ -104,6 +104,6 @@ def _explain(form: LesionForm, limits: tuple[float, float, float], seen: _Seen) 
     best = max(seen.nearest_mm, default=0.0)
     return Refused(
         "no_room",
-        f"{size}, and {asked} to the organ's surface are asked for; none of {seen.looked_at} places has that: "
+        f"{size}; {asked} to the organ's surface are asked for; none of {seen.looked_at} places has that: "
         f"the roomiest leaves {best:.1f} mm: ask for a smaller diameter_mm, or other distances in surface_mm",
     )

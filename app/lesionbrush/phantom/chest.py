@@ -186,8 +186,9 @@ class Blob:
 
     @classmethod
     def random(cls, radius_mm: float, height: float, bumps: float, generator: np.random.Generator) -> Blob:
-        """With the volume of a ball of `radius_mm`. height: of its bumps, a share of the radius; bumps: how many
-        fit around.
+        """With the volume of a ball of `radius_mm`. height: of its bumps, as a share of that radius.
+
+        bumps: how many fit around.
         """
         waves, phases = generator.normal(0, bumps, (8, 3)), generator.uniform(0, 2 * np.pi, 8)
         directions = generator.normal(0, 1, (4000, 3))

@@ -1,0 +1,188 @@
+"""Many annotated cases from one specification: plan them, make them, verify them, export them.
+
+A specification is a YAML or JSON file (docs/cohorts.md, docs/examples/). `plan` says what it would come to
+and draws some of its masks; `run` makes it with several processes, and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lesionbrush.cli.cohort_export import add_export_arguments, export
+from lesionbrush.cli.options import add_device_argument
+from lesionbrush.cli.outputs import check_folder, check_outputs, pictures, write_report
+from lesionbrush.cohorts.checking import check_specification
+from lesionbrush.cohorts.folder import REPORT, CohortFolder
+from lesionbrush.cohorts.planning import CohortPlan, picture, preview, time_one
+from lesionbrush.cohorts.reading import read_specification, schema
+from lesionbrush.cohorts.references import find_references
+from lesionbrush.cohorts.running import run_cohort
+from lesionbrush.cohorts.verifying import verify
+from lesionbrush.errors import InvalidRequest
+
+_MOST_TOLD = 20
+_MOST_WORKERS = 256
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    plan = commands.add_parser("plan", help="counts, disk, hours, and ten planned masks as a picture")
+    _add_specification(plan)
+    plan.add_argument("--montage", type=Path, metavar="PNG", help="where to draw the masks")
+    plan.add_argument("--no-timing", action="store_true", help="do not make a case to see how long it takes")
+    _add_workers(plan)
+    run_ = commands.add_parser("run", help="make all cases; the same command goes on where it stopped")
+    _add_specification(run_)
+    run_.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="the cohort's folder")
+    _add_workers(run_)
+    resume = commands.add_parser("resume", help="go on with a cohort as it was begun")
+    _add_cohort(resume)
+    _add_workers(resume)
+    for name, about in (
+        ("status", "how much of a cohort is made, and what could not be"),
+        ("verify", "every file against its record: nothing missing, nothing half"),
+    ):
+        _add_cohort(commands.add_parser(name, help=about))
+    add_export_arguments(commands.add_parser("export", help="a dataset for nnU-Net, MSD or MONAI"))
+    commands.add_parser("schema", help="print the JSON schema of a specification")
+
+
+def _add_specification(parser: ArgumentParser) -> None:
+    parser.add_argument("specification", type=Path, metavar="SPEC", help="a .yaml or .json")
+
+
+def _add_cohort(parser: ArgumentParser) -> None:
+    parser.add_argument("cohort", type=Path, metavar="COHORT", help="the folder of `cohort run`")
+
+
+def _add_workers(parser: ArgumentParser) -> None:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=usable, metavar="N",
+        help="processes with one thread each (default: as many as there are CPU cores)",
+    )  # fmt: skip
+    add_device_argument(parser)
+
+
+def run(options: Namespace) -> int:
+    """1 where something is wrong or missing, else 0."""
+    actions = {
+        "plan": _plan,
+        "run": _run,
+        "resume": lambda given: _make(CohortFolder.open(given.cohort), given),
+        "status": _status,
+        "verify": _verify,
+        "export": export,
+        "schema": lambda given: print(json.dumps(schema(), indent=1)) or 0,
+    }
+    return int(actions[options.what](options))
+
+
+def _plan(options: Namespace) -> int:
+    _require_workers(options)
+    check_outputs(pictures(options.montage), [options.specification])
+    specification = read_specification(options.specification)
+    check_specification(specification)
+    plan = preview(specification, find_references(specification.references))
+    if not options.no_timing:
+        time_one(specification, plan, options.device)
+    print("\n".join(_plan_lines(plan, options.workers)))
+    drawn = picture(plan, f"{specification.name}: some of its {len(plan.cases)} cases, as planned")
+    if options.montage and drawn is not None:
+        options.montage.parent.mkdir(parents=True, exist_ok=True)
+        drawn.save(options.montage, optimize=True)
+        print(options.montage)
+    return 1 if plan.problems else 0
+
+
+def _plan_lines(plan: CohortPlan, workers: int) -> Iterator[str]:
+    splits = ", ".join(f"{count} {name}" for name, count in sorted(plan.splits.items()))
+    yield f"{len(plan.cases)} cases ({splits}) of {len(plan.references)} CTs of {plan.patients} patients"
+    lesions = Counter(one.organ for case in plan.previewed for one in case.placed)
+    listed = ", ".join(f"{count} in {organ}" for organ, count in sorted(lesions.items())) or "no lesion"
+    yield f"{len(plan.previewed)} of them were placed: {listed}"
+    if plan.previewed:
+        yield f"disk: up to {plan.box_bytes / 1e6:.1f} MB for the boxes and masks, before compression"
+    hours = plan.hours(workers)
+    if hours is not None:
+        each = f"{plan.seconds_each:.1f} s a case"
+        yield f"time: about {_time(hours)} with {workers} workers ({each}, timed on one), reading CTs apart"
+    for problem in plan.problems:
+        yield f"{problem.case}: {problem.reason}"
+
+
+def _time(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
+
+
+def _run(options: Namespace) -> int:
+    check_folder(options.out)
+    specification = read_specification(options.specification)
+    check_specification(specification)
+    references = find_references(specification.references)
+    return _make(CohortFolder.begin(options.out, specification, references), options)
+
+
+def _make(folder: CohortFolder, options: Namespace) -> int:
+    _require_workers(options)
+    pending = len(folder.pending())
+    if pending < len(folder.cases):
+        print(f"{len(folder.cases) - pending} of {len(folder.cases)} cases are there already")
+    problems = 0
+    with tqdm(total=pending, desc="cohort", unit="case", disable=not pending) as bar:
+        for news in run_cohort(folder, options.workers, options.device):
+            if news.problem is not None:
+                problems += 1
+                tqdm.write(f"{news.case or news.reference}: {news.problem.reason}", file=sys.stderr)
+            bar.update(1 if news.case else 0)
+    states = folder.write_report()
+    print(f"{folder.path / REPORT}  ({_states(states)})")
+    return 1 if problems else 0
+
+
+def _status(options: Namespace) -> int:
+    folder = CohortFolder.open(options.cohort)
+    states = folder.write_report()
+    print(f"{folder.specification.name}: {_states(states)}, of {len(folder.cases)} cases")
+    seconds = [record.seconds for record in folder.records()]
+    if seconds and states["pending"]:
+        left = states["pending"] * sum(seconds) / len(seconds) / 3600
+        print(f"left: about {_time(left)} of one worker")
+    for problem in folder.problems():
+        print(f"{problem.case or problem.reference}: {problem.reason}")
+    return 0 if states["done"] == len(folder.cases) else 1
+
+
+def _states(states: Counter[str]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no case"
+
+
+def _verify(options: Namespace) -> int:
+    folder = CohortFolder.open(options.cohort)
+    verdict = verify(folder)
+    for sentence in verdict.wrong:
+        print(sentence)
+    for case, reason in list(verdict.missing.items())[:_MOST_TOLD]:
+        print(f"{case} is missing: {reason}")
+    if len(verdict.missing) > _MOST_TOLD:
+        print(f"... and {len(verdict.missing) - _MOST_TOLD} more are missing")
+    print(f"{verdict.whole} of {len(folder.cases)} cases are whole")
+    return 0 if verdict.complete else 1
+
+
+def _require_workers(options: Namespace) -> None:
+    if not 1 <= options.workers <= _MOST_WORKERS:
+        raise InvalidRequest(f"--workers {options.workers}: give a number from 1 to {_MOST_WORKERS}")
+
+
+def save_schema(path: Path) -> None:
+    """What the docs have of it."""
+    write_report(json.dumps(schema(), indent=1), path)
