@@ -1,3 +1,5 @@
+"""Small references with organs of balls, and specifications of cohorts that a tiny model makes in no time."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -55,9 +55,9 @@ def _how(folder: CohortFolder, cases: Sequence[ExportedCase]) -> Iterator[str]:
     yield ""
     yield (
         f"By LesionBrush {__version__} from one specification, seed {specification.seed}: lesions are drawn "
-        "or carried over by their masks, placed in organs, and filled by a model. Every voxel outside the edit "
-        "region is the reference CT's, bit by bit. `provenance/` has a record for each image, `truth.csv` "
-        "what was asked for and what was measured afterwards."
+        "or carried over by their masks, placed in organs, and filled by a model. Every voxel outside the "
+        "edit region is the reference CT's, bit by bit. `provenance/` has a record for each image, "
+        "`truth.csv` what was asked for and what was measured afterwards."
     )
     if specification.healthy_twins != "none":
         how = {
