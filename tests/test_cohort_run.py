@@ -18,6 +18,7 @@ import psutil
 import pytest
 from cli_kit import Command
 from cohort_kit import SPECIFICATION, begin, make_here, state, write_references
+from lesionbrush.anatomy.lungs import LEFT, RIGHT, segment_lungs
 from lesionbrush.cohorts import workers
 from lesionbrush.cohorts.casting import PlannedCase
 from lesionbrush.cohorts.folder import CohortFolder, CohortProblem
@@ -25,6 +26,8 @@ from lesionbrush.cohorts.running import run_cohort, split_into_tasks
 from lesionbrush.cohorts.verifying import verify
 from lesionbrush.cohorts.workers import CohortTask
 from lesionbrush.errors import DamagedFile, InvalidRequest
+from lesionbrush.files.io import read_volume
+from lesionbrush.files.layouts import read_layout
 from PIL import Image
 
 pytest_plugins = "cli_fixtures"
@@ -341,3 +344,13 @@ def test_problems_are_kept_until_they_are_mended(made: CohortFolder) -> None:
     (made.path / "problems" / "x.json").write_text("[")
     with pytest.raises(DamagedFile, match=r"x\.json is damaged"):
         made.problems()
+
+
+def test_phantoms_have_lungs_on_their_sides(command: Command, tmp_path: Path) -> None:
+    assert command("cohort", "phantoms", tmp_path / "chests", "--count", 1).code == 0
+    layout = read_layout(tmp_path / "chests" / "phantom_1_organs.nii.gz")
+    found = segment_lungs(read_volume(tmp_path / "chests" / "phantom_1.nii.gz")).array
+    for name, side in (("lung_right", RIGHT), ("lung_left", LEFT)):
+        mine, other = layout.mask(name), found == side
+        assert 2 * (mine & other).sum() / (mine.sum() + other.sum()) > 0.9
+    assert layout.mask("liver").any()

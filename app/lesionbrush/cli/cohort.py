@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from lesionbrush.cli.cohort_export import add_export_arguments, export
 from lesionbrush.cli.options import add_device_argument
-from lesionbrush.cli.outputs import check_folder, check_outputs, pictures, write_report
+from lesionbrush.cli.outputs import check_folder, check_outputs, pictures
 from lesionbrush.cohorts.checking import check_specification
 from lesionbrush.cohorts.folder import REPORT, CohortFolder
+from lesionbrush.cohorts.phantoms import write_phantom
 from lesionbrush.cohorts.planning import CohortPlan, picture, preview, time_one
 from lesionbrush.cohorts.reading import read_specification, schema
 from lesionbrush.cohorts.references import find_references
@@ -52,6 +53,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     ):
         _add_cohort(commands.add_parser(name, help=about))
     add_export_arguments(commands.add_parser("export", help="a dataset for nnU-Net, MSD or MONAI"))
+    phantoms = commands.add_parser("phantoms", help="write chests of formulas with labels, to try it out")
+    phantoms.add_argument("folder", type=Path, metavar="DIR", help="where to")
+    phantoms.add_argument("--count", type=int, default=4, metavar="N", help="how many (default: %(default)s)")
     commands.add_parser("schema", help="print the JSON schema of a specification")
 
 
@@ -81,6 +85,7 @@ def run(options: Namespace) -> int:
         "status": _status,
         "verify": _verify,
         "export": export,
+        "phantoms": _phantoms,
         "schema": lambda given: print(json.dumps(schema(), indent=1)) or 0,
     }
     return int(actions[options.what](options))
@@ -178,11 +183,13 @@ def _verify(options: Namespace) -> int:
     return 0 if verdict.complete else 1
 
 
+def _phantoms(options: Namespace) -> int:
+    check_folder(options.folder)
+    for seed in range(1, options.count + 1):
+        print(write_phantom(options.folder, seed))
+    return 0
+
+
 def _require_workers(options: Namespace) -> None:
     if not 1 <= options.workers <= _MOST_WORKERS:
         raise InvalidRequest(f"--workers {options.workers}: give a number from 1 to {_MOST_WORKERS}")
-
-
-def save_schema(path: Path) -> None:
-    """What the docs have of it."""
-    write_report(json.dumps(schema(), indent=1), path)

@@ -97,8 +97,8 @@ def _figures(cases: Sequence[ExportedCase]) -> Iterator[str]:
     yield _figure("off_hu", [one.off_hu for one in lesions])
     yield ""
     yield (
-        "`seam_hu`: how much larger steps between voxels are where an edit ends; `off_hu`: HU asked for less "
-        "measured. The contact sheet shows the worst of both first."
+        "`seam_hu`: how much larger steps between voxels are where an edit ends; `off_hu`: how far HU are "
+        "from those asked for. The contact sheet shows the worst of both first."
     )
     organs = Counter(_organ(one) for one in lesions)
     yield ""
