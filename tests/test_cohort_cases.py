@@ -100,7 +100,7 @@ def test_what_has_no_place_says_why(base: Path, rule: dict[str, object], said: s
 def test_lesions_that_are_there_are_kept_clear_of(base: Path) -> None:
     one = one_host(base)
     full = one.host.with_taken(one.host.patient.organs.labels.array > 0)
-    with pytest.raises(NotPlaced, match="but for lesions nearer than 3 mm"):
+    with pytest.raises(NotPlaced, match="but for lesions nearer than 5 mm"):
         place_lesions(one.specification, one.case, full)
 
 

@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 OURS = {"lesionbrush", "LesionBrushLib", "main"}
 CHOSEN_BY_TORCH = re.compile(r"(nvidia|cuda)-.*|triton")
 DISTRIBUTION = {
+    "yaml": "pyyaml",
     "PIL": "pillow",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_serializer, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
 
 Scalar = bool | int | float | str | None
 WAYS = ("value", "uniform", "normal", "choice")
@@ -103,7 +102,7 @@ class Draw(BaseModel):
         return self.within or (mean - _SIGMAS * deviation, mean + _SIGMAS * deviation)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(cls, core: Any, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         own = handler(core)
         plain: list[JsonSchemaValue] = [{"type": kind} for kind in ("number", "string", "boolean", "null")]
         return {"anyOf": [*plain, own]}

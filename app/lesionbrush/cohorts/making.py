@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +37,15 @@ EMPTY_MM = 40.0
 
 @dataclass
 class ModelRack:
-    """Models by name, each loaded when it is first used, once. threads: of PyTorch, None for as many as it
-    takes.
-    """
+    """Models by name, each loaded when it is first used, once."""
 
     device: str | None = None
-    threads: int | None = None
     ready: dict[str, Any] = field(default_factory=dict)
 
     def get(self, installed: InstalledModel) -> Any:
         """Raises WeightsError."""
         name = installed.card.name
         if name not in self.ready:
-            if self.threads is not None:
-                import_module("torch").set_num_threads(self.threads)
             self.ready[name] = load_model(installed, self.device)
         return self.ready[name]
 

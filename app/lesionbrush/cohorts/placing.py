@@ -12,10 +12,11 @@ from lesionbrush.core.boxes import Box
 from lesionbrush.core.volume import Array
 from lesionbrush.transfer.fields import depths_in, distances_to
 from lesionbrush.transfer.forms import Bend, LesionForm
+from lesionbrush.transfer.limits import CarryLimits
 from lesionbrush.transfer.places import HostOrgan, draw_places
 from lesionbrush.transfer.results import Refused
 
-FREE_MM = 3.0
+FREE_MM = CarryLimits().margin_mm
 """To the surface where nothing is said: the margin of an edit, so that what changes is organ too."""
 _TRIES, _LOOKED_AT, _DRAWN = 12, 400, 5
 _STRAIGHT = Bend(np.zeros((1, 3)), np.zeros(1), np.zeros((1, 3)))

@@ -18,6 +18,7 @@ from lesionbrush.cohorts.hosts import CohortHost
 from lesionbrush.cohorts.making import CaseMaker, ModelRack
 from lesionbrush.cohorts.references import CohortReference
 from lesionbrush.cohorts.specification import CohortSpecification
+from lesionbrush.cohorts.workers import one_thread
 from lesionbrush.core.boxes import bounding_box, dilate, hull
 from lesionbrush.core.surroundings import Place
 from lesionbrush.core.volume import Volume
@@ -102,8 +103,9 @@ def time_one(specification: CohortSpecification, plan: CohortPlan, device: str |
     sample = max(plan.previewed, key=lambda one: len(one.placed), default=None)
     if sample is None:
         return
-    maker = CaseMaker(specification, "", ModelRack(device, threads=1))
-    maker.make(sample.case, sample.host)  # loads the model
+    maker = CaseMaker(specification, "", ModelRack(device))
+    with one_thread():
+        maker.make(sample.case, sample.host)  # loads the model
     plan.seconds_each = maker.make(sample.case, sample.host).record.seconds
 
 

@@ -86,9 +86,9 @@ class PlaceRule(_Strict):
     )
     side: Draw = Field(Draw(value="any"), description="left, right or any, of paired organs")
     surface_mm: tuple[float, float] | None = Field(
-        None, description="from the lesion's edge to the organ's surface, from and to; null: 3 or more"
+        None, description="from the lesion's edge to the organ's surface, from and to; null: more than 4"
     )
-    gap_mm: float = Field(3.0, ge=0, le=100, description="to other lesions")
+    gap_mm: float = Field(5.0, ge=0, le=100, description="to other lesions: more than an edit's margin")
 
     @field_validator("surface_mm")
     @classmethod

@@ -143,7 +143,7 @@ def _helpers(
     def another() -> _Helper:
         pipe, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, path, device, os.getpid()), daemon=True)
-        with _one_thread():
+        with one_thread():
             process.start()
         theirs.close()
         started.append(_Helper(process, pipe))
@@ -160,8 +160,8 @@ def _helpers(
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """What libraries read when they are loaded: a process that starts now gets it."""
+def one_thread() -> Iterator[None]:
+    """What libraries read when they are loaded: in a process that starts now, or later in this one."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -182,7 +182,7 @@ def _work(pipe: Connection, path: Path, device: str | None, parent: int) -> None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     folder = CohortFolder.open(path)
     orphaned = stop_when(lambda: os.name != "nt" and os.getppid() != parent)
-    maker = CaseMaker(folder.specification, folder.asked, ModelRack(device, threads=1), orphaned)
+    maker = CaseMaker(folder.specification, folder.asked, ModelRack(device), orphaned)
     while True:
         try:
             task = pipe.recv()
