@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,7 @@ def test_a_bad_reference_is_one_row_and_the_rest_goes_on(
 
 
 def start(asked: Path, out: Path) -> subprocess.Popen[bytes]:
+    """With Ctrl-C heard, also where the tests themselves run in the background, deaf to it."""
     command = [sys.executable, "-m", "lesionbrush.cli", "cohort", "run", str(asked), "-o", str(out)]
     paths = os.pathsep.join(path for path in sys.path if path)
     return subprocess.Popen(
@@ -115,6 +117,7 @@ def start(asked: Path, out: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 one thread is there
     )
 
 
