@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 from importlib.metadata import version
@@ -112,7 +113,10 @@ class TestShipped:
         terms = (folder / LICENSE).read_text(encoding="utf-8")
         assert (MODELS.parent / "LICENSE").read_text(encoding="utf-8").strip() in terms
         assert "CC BY 3.0" in terms or "Attribution 3.0" in terms
-        assert "LIDC-IDRI" in (folder / "docs" / "data_license.txt").read_text(encoding="utf-8")
+        collections = re.findall(r"doi:(10\.[^;,)\s]+)", load_card(folder).attribution)
+        assert collections
+        assert [doi for doi in collections if doi.lower() not in terms.lower()] == []
+        assert "Cancer Imaging Archive" in (folder / "docs/data_license.txt").read_text(encoding="utf-8")
 
 
 class TestWritten:
