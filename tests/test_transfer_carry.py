@@ -237,7 +237,7 @@ class TestRefusals:
         no = refused(self.lesion, self.organ, flat)
         assert no.why == "no_room"
         assert "the best of" in no.reason
-        assert "3 mm are asked for" in no.reason
+        assert "4 mm are asked for" in no.reason
 
     def test_no_place_near_the_corresponding_one(self) -> None:
         ring = ball((0, 0, 0), 50, self.on).array & (1 - ball((0, 0, 0), 22, self.on).array)
