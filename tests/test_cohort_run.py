@@ -33,7 +33,9 @@ from PIL import Image
 
 pytest_plugins = "cli_fixtures"
 MARK = "LESIONBRUSH_TEST_OF"
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="no display: processes are killed by signals here")
+pytestmark = pytest.mark.skipif(
+    os.name == "nt", reason="Windows has no such signals: processes are killed by them here"
+)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from lesionbrush.systems.running import as_batch
 
 PIXELS_AT_ONCE, SLICES_AT_ONCE = 32 * 128 * 128, 32
 """Evaluated at a time, so that many or large slices need no more memory than a few small ones."""
@@ -85,3 +88,49 @@ def average_between(slices: Tensor, before: Tensor, after: Tensor, weight: float
     mixed = average(slab.flatten(0, 1)[:, None], slab.shape[1], weight)
     inner = mixed.unflatten(0, (len(before), -1))[:, before.shape[1] : slab.shape[1] - after.shape[1]]
     return inner.flatten(0, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class MadeSlices:
+    """Of ROIs the slices in which something may change: a 2D network makes them, the others are the CT's.
+
+    unit: (L, Z, Y, X), the CT in units; depth: the slices that are made; slice_mm: from one to the next.
+    """
+
+    unit: np.ndarray
+    depth: slice
+    slice_mm: float
+    agreement: Agreement
+
+    @classmethod
+    def of(cls, unit: np.ndarray, editable: np.ndarray, slice_mm: float, agreement: Agreement) -> MadeSlices:
+        """editable: like unit, bool, not empty."""
+        touched = np.flatnonzero(editable.any(axis=(0, 2, 3)))
+        return cls(unit, slice(int(touched[0]), int(touched[-1]) + 1), slice_mm, agreement)
+
+    def noise(self, seeds: Sequence[int]) -> SliceNoise:
+        """Of one seed for each box."""
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        depth = self.depth.stop - self.depth.start
+        return SliceNoise(generators, depth, self.agreement.smoothness(self.slice_mm))
+
+    def lay_out(self, array: np.ndarray, lesions: Sequence[int], device: torch.device) -> Tensor:
+        """(L, Z, Y, X) to (B Z, 1, Y, X), of the slices that are made."""
+        return as_batch(array[:, self.depth], lesions, device)[:, 0].flatten(0, 1)[:, None]
+
+    def put_back(self, made: Tensor, lesions: Sequence[int]) -> Tensor:
+        """(B, Z, Y, X) on the CPU, with the CT in the slices that were not made."""
+        whole = as_batch(self.unit, lesions, torch.device("cpu"))[:, 0]
+        whole[:, self.depth] = made.reshape(whole[:, self.depth].shape).cpu()
+        return whole
+
+    def agree(self, x_0: Tensor, lesions: Sequence[int], ratio: float) -> Tensor:
+        """Estimates averaged over neighbours, at a ratio of noise to signal; beyond the slices that are made
+        are those of the CT."""
+        weight = self.agreement.weight(self.slice_mm, ratio)
+        if weight == 0:
+            return x_0
+        low, high = self.depth.start, self.depth.stop
+        ends = (slice(max(low - 1, 0), low), slice(high, high + 1))
+        before, after = (as_batch(self.unit[:, end], lesions, x_0.device)[:, 0] for end in ends)
+        return average_between(x_0, before, after, weight)

@@ -22,8 +22,8 @@ from lesionbrush.systems.palette.noise import calm
 from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.palette.scale import AIR_HU
 from lesionbrush.systems.palette.spots import UnwantedSpot, find_spot
-from lesionbrush.systems.running import RunResult, SamplingWatch, as_batch, mix_seed, visited_timesteps
-from lesionbrush.systems.slab import SliceNoise, average_between
+from lesionbrush.systems.running import RunResult, SamplingWatch, mix_seed, visited_timesteps
+from lesionbrush.systems.slab import MadeSlices, SliceNoise
 
 if TYPE_CHECKING:
     from lesionbrush.systems.palette.model import Palette
@@ -46,10 +46,8 @@ class FillingJob:
     ) -> None:
         self.model, self.rois, self.request, self.items, self.watched = model, rois, request, items, watched
         self.timesteps = visited_timesteps(model.filler.schedule, request.steps)
-        touched = np.flatnonzero(rois.editable.any(axis=(0, 2, 3)))
-        self.depth = slice(int(touched[0]), int(touched[-1]) + 1)
-        """The slices that are made."""
-        self.unit = model.scale.to_unit(np.where(rois.inside, rois.reference_hu, AIR_HU).astype(np.float32))
+        unit = model.scale.to_unit(np.where(rois.inside, rois.reference_hu, AIR_HU).astype(np.float32))
+        self.slices = MadeSlices.of(unit, rois.editable, float(rois.own), model.agreement)
 
     def sample(self, part: Sequence[int], device: torch.device, draw: int = 0) -> Tensor:
         """(B, Z, Y, X) in units, on the CPU, of the chosen items. draw: which of several draws it is."""
@@ -62,52 +60,25 @@ class FillingJob:
         tell = self._watch(draw).part(part, lambda x_0: self._show(x_0, lesions))
 
         def denoise(x: Tensor, t: int) -> Tensor:
-            x_0 = holes.put(self._agree(fill(x, t), lesions, schedule.sigma(t) / schedule.alpha(t)))
+            x_0 = holes.put(self.slices.agree(fill(x, t), lesions, schedule.sigma(t) / schedule.alpha(t)))
             tell(x_0)
             return x_0
 
         sampler = SAMPLERS[self.request.sampler]
         hooks = [holes.keep_clean()]
         made = sampler(denoise, x, schedule, self.timesteps, generator=noise, after_step=hooks)
-        return self._put_back(made, lesions)
+        return self.slices.put_back(made, lesions)
 
     def _noise_of(self, part: Sequence[int], draw: int) -> SliceNoise:
         seeds = [mix_seed(*self.rois.entropy(*self.items[k])) for k in part]
-        seeds = [mix_seed(seed, draw) if draw else seed for seed in seeds]
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        smoothness = self.model.agreement.smoothness(self.slice_mm)
-        return SliceNoise(generators, self.depth.stop - self.depth.start, smoothness)
-
-    @property
-    def slice_mm(self) -> float:
-        return float(self.rois.own)
+        return self.slices.noise([mix_seed(seed, draw) if draw else seed for seed in seeds])
 
     def _holes(self, lesions: list[int], noise: SliceNoise, device: torch.device) -> Holes:
-        image = self._lay_out(self.unit, lesions, device)
-        inside = self._lay_out(self.rois.editable, lesions, device) > 0
+        image = self.slices.lay_out(self.slices.unit, lesions, device)
+        inside = self.slices.lay_out(self.rois.editable, lesions, device) > 0
         veil = draw_noise(image.shape, noise, device, torch.float32)
         fill = torch.full((len(image),), fill_number(self.request.fill), device=device)
         return Holes.of(image, inside, veil, fill)
-
-    def _agree(self, x_0: Tensor, lesions: list[int], ratio: float) -> Tensor:
-        """Averaged over neighbours; beyond the slices that are made are those of the CT."""
-        weight = self.model.agreement.weight(self.slice_mm, ratio)
-        if weight == 0:
-            return x_0
-        low, high = self.depth.start, self.depth.stop
-        ends = (slice(max(low - 1, 0), low), slice(high, high + 1))
-        before, after = (as_batch(self.unit[:, end], lesions, x_0.device)[:, 0] for end in ends)
-        return average_between(x_0, before, after, weight)
-
-    def _lay_out(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
-        """(L, Z, Y, X) to (B Z, 1, Y, X), of the slices that are made."""
-        return as_batch(array[:, self.depth], lesions, device)[:, 0].flatten(0, 1)[:, None]
-
-    def _put_back(self, made: Tensor, lesions: list[int]) -> Tensor:
-        """(B, Z, Y, X), with the CT in the slices that were not made."""
-        whole = as_batch(self.unit, lesions, torch.device("cpu"))[:, 0]
-        whole[:, self.depth] = made.reshape(whole[:, self.depth].shape).cpu()
-        return whole
 
     def _watch(self, draw: int) -> SamplingWatch:
         """Further draws were not counted on: all the work is done, and may still be cancelled."""
@@ -117,7 +88,7 @@ class FillingJob:
         return SamplingWatch(tell, on_estimate, len(self.items), len(self.timesteps))
 
     def _show(self, estimate: Tensor, lesions: list[int]) -> np.ndarray:
-        return self.model.scale.from_unit(self._put_back(estimate, lesions)[0].numpy())
+        return self.model.scale.from_unit(self.slices.put_back(estimate, lesions)[0].numpy())
 
 
 def draw_again(job: FillingJob, run: RunResult) -> tuple[np.ndarray, tuple[str, ...]]:

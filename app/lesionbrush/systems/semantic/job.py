@@ -19,11 +19,11 @@ from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import draw_noise
-from lesionbrush.systems.running import SamplingWatch, as_batch, mix_seed, visited_timesteps
+from lesionbrush.systems.running import SamplingWatch, mix_seed, visited_timesteps
 from lesionbrush.systems.semantic.diffusion import SemanticDiffusion, Walk, show
 from lesionbrush.systems.semantic.hooks import LaidOut
 from lesionbrush.systems.semantic.request import Sampler
-from lesionbrush.systems.slab import Agreement, SliceNoise, average_between
+from lesionbrush.systems.slab import Agreement, MadeSlices
 
 AIR_HU = -1000.0
 
@@ -62,10 +62,8 @@ class LayoutJob:
         self.model, self.rois, self.request, self.items = model, rois, request, items
         self.timesteps = visited_timesteps(model.diffusion.schedule, request.steps)
         self.watch = SamplingWatch(*watched, len(items), len(self.timesteps))
-        touched = np.flatnonzero(rois.editable.any(axis=(0, 2, 3)))
-        self.depth = slice(int(touched[0]), int(touched[-1]) + 1)
-        """The slices that are made."""
-        self.unit = model.scale.to_unit(np.where(rois.inside, rois.reference_hu, AIR_HU).astype(np.float32))
+        unit = model.scale.to_unit(np.where(rois.inside, rois.reference_hu, AIR_HU).astype(np.float32))
+        self.slices = MadeSlices.of(unit, rois.editable, self.laid_out.slice_mm, model.agreement)
 
     @property
     def laid_out(self) -> LaidOut:
@@ -75,54 +73,29 @@ class LayoutJob:
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) in units, on the CPU, of the chosen items."""
         lesions = [self.items[k][1] for k in part]
-        diffusion, noise = self.model.diffusion, self._noise_of(part)
-        image = self._lay_out(self.unit, lesions, device)
-        inside = self._lay_out(self.rois.editable, lesions, device) > 0
+        diffusion = self.model.diffusion
+        noise = self.slices.noise([mix_seed(*self.rois.entropy(*self.items[k])) for k in part])
+        image = self.slices.lay_out(self.slices.unit, lesions, device)
+        inside = self.slices.lay_out(self.rois.editable, lesions, device) > 0
         told = diffusion.denoiser(self._conditions(lesions, device), self.request.strength)
         tell = self.watch.part(part, lambda x_0: self._show(x_0, lesions))
 
         def denoise(x: Tensor, t: int) -> Tensor:
             ratio = diffusion.schedule.sigma(t) / diffusion.schedule.alpha(t)
-            x_0 = torch.where(inside, self._agree(told(x, t), lesions, ratio), image)
+            x_0 = torch.where(inside, self.slices.agree(told(x, t), lesions, ratio), image)
             tell(x_0)
             return x_0
 
         x = draw_noise(image.shape, noise, device, torch.float32)
         hold = keep_known(image, inside.to(image), diffusion.schedule, noise)
         made = diffusion.sample(self.request.sampler, denoise, Walk(x, self.timesteps, noise, (hold,)))
-        return self._put_back(made, lesions)
-
-    def _noise_of(self, part: Sequence[int]) -> SliceNoise:
-        seeds = [mix_seed(*self.rois.entropy(*self.items[k])) for k in part]
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        smoothness = self.model.agreement.smoothness(self.laid_out.slice_mm)
-        return SliceNoise(generators, self.depth.stop - self.depth.start, smoothness)
+        return self.slices.put_back(made, lesions)
 
     def _conditions(self, lesions: list[int], device: torch.device) -> Tensor:
         """(B Z, C, Y, X), of the slices that are made."""
-        labels = self.laid_out.labels[lesions][:, self.depth]
+        labels = self.laid_out.labels[lesions][:, self.slices.depth]
         shown = show(labels.reshape(-1, *labels.shape[2:]), self.model.diffusion.config)
         return torch.from_numpy(shown).to(device)
 
-    def _agree(self, x_0: Tensor, lesions: list[int], ratio: float) -> Tensor:
-        """Averaged over neighbours; beyond the slices that are made are those of the CT."""
-        weight = self.model.agreement.weight(self.laid_out.slice_mm, ratio)
-        if weight == 0:
-            return x_0
-        low, high = self.depth.start, self.depth.stop
-        ends = (slice(max(low - 1, 0), low), slice(high, high + 1))
-        before, after = (as_batch(self.unit[:, end], lesions, x_0.device)[:, 0] for end in ends)
-        return average_between(x_0, before, after, weight)
-
-    def _lay_out(self, array: np.ndarray, lesions: list[int], device: torch.device) -> Tensor:
-        """(L, Z, Y, X) to (B Z, 1, Y, X), of the slices that are made."""
-        return as_batch(array[:, self.depth], lesions, device)[:, 0].flatten(0, 1)[:, None]
-
-    def _put_back(self, made: Tensor, lesions: list[int]) -> Tensor:
-        """(B, Z, Y, X), with the CT in the slices that were not made."""
-        whole = as_batch(self.unit, lesions, torch.device("cpu"))[:, 0]
-        whole[:, self.depth] = made.reshape(whole[:, self.depth].shape).cpu()
-        return whole
-
     def _show(self, estimate: Tensor, lesions: list[int]) -> np.ndarray:
-        return self.model.scale.from_unit(self._put_back(estimate, lesions)[0].numpy())
+        return self.model.scale.from_unit(self.slices.put_back(estimate, lesions)[0].numpy())
