@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from lesionbrush.core.volume import Volume, mask_on_grid
+from lesionbrush.core.volume import Volume, mask_on_grid, offset_remark
 from lesionbrush.errors import AmbiguousMask, EmptyMask, GeometryMismatch, InvalidRequest
 from volume_fixtures import OBLIQUE, ORIENTATIONS, affine_of, itk_image, moved
 
@@ -35,6 +35,23 @@ def test_a_mask_on_the_grid_is_used_as_it_is(ct: Volume, mask: Volume, dtype: st
     assert np.array_equal(placed.array, mask.array)
     assert placed.array.dtype == np.uint8
     assert placed.affine is ct.affine
+
+
+@pytest.mark.parametrize(
+    ("voxels", "said"), [((0, 0, 0.4), "2 mm (0.4 voxels)"), ((0.3, 0, 0), "0.15 mm (0.3")]
+)
+def test_a_mask_between_the_voxels_is_moved_and_that_is_said(
+    ct: Volume, mask: Volume, voxels: tuple[float, ...], said: str
+) -> None:
+    (remark,) = offset_remark(moved(mask, voxels), ct, "mask")
+    assert remark.startswith(f"mask: its grid lies {said}")
+
+
+@pytest.mark.parametrize("voxels", [(0, 0, 0), (0.04, 0, 0), (2, 0, 0)])
+def test_nothing_is_said_of_a_mask_on_the_grid_or_on_a_part_of_it(
+    ct: Volume, mask: Volume, voxels: tuple[float, ...]
+) -> None:
+    assert offset_remark(moved(mask, voxels), ct, "mask") == ()
 
 
 @pytest.mark.parametrize(("order", "signs"), ORIENTATIONS)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from lesionbrush.core.provenance import (
 )
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.request import BaseRequest
-from lesionbrush.core.volume import Volume
+from lesionbrush.core.volume import Volume, offset_remark
 
 _NARROWEST_MM, _WIDEST_MM = 10.0, 3000.0  # of what is imaged in hospitals
 
@@ -113,7 +114,10 @@ def remarks_of_files(reference: Volume | None, mask: Volume | None, inputs: Inpu
     for what, volume in volumes.items():
         for remark in volume.source.remarks if volume is not None and volume.source else ():
             said.setdefault(remark, f"{what}: {remark}")
-    return (*said.values(), *(() if reference is None else _size_remark(reference)))
+    if reference is None:
+        return tuple(said.values())
+    moved = (offset_remark(each, reference, what) for what, each in volumes.items() if each is not None)
+    return (*said.values(), *_size_remark(reference), *chain.from_iterable(moved))
 
 
 def _size_remark(reference: Volume) -> tuple[str, ...]:

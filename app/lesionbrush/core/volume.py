@@ -22,6 +22,7 @@ from lesionbrush.errors import AmbiguousMask, DamagedFile, EmptyMask, GeometryMi
 Array = npt.NDArray[Any]
 _SAME_GRID_VOXELS = 0.5
 _ON_LATTICE_VOXELS = 0.1
+_WORTH_SAYING_VOXELS = 0.05
 _WHOLE_HU = 1e-3  # float32 arithmetic strays this far from whole numbers
 _INT16 = np.iinfo(np.int16)
 
@@ -159,6 +160,22 @@ def mask_on_grid(mask: Volume, reference: Volume, label: int | None = None) -> V
     else:
         raise GeometryMismatch(_elsewhere(mask, reference))
     return reference.with_array(array)
+
+
+def offset_remark(volume: Volume, reference: Volume, what: str) -> tuple[str, ...]:
+    """What to say of a volume over the same field that lies between the voxels: `mask_on_grid` moves it."""
+    if len(volume.shape) != 3:
+        return ()
+    apart_mm, apart_voxels = _corner_distances(volume, reference)
+    partner = apart_voxels.argmin(axis=1)
+    moved = apart_voxels[range(8), partner].max()
+    if not _WORTH_SAYING_VOXELS < moved <= _SAME_GRID_VOXELS:
+        return ()
+    moved_mm = apart_mm[range(8), partner].max()
+    return (
+        f"{what}: its grid lies {moved_mm:.2g} mm ({moved:.2g} voxels) off that of the CT, so it was moved "
+        "as much onto the CT's voxels; was it painted on another CT?",
+    )
 
 
 def _require_hu_range(volume: Volume) -> None:
