@@ -21,9 +21,8 @@ from lesionbrush.systems.palette.card import PaletteCard
 from lesionbrush.systems.palette.fills import FILLS, OPEN, fill_number
 from lesionbrush.systems.palette.hooks import boxes_around
 from lesionbrush.systems.palette.model import Palette
-from lesionbrush.systems.palette.noise import calm
 from lesionbrush.systems.palette.request import PaletteRequest
-from lesionbrush.systems.slab import Agreement
+from lesionbrush.systems.slab import Agreement, calm
 from palette_kit import (
     DEPTH,
     FULL,

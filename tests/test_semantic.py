@@ -86,6 +86,15 @@ class TestThePromise:
         assert np.array_equal(one, again)
         assert not np.array_equal(one, other)
 
+    def test_a_calmer_start_is_by_the_card(self) -> None:
+        ct, before = make_abdomen()
+        after = move(before, 6, MOVED)
+        found = [
+            edited(semantic_model(coarse_noise=share), ct, before, after, seed=3).volume().array
+            for share in (1.0, 0.3)
+        ]
+        assert not np.array_equal(*found)
+
 
 class TestOrgans:
     def test_one_moved_by_20_mm_is_found_where_it_went(self) -> None:

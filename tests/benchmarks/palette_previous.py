@@ -36,14 +36,13 @@ from lesionbrush.systems.palette.data import (
 from lesionbrush.systems.palette.filler import HoleFiller, Holes
 from lesionbrush.systems.palette.fills import FILLS, fill_number
 from lesionbrush.systems.palette.network import PaletteUNet
-from lesionbrush.systems.palette.noise import calm
 from lesionbrush.systems.palette.pack import KnownCT, load_side, prepare_pack
 from lesionbrush.systems.palette.recipes import RECIPES, PaletteRecipe
 from lesionbrush.systems.palette.scale import SOFT_TISSUE
 from lesionbrush.systems.palette.sheets import SOFT_TISSUE_SHOWN
 from lesionbrush.systems.palette.trainer import PaletteTrainer
 from lesionbrush.systems.running import visited_timesteps
-from lesionbrush.systems.slab import Agreement, MadeSlices
+from lesionbrush.systems.slab import Agreement, MadeSlices, calm
 from lesionbrush.training.trainings import Run
 from safetensors.torch import load_file
 from torch import Tensor, nn

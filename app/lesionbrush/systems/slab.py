@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from lesionbrush.systems.running import as_batch
@@ -67,6 +68,21 @@ class Agreement:
     def weight(self, slice_mm: float, ratio: float) -> float:
         """Of a neighbour, at a noise level."""
         return 0.0 if ratio < self.above_ratio else self.neighbour_weight * min(1.0, self.near_mm / slice_mm)
+
+
+COARSE_PIXELS = 3.0
+
+
+def calm(noise: Tensor, share: float) -> Tensor:
+    """(N, 1, Y, X) with only a share, 0 to 1, of what is coarser than a Gaussian of three pixels.
+
+    A young network makes blotches of coarse noise, where a trained one would make an organ. Ours.
+    """
+    if share == 1:
+        return noise
+    sigma = (0, 0, COARSE_PIXELS, COARSE_PIXELS)
+    coarse = ndimage.gaussian_filter(noise.cpu().numpy().astype(np.float32), sigma, mode="wrap")
+    return noise - (1 - share) * torch.from_numpy(coarse).to(noise)
 
 
 def slices_at_once(slices: Tensor) -> int:

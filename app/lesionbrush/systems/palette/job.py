@@ -18,12 +18,11 @@ from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.samplers import SAMPLERS, draw_noise
 from lesionbrush.systems.palette.filler import Holes
 from lesionbrush.systems.palette.fills import fill_number
-from lesionbrush.systems.palette.noise import calm
 from lesionbrush.systems.palette.request import PaletteRequest
 from lesionbrush.systems.palette.scale import AIR_HU
 from lesionbrush.systems.palette.spots import UnwantedSpot, find_spot
 from lesionbrush.systems.running import RunResult, SamplingWatch, mix_seed, visited_timesteps
-from lesionbrush.systems.slab import MadeSlices, SliceNoise
+from lesionbrush.systems.slab import MadeSlices, SliceNoise, calm
 
 if TYPE_CHECKING:
     from lesionbrush.systems.palette.model import Palette

@@ -8,11 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import numpy as np
-import torch
-from scipy import ndimage
-from torch import Tensor
-
 from lesionbrush.diffusion.schedules import SCHEDULES, NoiseSchedule, linear
 
 PALETTE_SCHEDULES: dict[str, Callable[[int], NoiseSchedule]] = {
@@ -21,17 +16,3 @@ PALETTE_SCHEDULES: dict[str, Callable[[int], NoiseSchedule]] = {
     "palette_sampling": partial(linear, beta_start=1e-4, beta_end=9e-2),
 }
 """With 2000 levels for training and 1000 for sampling, as in its usual implementation."""
-
-COARSE_PIXELS = 3.0
-
-
-def calm(noise: Tensor, share: float) -> Tensor:
-    """(N, 1, Y, X) with only a share, 0 to 1, of what is coarser than a Gaussian of three pixels.
-
-    A young network makes blotches of coarse noise, where a trained one would make an organ. Ours.
-    """
-    if share == 1:
-        return noise
-    sigma = (0, 0, COARSE_PIXELS, COARSE_PIXELS)
-    coarse = ndimage.gaussian_filter(noise.cpu().numpy().astype(np.float32), sigma, mode="wrap")
-    return noise - (1 - share) * torch.from_numpy(coarse).to(noise)

@@ -35,4 +35,7 @@ class SemanticCard(DiffusionCard):
 
     network: SemanticShape
     scale: HUWindow | CompressiveHU = Field(description="a CT window, or all HU compressed around a density")
+    coarse_noise: float = Field(
+        1.0, ge=0, le=1, description="share of coarse noise that sampling begins with; less is calmer"
+    )
     classes: tuple[str, ...] = Field(description="that training cases had; another is answered as body")

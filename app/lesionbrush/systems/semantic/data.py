@@ -161,11 +161,15 @@ class SemanticBatches:
         return SemanticBatch(first, torch.from_numpy(conditions), third, torch.ones(len(samples)))
 
     def _told(self, labels: np.ndarray) -> np.ndarray:
-        """What the network is told of a layout: now and then nothing, or only organs and body."""
+        """What the network is told of a layout: now and then nothing, or no tissues, or none in a part."""
         if self.rng.random() < self.recipe.drop_layout:
             return np.full_like(labels, UNKNOWN)
-        tissues = self.recipe.network.tissues and self.rng.random() >= self.recipe.drop_tissues
-        return labels if tissues else without_tissues(labels)
+        bare = without_tissues(labels)
+        if not self.recipe.network.tissues or self.rng.random() < self.recipe.drop_tissues:
+            return bare
+        if self.rng.random() < self.recipe.drop_tissues:  # in a part, as where a request takes an organ out
+            return np.where(draw_field(len(labels), self.rng) > 0, bare, labels)
+        return labels
 
 
 def mirror_classes(labels: np.ndarray) -> np.ndarray:

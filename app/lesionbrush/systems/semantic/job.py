@@ -23,7 +23,7 @@ from lesionbrush.systems.running import SamplingWatch, mix_seed, visited_timeste
 from lesionbrush.systems.semantic.diffusion import SemanticDiffusion, Walk, show
 from lesionbrush.systems.semantic.hooks import LaidOut
 from lesionbrush.systems.semantic.request import Sampler
-from lesionbrush.systems.slab import Agreement, MadeSlices
+from lesionbrush.systems.slab import Agreement, MadeSlices, calm
 
 AIR_HU = -1000.0
 
@@ -45,6 +45,7 @@ class SliceMaker(Protocol):
     diffusion: SemanticDiffusion
     scale: HUScale
     agreement: Agreement
+    coarse_noise: float
 
 
 class LayoutJob:
@@ -86,7 +87,7 @@ class LayoutJob:
             tell(x_0)
             return x_0
 
-        x = draw_noise(image.shape, noise, device, torch.float32)
+        x = calm(draw_noise(image.shape, noise, device, torch.float32), self.model.coarse_noise)
         hold = keep_known(image, inside.to(image), diffusion.schedule, noise)
         made = diffusion.sample(self.request.sampler, denoise, Walk(x, self.timesteps, noise, (hold,)))
         return self.slices.put_back(made, lesions)

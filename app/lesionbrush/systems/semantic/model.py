@@ -37,7 +37,7 @@ class SemanticCT:
         self.card, self.section, self.device = card, SemanticCard.of(card), device
         self.network = network.to(device).eval()
         self.evaluate = Evaluator(self.network)
-        self.scale = self.section.scale
+        self.scale, self.coarse_noise = self.section.scale, self.section.coarse_noise
         self.diffusion = SemanticDiffusion(
             self.evaluate,
             SCHEDULES[self.section.schedule](self.section.timesteps),

@@ -43,8 +43,8 @@ class SemanticUNetConfig:
     """
 
     conditioning: Conditioning = "conditional"
-    channels: tuple[int, ...] = (32, 64, 96, 128)
-    attention: tuple[bool, ...] = (False, False, False, True)
+    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    attention: tuple[bool, ...] = (False, False, False, False, True)
     guide_channels: tuple[int, ...] = ()
     blocks: int = 1
     heads: int = 4

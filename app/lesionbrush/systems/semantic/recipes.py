@@ -31,7 +31,7 @@ SPACING_MM = 1.5
 @dataclass(frozen=True, kw_only=True)
 class SemanticRecipe(Recipe[SemanticUNetConfig]):
     """scale: how HU become units, in place of `window`. drop_layout: how often the whole layout is left
-    out; drop_tissues: how often only the tissues are, for layouts that lack them.
+    out; drop_tissues: how often only the tissues are, for layouts that lack them, and as often in a part.
 
     whole: patches are whole slices resized, as published, or crops at about SPACING_MM times `zoom`.
     deform_mm: of the image and its layout together, at most.
@@ -48,11 +48,11 @@ class SemanticRecipe(Recipe[SemanticUNetConfig]):
 OURS = SemanticRecipe(
     name="ours",
     source="LesionBrush, after Zhuang et al. 2023",
-    network=SemanticUNetConfig(guide_channels=(16, 32, 48)),
+    network=SemanticUNetConfig(guide_channels=(16, 32, 48, 64)),
     prediction="v",
     data_spread=0.6,
     levels=Levels(-0.6, 1.5, uniform_share=0.4),
-    patches=Patches(sides=(96, 128), shares=(0.3, 0.7), voxels_per_batch=65_536),
+    patches=Patches(sides=(96, 128), shares=(0.3, 0.7), voxels_per_batch=32_768),
     optimiser=Optimiser(learning_rate=4e-4),
     steps=6000,
     validate_every=250,
