@@ -71,10 +71,12 @@ class Host:
                 best = np.argmax(np.where(where, score, -np.inf))
                 yield name, np.array(np.unravel_index(best, where.shape)) * self.step
 
-    def places(self, count: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Voxel indices of `count` places drawn anywhere deep in the lungs; fewer when there are fewer."""
+    def places(
+        self, count: int, rng: np.random.Generator, least_depth_mm: float = DEEP_MM
+    ) -> list[np.ndarray]:
+        """Voxel indices of `count` places drawn anywhere so deep in the lungs; fewer when there are fewer."""
         _, lungs, depth = self.coarse
-        found = np.argwhere(lungs & self._middle() & (depth > DEEP_MM))
+        found = np.argwhere(lungs & self._middle() & (depth > least_depth_mm))
         chosen = rng.permutation(len(found))[:count]
         return [found[k] * self.step for k in chosen]
 

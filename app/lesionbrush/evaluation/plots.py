@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
+from lesionbrush.evaluation.statistics import Estimate
+
 DPI = 110
 
 
@@ -86,6 +88,22 @@ def histograms(groups: Mapping[str, Sequence[float]], x_label: str) -> Image.Ima
         axes.hist(values, edges, weights=weights, histtype="step", linewidth=1.6, label=name)
     axes.set(xlabel=x_label, ylabel="share")
     axes.legend(fontsize=8)
+    return _image(canvas)
+
+
+def intervals(groups: Mapping[str, Mapping[str, Estimate]], x_label: str) -> Image.Image:
+    """A panel for each group: figures by name, one below the other, with their intervals."""
+    most = max(len(group) for group in groups.values())
+    canvas = Canvas(figsize=(5.5 * len(groups), 1.2 + 0.35 * most), dpi=DPI, layout="constrained")
+    for axes, (title, group) in zip(
+        canvas.subplots(1, len(groups), squeeze=False).flat, groups.items(), strict=True
+    ):
+        for row, one in enumerate(group.values()):
+            if one.value is not None and one.low is not None and one.high is not None:
+                axes.errorbar(one.value, row, xerr=[[one.value - one.low], [one.high - one.value]], fmt="o")
+        axes.set(title=title, xlabel=x_label, ylim=(len(group) - 0.5, -0.5))
+        axes.set_yticks(range(len(group)), list(group), fontsize=8)
+        axes.grid(alpha=0.3, axis="x")
     return _image(canvas)
 
 

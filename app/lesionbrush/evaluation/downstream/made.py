@@ -1,0 +1,103 @@
+"""Made lesions and their rival: a real nodule's shape put into a chest, filled by the model, or pasted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from lesionbrush.core.boxes import bounding_box, dilate, overlap
+from lesionbrush.core.volume import Volume
+from lesionbrush.errors import InvalidRequest, LesionBrushError
+from lesionbrush.evaluation.cases import Nodule
+from lesionbrush.evaluation.downstream.samples import Sample, real_sample, sample_of
+from lesionbrush.evaluation.hosts import Host
+from lesionbrush.evaluation.patches import Patch
+from lesionbrush.evaluation.syntheses import Maker
+from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
+from lesionbrush.transfer.forms import Bend, LesionForm
+
+BEND, CLEAR_MM, TRIES = 0.2, 10.0, 20
+FEATHER_MM = 0.7
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedDonor:
+    """The shape of a real nodule in a chest. bent: a little, so that no two are alike."""
+
+    donor: Nodule
+    host: Host
+    mask: Volume
+    seed: int
+
+
+def place_donors(
+    donors: Sequence[Nodule], hosts: Sequence[Host], count: int, rng: np.random.Generator
+) -> Iterator[PlacedDonor]:
+    """So many, the donors in turn; one that no host has room for is left out."""
+    if not hosts:
+        raise InvalidRequest("the data has no chest CT of a training patient to put lesions into")
+    for number in range(count):
+        donor = donors[number % len(donors)]
+        for _ in range(TRIES):
+            placed = _place(donor, hosts[int(rng.integers(len(hosts)))], number, rng)
+            if placed is not None:
+                yield placed
+                break
+
+
+def _place(donor: Nodule, host: Host, seed: int, rng: np.random.Generator) -> PlacedDonor | None:
+    form = LesionForm.of(donor.case.mask)
+    places = host.places(1, rng, 0.7 * form.radius_mm)
+    if not places:
+        return None
+    centre_mm = host.ct.affine[:3, :3] @ places[0] + host.ct.affine[:3, 3]
+    box, inside = form.draw(host.ct, centre_mm, np.eye(3), Bend.draw(form.radius_mm, BEND, rng))
+    near = dilate(box, CLEAR_MM, np.array(host.ct.spacing_mm), host.ct.shape)
+    if not inside.any() or any(overlap(near, bounding_box(own.array)) for own in host.nodules):
+        return None
+    mask = np.zeros(host.ct.shape, np.uint8)
+    mask[box] = inside
+    return PlacedDonor(donor, host, host.ct.with_array(mask), seed)
+
+
+@dataclass(frozen=True, eq=False)
+class MadePair:
+    """The same place twice: filled by the model, and with the donor itself pasted."""
+
+    made: Sample
+    pasted: Sample
+
+
+def make_pairs(placed: Sequence[PlacedDonor], maker: Maker) -> list[MadePair]:
+    """Both through the window of the donor's crop. What the model refuses is left out."""
+    pairs = []
+    for one in tqdm(placed, desc="made lesions", unit="lesion"):
+        request = SynthesisRequest(attributes=one.donor.measured, seed=one.seed, draw_shape=False)
+        try:
+            hu = maker.make(one.host.ct, one.mask, request).arrays[0]
+        except LesionBrushError:
+            continue
+        pairs.append(MadePair(*_both(one, hu)))
+    return pairs
+
+
+def _both(one: PlacedDonor, made_hu: np.ndarray) -> tuple[Sample, Sample]:
+    patient, group = one.donor.patient, one.donor.texture
+    real = real_sample(one.donor)
+    made, host = (sample_of(one.host.ct, one.mask, patient, group, hu) for hu in (made_hu, None))
+    pasted = replace(host, patch=paste(host.patch, real.patch))
+    return made.through(real.patch.known), pasted.through(real.patch.known)
+
+
+def paste(host: Patch, donor: Patch) -> Patch:
+    """The donor's lesion in the host, its border feathered over about a voxel."""
+    share = (
+        ndimage.gaussian_filter(ndimage.binary_dilation(donor.inside).astype(np.float32), FEATHER_MM)
+        * donor.known
+    )
+    hu = (host.hu * (1 - share) + donor.hu * share).astype(np.float32)
+    return Patch(hu, donor.inside & host.known, host.known)

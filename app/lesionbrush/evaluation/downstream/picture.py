@@ -1,0 +1,30 @@
+"""Some of the made lesions beside the pasted ones: what the networks were trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lesionbrush.evaluation.downstream.made import MadePair
+from lesionbrush.evaluation.downstream.samples import SIDE, Sample
+from lesionbrush.evaluation.patches import SPACING_MM
+from lesionbrush.montage import LUNG, Panel, sheet
+
+SHOWN = 12
+
+
+def draw_pairs(pairs: Sequence[MadePair], path: Path) -> None:
+    """Three pairs a row, the middle slice in the lung window, spread over all of them."""
+    chosen = [pairs[k] for k in np.linspace(0, len(pairs) - 1, min(SHOWN, len(pairs))).round().astype(int)]
+    panels = [
+        panel for pair in chosen for panel in (_panel(pair.made, "made"), _panel(pair.pasted, "pasted"))
+    ]
+    sheet(panels, columns=6, panel_px=180).save(path, format="PNG")
+
+
+def _panel(one: Sample, word: str) -> Panel:
+    """Front up, the patient's right on the left."""
+    hu = one.patch.hu[SIDE // 2, ::-1, ::-1]
+    return Panel(hu, (SPACING_MM, SPACING_MM), LUNG, f"{word}, {one.group.replace('_', ' ')}")

@@ -1,0 +1,168 @@
+"""One run of `evaluate downstream`: make lesions, train a network for every arm and seed, measure, write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lesionbrush.core.provenance import now
+from lesionbrush.core.registry import find_model
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.evaluation.cases import load_nodules
+from lesionbrush.evaluation.downstream.arms import ARMS, MOST, Material, choose_patients
+from lesionbrush.evaluation.downstream.made import make_pairs, place_donors
+from lesionbrush.evaluation.downstream.picture import draw_pairs
+from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutLesions, TrainedRun, as_scores
+from lesionbrush.evaluation.downstream.samples import Sample, held_out_patches, real_sample
+from lesionbrush.evaluation.downstream.scores import score_outlines
+from lesionbrush.evaluation.downstream.segmenter import outline, train_segmenter
+from lesionbrush.evaluation.downstream.tables import draw_dice
+from lesionbrush.evaluation.hosts import Host, load_hosts
+from lesionbrush.evaluation.syntheses import Maker
+from lesionbrush.files.durable import whole_files
+from lesionbrush.systems import load_model
+from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
+from lesionbrush.training.split import is_validation
+
+FILE, PICTURE, PAIRS = "downstream.json", "downstream.png", "pairs.png"
+SHARES, SEEDS, STEPS = (0.1, 0.25), 3, 300
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DownstreamOrder:
+    """What a run is asked for. shares: of the real training lesions, by patient; steps: of every network;
+    cases: lesions of training and of test at most, 0 for all."""
+
+    model: str
+    data: Path
+    out: Path
+    machine: str
+    shares: Sequence[float] = SHARES
+    arms: Sequence[str] = tuple(ARMS)
+    seeds: int = SEEDS
+    steps: int = STEPS
+    cases: int = 0
+
+    def __post_init__(self) -> None:
+        if wrong := [share for share in self.shares if not 0 < share <= 1]:
+            raise InvalidRequest(f"--shares {wrong[0]:g}: give shares above 0, 1 at most")
+        if self.steps < 1:
+            raise InvalidRequest(f"--steps {self.steps}: give 1 or more")
+        if unknown := [arm for arm in self.arms if arm not in ARMS]:
+            raise InvalidRequest(f"--arms {unknown[0]}: known are {'; '.join(ARMS)}")
+
+
+def evaluate_downstream(order: DownstreamOrder, say: Say = lambda line: None) -> DownstreamReport:
+    """Writes downstream.json and its pictures; what is in the file already is not trained again.
+
+    InvalidRequest for a model of another system; FileNotFoundError where the data is not there.
+    """
+    return DownstreamStudy(order, say).run()
+
+
+class DownstreamStudy:
+    """The lesions of both sides of the split, and what is trained on them."""
+
+    def __init__(self, order: DownstreamOrder, say: Say) -> None:
+        self.order, self.say = order, say
+        model = load_model(find_model(order.model))
+        if not isinstance(model, LesionInpainting):
+            raise InvalidRequest(f"{order.model} is of {model.card.system}: this needs lesion_inpainting")
+        self.training = load_nodules(order.data, validation=False, count=order.cases)
+        self.maker = Maker(model, order.out / "cache")
+
+    @cached_property
+    def tested(self) -> list[Sample]:
+        nodules = load_nodules(self.order.data, validation=True, count=self.order.cases)
+        return [real_sample(one) for one in tqdm(nodules, desc="held out", unit="lesion")]
+
+    @cached_property
+    def hosts(self) -> list[Host]:
+        """Chests of patients that the test does not know."""
+        return [host for host in load_hosts(self.order.data) if not is_validation(host.name)]
+
+    def run(self) -> DownstreamReport:
+        report = self._begun()
+        for share in self.order.shares:
+            if missing := list(self._missing(report, share)):
+                material = self._material(share)
+                for arm, seed in missing:
+                    report = self._keep(report, self._train(share, arm, seed, ARMS[arm](material)))
+        return report
+
+    def _missing(self, report: DownstreamReport, share: float) -> Iterator[tuple[str, int]]:
+        for seed in range(self.order.seeds):
+            for arm in self.order.arms:
+                if report.find(share, arm, seed) is None:
+                    yield arm, seed
+
+    def _begun(self) -> DownstreamReport:
+        """What a run in the same folder has done already, or nothing yet."""
+        order, card = self.order, self.maker.model.card
+        fresh = DownstreamReport(
+            created=now(),
+            machine=order.machine,
+            model=card.name,
+            weights_sha256=card.weights_sha256,
+            steps=order.steps,
+            real=len(self.training),
+            tested=self._describe(),
+        )
+        path = order.out / FILE
+        if not path.is_file():
+            return fresh
+        old = DownstreamReport.model_validate_json(path.read_text(encoding="utf-8"))
+        said_only = {"created", "machine", "runs"}
+        if old.model_dump(exclude=said_only) != fresh.model_dump(exclude=said_only):
+            raise InvalidRequest(f"{path} is of other lesions, weights or steps: choose another --out")
+        self.say(f"going on after {len(old.runs)} networks")
+        return old
+
+    def _describe(self) -> HeldOutLesions:
+        return HeldOutLesions(
+            patients=tuple(one.patient for one in self.tested),
+            groups=tuple(one.group for one in self.tested),
+            volumes_mm3=tuple(one.volume_mm3 for one in self.tested),
+        )
+
+    def _material(self, share: float) -> Material:
+        """The lesions of some patients, and what is made of them."""
+        donors, others = choose_patients(self.training, share)
+        self.say(f"{share:.0%}: {len(donors)} real lesions")
+        count = round(MOST * len(donors))
+        pairs = make_pairs(
+            list(place_donors(donors, self.hosts, count, np.random.default_rng(0))), self.maker
+        )
+        with whole_files(self.order.out / f"{share:g}_{PAIRS}") as (draft,):
+            draw_pairs(pairs, draft)
+        return Material(donors, pairs, others)
+
+    def _train(self, share: float, arm: str, seed: int, samples: Sequence[Sample]) -> TrainedRun:
+        began = time.perf_counter()
+        with tqdm(total=self.order.steps, desc=f"{share:.0%}, {arm}, seed {seed}", unit="step") as bar:
+            network = train_segmenter(samples, self.order.steps, seed, bar.update)
+        scores = score_outlines(outline(network, self.tested), held_out_patches(self.tested))
+        return TrainedRun(
+            real_share=share,
+            arm=arm,
+            seed=seed,
+            samples=len(samples),
+            seconds=round(time.perf_counter() - began, 1),
+            scores={name: as_scores(values) for name, values in scores.items()},
+        )
+
+    def _keep(self, report: DownstreamReport, run: TrainedRun) -> DownstreamReport:
+        report = report.model_copy(update={"runs": (*report.runs, run)})
+        with whole_files(self.order.out / FILE, self.order.out / PICTURE) as (text, picture):
+            text.write_text(report.model_dump_json(indent=1), encoding="utf-8")
+            draw_dice(report).save(picture, format="PNG")
+        dice = report.figure(run.real_share, run.arm, "dice").value
+        self.say(f"{run.real_share:.0%}, {run.arm}, seed {run.seed}: Dice {dice} so far, {run.seconds:.0f} s")
+        return report
