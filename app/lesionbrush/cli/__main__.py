@@ -28,6 +28,7 @@ COMMANDS = (
     "export",
     "lungs",
     "anatomy",
+    "layout",
     "variations",
 )
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
