@@ -183,11 +183,11 @@ class TestMaps:
 
     def test_impossible_draws_are_refused_until_one_is_possible(self, monkeypatch) -> None:
         verdicts = iter([["crosses"], ["crosses"], []])
-        monkeypatch.setattr(maps, "problems", lambda curves: next(verdicts))
+        monkeypatch.setattr(maps, "problems", lambda *_: next(verdicts))
         assert draw_valid(fitted(), np.random.default_rng(0), 1.0).refused == 2
 
     def test_a_model_without_possible_draws_says_why(self, monkeypatch) -> None:
-        monkeypatch.setattr(maps, "problems", lambda curves: ["spine crosses itself"])
+        monkeypatch.setattr(maps, "problems", lambda *_: ["spine crosses itself"])
         with pytest.raises(InvalidRequest, match="spine crosses itself"):
             draw_valid(fitted(), np.random.default_rng(0), 1.0)
 

@@ -15,6 +15,7 @@ from lesionbrush.cli.outputs import SHAPES, VOLUME, Output, check_outputs, pictu
 from lesionbrush.core.registry import models_dir
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.layouts import read_layout
 from lesionbrush.montage import Panel, Window, sheet
 from lesionbrush.systems.mddpm.anatomy_maps.maps import (
     centred_grid,
@@ -38,10 +39,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         "fit", help="outlines of the slices of chest CTs, and their principal components"
     )
     fitting.add_argument("cts", type=Path, nargs="+", metavar="CT", help="training patients only")
+    fitting.add_argument(
+        "--layouts",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="LAYOUT",
+        help="label volumes with names, one for each CT in the same order: for heart, esophagus, spinal cord",
+    )
     fitting.add_argument("-o", "--out", type=Path, required=True, metavar="NPZ")
     sampling = parsers.add_parser("sample", help="maps in HU; with --ct the map of that CT, changed")
     sampling.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="a volume")
     sampling.add_argument("--ct", type=Path, help="map this CT's own slices, all moved alike")
+    sampling.add_argument(
+        "--layout", type=Path, help="of the CT, for shapes that were fitted to layouts as well"
+    )
     sampling.add_argument("--count", type=int, default=1, help="maps; default: %(default)s")
     drawing = parsers.add_parser("sheet", help="a PNG of the mean, the first components, and draws")
     drawing.add_argument("-o", "--out", type=Path, required=True, metavar="PNG")
@@ -58,11 +70,17 @@ def run(options: Namespace) -> int:
 
 
 def run_fit(options: Namespace) -> int:
-    check_outputs([Output(options.out, SHAPES)], options.cts)
-    model, slices = fit([read_volume(path) for path in tqdm(options.cts, desc="read", unit="CT")])
+    check_outputs([Output(options.out, SHAPES)], [*options.cts, *options.layouts])
+    if options.layouts and len(options.layouts) != len(options.cts):
+        raise InvalidRequest(
+            f"{len(options.cts)} CTs and {len(options.layouts)} layouts: give one for each CT"
+        )
+    layouts = [read_layout(path) for path in options.layouts]
+    model, slices = fit([read_volume(path) for path in tqdm(options.cts, desc="read", unit="CT")], layouts)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     model.save(options.out)
     print(f"{options.out}  ({slices} slices of {len(options.cts)} CTs, {len(model.deviations)} components)")
+    print(f"of {', '.join(structure.name for structure in model.structures)}")
     return 0
 
 
@@ -70,9 +88,12 @@ def run_sample(options: Namespace) -> int:
     if options.count < 1:
         raise InvalidRequest(f"--count {options.count}: give the number of maps, 1 or more")
     paths = number_paths(options.out, options.count)
-    check_outputs([Output(path, VOLUME) for path in paths], [options.ct, options.shapes])
+    check_outputs([Output(path, VOLUME) for path in paths], [options.ct, options.shapes, options.layout])
     model, generator = shapes(options), np.random.default_rng(options.seed)
     ct = read_volume(options.ct) if options.ct else None
+    layout = read_layout(options.layout) if options.layout else None
+    if ct is None and layout is not None:
+        raise InvalidRequest("--layout: name the CT that it is of as --ct")
     if ct is not None:
         require_room(paths, 2 * ct.array.size)
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +103,7 @@ def run_sample(options: Namespace) -> int:
             write_volume(map_volume(drawn.curves, model), path)
             print(f"{path}  ({drawn.refused} impossible draws refused)")
         else:
-            volume, moved = map_of(ct, model, model.draw(generator, options.within))
+            volume, moved = map_of(ct, model, model.draw(generator, options.within), layout)
             write_volume(volume, path)
             print(f"{path}  (outlines of {moved} slices moved)")
     return 0
@@ -113,7 +134,7 @@ def _components(model: ShapeModel, within: float) -> Iterator[Panel]:
         for value in np.linspace(-within, within, COLUMNS):
             coefficients = np.zeros(len(model.deviations))
             coefficients[k] = value
-            possible = not problems(model.curves(coefficients))
+            possible = not problems(model.curves(coefficients), model.structures)
             caption = f"no. {k + 1}, {value:+.1f} sd" + ("" if possible else ", refused")
             yield _panel(model, coefficients, caption)
 

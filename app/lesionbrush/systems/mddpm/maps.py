@@ -20,11 +20,10 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.mddpm.anatomy_maps.curves import SliceGrid
 from lesionbrush.systems.mddpm.anatomy_maps.maps import draw_valid, rasterise
 from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
-from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, STRUCTURES
+from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU
 from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
 
 SHAPES = "mddpm", "anatomy_maps.npz"
-NAMES = {number: structure.name for number, structure in enumerate(STRUCTURES, start=1)}
 DRIFT = 0.3
 """Standard deviations that the outlines of a sampled slab move by, from its lowest slice to its highest."""
 USUAL_HU = (
@@ -60,6 +59,11 @@ def load_shapes() -> ShapeModel:
     return ShapeModel.load(models_dir().joinpath(*SHAPES))
 
 
+def names_of(shapes: ShapeModel) -> dict[int, str]:
+    """Of the labels on its maps."""
+    return {number: structure.name for number, structure in enumerate(shapes.structures, start=1)}
+
+
 def sample_map(shapes: ShapeModel, grid: RoiGrid, slice_mm: float, within: float, seed: int) -> AnatomyMap:
     """A new anatomy of so many slices, whose outlines move a little from the lowest slice to the highest.
 
@@ -68,15 +72,15 @@ def sample_map(shapes: ShapeModel, grid: RoiGrid, slice_mm: float, within: float
     rng = np.random.default_rng((seed, 1))
     first = draw_valid(shapes, rng, within).coefficients
     change = DRIFT * rng.standard_normal(len(first)) * min(1.0, slice_mm * grid.shape[0] / 64)
-    flat = _plane(grid)
+    flat, names = _plane(grid), names_of(shapes)
     hu, labels = [], []
     for share in np.linspace(-0.5, 0.5, grid.shape[0]) if grid.shape[0] > 1 else (0.0,):
         curves = shapes.curves(first + share * change)
-        if problems(curves):  # the slice takes the outlines of the middle, which are possible
+        if problems(curves, shapes.structures):  # it takes the outlines of the middle, which are possible
             curves = shapes.curves(first)
         hu.append(rasterise(curves, shapes.hu, flat))
-        labels.append(rasterise(curves, list(NAMES), flat, outside=0))
-    return AnatomyMap(np.stack(hu), np.stack(labels).astype(np.uint8), dict(NAMES))
+        labels.append(rasterise(curves, list(names), flat, outside=0))
+    return AnatomyMap(np.stack(hu), np.stack(labels).astype(np.uint8), names)
 
 
 def read_map(anatomy: Volume, frame: Frame, shapes: ShapeModel) -> AnatomyMap:
@@ -84,7 +88,7 @@ def read_map(anatomy: Volume, frame: Frame, shapes: ShapeModel) -> AnatomyMap:
     hu = on_frame(anatomy, frame, AIR_HU).astype(np.float32)
     levels = np.array([AIR_HU, *shapes.hu])
     nearest = np.abs(hu[..., None] - levels).argmin(axis=-1).astype(np.uint8)
-    names = list(NAMES.values())
+    names = [structure.name for structure in shapes.structures]
     right, left = names.index("right lung") + 1, names.index("left lung") + 1
     lungs = np.isin(nearest, (right, left))
     if lungs.any():
@@ -92,7 +96,7 @@ def read_map(anatomy: Volume, frame: Frame, shapes: ShapeModel) -> AnatomyMap:
         nearest[lungs] = np.where(np.nonzero(lungs)[2] > middle, right, left)
     outside = nearest == 0
     nearest[outside & ~_open_air(outside)] = right if lungs.any() else 0
-    return AnatomyMap(hu, nearest, dict(NAMES))
+    return AnatomyMap(hu, nearest, names_of(shapes))
 
 
 def draw_map(layout: Layout, frame: Frame) -> AnatomyMap:

@@ -8,12 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lesionbrush.core.inputs import Layout
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, SliceGrid
 from lesionbrush.systems.mddpm.anatomy_maps.shapes import ShapeModel
-from lesionbrush.systems.mddpm.anatomy_maps.structures import AIR_HU, Anatomy, anatomies
+from lesionbrush.systems.mddpm.anatomy_maps.structures import (
+    AIR_HU,
+    NAMED,
+    STRUCTURES,
+    Anatomy,
+    Structure,
+    anatomies,
+    is_part_of,
+)
 from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
 
 MOST_TRIES = 200
@@ -30,15 +39,36 @@ class ValidDraw:
     refused: int
 
 
-def fit(cts: Sequence[Volume]) -> tuple[ShapeModel, int]:
-    """A shape model of all slices of the CTs that show all structures, and how many those are."""
-    found: list[Anatomy] = []
-    for ct in cts:
-        slices = anatomies(require_ct(ct), FITTING_STEP_MM)
-        found += [anatomy for _, anatomy in slices if anatomy is not None and not problems(anatomy.curves)]
+def fit(cts: Sequence[Volume], layouts: Sequence[Layout] = ()) -> tuple[ShapeModel, int]:
+    """A shape model of all slices of the CTs that show all structures, and how many those are.
+
+    layouts: one for each CT, on its grid, or none: what all of them name of NAMED is in the model as well.
+    Raises InvalidRequest, GeometryMismatch.
+    """
+    named = _common_names(layouts) if layouts else ()
+    structures, found = (*STRUCTURES, *named), list[Anatomy]()
+    beside: Sequence[Layout | None] = layouts or [None] * len(cts)
+    for ct, layout in zip(cts, beside, strict=True):
+        slices = anatomies(require_ct(ct), FITTING_STEP_MM, layout, named)
+        shown = [anatomy for _, anatomy in slices if anatomy is not None]
+        found += [anatomy for anatomy in shown if not problems(anatomy.curves, structures)]
     levels = np.array([anatomy.medians_hu() for anatomy in found])
     hu = np.nanmedian(levels, axis=0) if len(found) else np.empty(0)
-    return ShapeModel.fit([anatomy.curves for anatomy in found], hu), len(found)
+    shapes = [anatomy.curves for anatomy in found]
+    return ShapeModel.fit(shapes, hu, structures=structures), len(found)
+
+
+def _common_names(layouts: Sequence[Layout]) -> tuple[Structure, ...]:
+    """InvalidRequest when the layouts have none of NAMED in common."""
+    found = tuple(
+        structure
+        for structure in NAMED
+        if all(any(is_part_of(name, structure) for name in layout.names.values()) for layout in layouts)
+    )
+    if not found:
+        known = ", ".join(structure.name for structure in NAMED)
+        raise InvalidRequest(f"no structure of {known} is named by all of the layouts: leave them out")
+    return found
 
 
 def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float) -> ValidDraw:
@@ -47,7 +77,7 @@ def draw_valid(model: ShapeModel, generator: np.random.Generator, within: float)
     for refused in range(MOST_TRIES):
         coefficients = model.draw(generator, within)
         curves = model.curves(coefficients)
-        reasons = problems(curves)
+        reasons = problems(curves, model.structures)
         if not reasons:
             return ValidDraw(curves, coefficients, refused)
     raise InvalidRequest(
@@ -84,25 +114,35 @@ def map_volume(curves: Sequence[ClosedCurve], model: ShapeModel) -> Volume:
     return Volume(np.ascontiguousarray(picture.T[:, :, None]), affine)
 
 
-def map_of(ct: Volume, model: ShapeModel, coefficients: np.ndarray | None = None) -> tuple[Volume, int]:
+def map_of(
+    ct: Volume,
+    model: ShapeModel,
+    coefficients: np.ndarray | None = None,
+    layout: Layout | None = None,
+) -> tuple[Volume, int]:
     """The CT's own anatomy map on its grid, and in how many of its slices it was possible to move it.
 
     coefficients: by how many standard deviations all outlines are changed, alike in every slice, so that the
     map stays one body. A slice that does not show all structures, or whose moved outlines are impossible,
-    takes its map from the nearest that does. InvalidRequest when there is none.
+    takes its map from the nearest that does. layout: of this CT, for a model of structures that one named.
+    InvalidRequest when there is none.
     """
-    ct = require_ct(ct)
+    ct, named = require_ct(ct), model.structures[len(STRUCTURES) :]
+    if named and layout is None:
+        names = ", ".join(structure.name for structure in named)
+        raise InvalidRequest(f"these shapes have {names}, which no threshold finds: send a layout of the CT")
     change = np.zeros(len(model.deviations)) if coefficients is None else coefficients
     turned = Orientation.of(ct.affine)
     out = np.empty(turned.view(ct.array).shape, np.int16)
     done: list[int] = []
-    for z, anatomy in anatomies(ct):
+    for z, anatomy in anatomies(ct, layout=layout, named=named):
         curves = None if anatomy is None else model.move(anatomy.curves, change)
-        if anatomy is not None and curves is not None and not problems(curves):
+        if anatomy is not None and curves is not None and not problems(curves, model.structures):
             out[z] = np.rint(rasterise(curves, model.hu, anatomy.grid))
             done.append(z)
     if not done:
-        raise InvalidRequest("no slice of this CT shows body, both lungs, mediastinum and spine together")
+        names = ", ".join(structure.name for structure in model.structures)
+        raise InvalidRequest(f"no slice of this CT shows all of {names} together")
     _spread(out, done)
     return ct.with_array(turned.to_stored(out)), len(done)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve
-from lesionbrush.systems.mddpm.anatomy_maps.structures import STRUCTURES
+from lesionbrush.systems.mddpm.anatomy_maps.structures import NAMED, STRUCTURES, Structure
 
 Floats = NDArray[np.float64]
 KEPT_VARIANCE = 0.98
@@ -25,7 +25,8 @@ class ShapeModel:
     """control points = mean + sum of coefficient x deviation x component.
 
     mean: (D,), all curves' control points (y, x) in mm one after the other; components: (M, D), orthonormal;
-    deviations: (M,), mm, largest first; counts: (S,), control points of each structure; hu: (S,), its level.
+    deviations: (M,), mm, largest first; counts: (S,), control points of each structure; hu: (S,), its level;
+    structures: (S,), what they are.
     """
 
     mean: Floats
@@ -33,10 +34,15 @@ class ShapeModel:
     deviations: Floats
     counts: NDArray[np.int64]
     hu: Floats
+    structures: tuple[Structure, ...] = STRUCTURES
 
     @classmethod
     def fit(
-        cls, shapes: Sequence[Sequence[ClosedCurve]], hu: np.ndarray, kept: float = KEPT_VARIANCE
+        cls,
+        shapes: Sequence[Sequence[ClosedCurve]],
+        hu: np.ndarray,
+        kept: float = KEPT_VARIANCE,
+        structures: tuple[Structure, ...] = STRUCTURES,
     ) -> ShapeModel:
         """From the curves of each training slice; `kept`: the share of the variance that is explained.
 
@@ -53,7 +59,8 @@ class ShapeModel:
         few = int(np.searchsorted(np.cumsum(variance) / max(float(variance.sum()), 1e-12), kept)) + 1
         few = min(few, len(shapes) - 1)
         counts = np.array([len(curve.control_mm) for curve in shapes[0]])
-        return cls(mean, components[:few], singular[:few] / np.sqrt(len(shapes) - 1), counts, np.asarray(hu))
+        deviations = singular[:few] / np.sqrt(len(shapes) - 1)
+        return cls(mean, components[:few], deviations, counts, np.asarray(hu), structures)
 
     def coefficients(self, curves: Sequence[ClosedCurve]) -> Floats:
         """(M,), in standard deviations; 0 for a component without any."""
@@ -97,6 +104,7 @@ class ShapeModel:
                 deviations=self.deviations,
                 counts=self.counts,
                 hu=self.hu,
+                names=np.array([structure.name for structure in self.structures]),
             )
         os.replace(temporary, path)
 
@@ -105,10 +113,14 @@ class ShapeModel:
         """DamagedFile for anything but what `save` writes for the structures of this version."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                model = cls(*(file[name] for name in ("mean", "components", "deviations", "counts", "hu")))
+                kept = ("mean", "components", "deviations", "counts", "hu")
+                mean, components, deviations, counts, hu = (file[name] for name in kept)
+                names = file["names"].tolist() if "names" in file else [one.name for one in STRUCTURES]
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
             raise DamagedFile(f"{path} holds no shape model; make one with: run.py anatomy fit") from error
-        if model.counts.tolist() != [structure.controls for structure in STRUCTURES]:
+        known = tuple(one for one in (*STRUCTURES, *NAMED) if one.name in names)
+        model = cls(mean, components, deviations, counts, hu, known)
+        if model.counts.tolist() != [one.controls for one in known] or known[: len(STRUCTURES)] != STRUCTURES:
             raise DamagedFile(f"{path} was fitted by another version; make it anew with: run.py anatomy fit")
         return model
 

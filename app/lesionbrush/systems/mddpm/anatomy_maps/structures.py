@@ -1,8 +1,10 @@
-"""The structures of an axial chest slice, found by thresholds: body, lungs, what lies between them, spine."""
+"""The structures of an axial chest slice: body, lungs, what lies between them and spine, found by thresholds;
+others where a layout names them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,9 +15,11 @@ from skimage.measure import regionprops
 from skimage.morphology import convex_hull_image, disk, isotropic_closing, isotropic_opening
 
 from lesionbrush.anatomy.lungs import LEFT, RIGHT, segment_lungs
+from lesionbrush.core.inputs import Layout
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Volume
 from lesionbrush.systems.mddpm.anatomy_maps.curves import ClosedCurve, SliceGrid, outline_of
+from lesionbrush.transfer.names import OrganName
 
 Mask = NDArray[np.bool_]
 
@@ -36,6 +40,12 @@ STRUCTURES = (
     Structure("spine", 24, 250.0),
 )
 """From the outside in: on a map a later one covers an earlier one. The mediastinum holds the heart."""
+NAMED = (
+    Structure("heart", 32, 40.0),
+    Structure("esophagus", 12, 30.0),
+    Structure("spinal cord", 12, 40.0),
+)
+"""What no threshold finds: outlined where a layout has them, over those above."""
 AIR_HU, BODY_HU, BONE_HU = -1000.0, -300.0, 150.0
 LEAST_LUNG_MM2, LEAST_BONE_MM2 = 4000.0, 300.0
 MEDIASTINUM_MM2 = (1500.0, 13_000.0)
@@ -51,7 +61,7 @@ TISSUE_NECK_MM = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """One axial slice: hu (Y, X) and its grid, masks and curves in the order of STRUCTURES.
+    """One axial slice: hu (Y, X) and its grid, masks and curves in the order of STRUCTURES, then of NAMED.
 
     The origin of the grid is the middle between the lungs, so that slices of all patients lie on each other.
     """
@@ -72,21 +82,44 @@ class Anatomy:
         return levels
 
 
-def anatomies(ct: Volume, step_mm: float = 0.0) -> Iterator[tuple[int, Anatomy | None]]:
+def anatomies(
+    ct: Volume, step_mm: float = 0.0, layout: Layout | None = None, named: Sequence[Structure] = ()
+) -> Iterator[tuple[int, Anatomy | None]]:
     """(index, anatomy) of every axial slice from the feet up, or of one every `step_mm`.
 
     The index counts in the view of `roi.Orientation`; None for a slice that does not show all structures.
+    named: those of the layout, on the grid of the CT, that are outlined as well. Raises GeometryMismatch.
     """
+    more = find_named(ct, layout, named)
     turned = Orientation.of(ct.affine)
     hu, labels = turned.view(ct.array), turned.view(segment_lungs(ct).array)
     spacing_mm = turned.spacing_mm(ct.spacing_mm)
     stride = max(1, round(step_mm / float(spacing_mm[0])))
     for z in range(0, len(hu), stride):
-        yield z, anatomy_of(hu[z], labels[z], spacing_mm[1:])
+        own = {structure: largest(mask[z]) for structure, mask in more.items()}
+        yield z, anatomy_of(hu[z], labels[z], spacing_mm[1:], own)
 
 
-def anatomy_of(hu: np.ndarray, lungs: np.ndarray, spacing_mm: np.ndarray) -> Anatomy | None:
-    """The structures of one (Y, X) slice, its lungs labelled as by `segment_lungs`."""
+def find_named(ct: Volume, layout: Layout | None, named: Sequence[Structure]) -> dict[Structure, Mask]:
+    """(Z, Y, X) of each, by its name in the layout: of all its parts, as of a heart in chambers."""
+    if layout is None:
+        return {}
+    ct.require_same_grid(layout.labels, "layout")
+    turned, found = Orientation.of(ct.affine), {}
+    for structure in named:
+        numbers = [number for number, name in layout.names.items() if is_part_of(name, structure)]
+        found[structure] = turned.view(np.isin(layout.labels.array, numbers))
+    return found
+
+
+def is_part_of(name: str, structure: Structure) -> bool:
+    return set(OrganName.of(structure.name).organ) <= set(OrganName.of(name).organ)
+
+
+def anatomy_of(
+    hu: np.ndarray, lungs: np.ndarray, spacing_mm: np.ndarray, named: Mapping[Structure, Mask] | None = None
+) -> Anatomy | None:
+    """The structures of one (Y, X) slice, its lungs labelled as by `segment_lungs`; named: more of them."""
     pixel_mm2 = float(np.prod(spacing_mm))
     right, left = (largest(ndimage.binary_fill_holes(lungs == side)) for side in (RIGHT, LEFT))
     if min(right.sum(), left.sum()) * pixel_mm2 < LEAST_LUNG_MM2:
@@ -94,24 +127,27 @@ def anatomy_of(hu: np.ndarray, lungs: np.ndarray, spacing_mm: np.ndarray) -> Ana
     body = largest(ndimage.binary_fill_holes((hu > BODY_HU) | right | left))
     spine = find_spine(hu, right | left, spacing_mm)
     mediastinum = find_mediastinum(body, right | left, spine, spacing_mm)
-    masks = (body, right, left, mediastinum, spine)
+    named = named or {}
+    masks = (body, right, left, mediastinum, spine, *named.values())
     least, most = MEDIASTINUM_MM2
     if not least <= mediastinum.sum() * pixel_mm2 <= most or spine.sum() * pixel_mm2 < LEAST_BONE_MM2:
         return None
     ends = np.argwhere(right | left)
     middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
     grid = SliceGrid((hu.shape[0], hu.shape[1]), np.asarray(spacing_mm), -middle * spacing_mm)
-    curves = trace_outlines(masks, grid)
+    curves = trace_outlines(masks, grid, (*STRUCTURES, *named))
     return None if curves is None else Anatomy(hu, grid, masks, curves)
 
 
-def trace_outlines(masks: tuple[Mask, ...], grid: SliceGrid) -> tuple[ClosedCurve, ...] | None:
+def trace_outlines(
+    masks: tuple[Mask, ...], grid: SliceGrid, structures: Sequence[Structure]
+) -> tuple[ClosedCurve, ...] | None:
     """The curves of all masks; None when one has no outline."""
     outlines = [outline_of(mask, grid) for mask in masks]
     return (
         tuple(
             ClosedCurve.through(outline, structure.controls)
-            for outline, structure in zip(outlines, STRUCTURES, strict=True)
+            for outline, structure in zip(outlines, structures, strict=True)
             if outline is not None
         )
         if all(outline is not None for outline in outlines)
