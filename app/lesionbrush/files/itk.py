@@ -25,6 +25,7 @@ from lesionbrush.files.itk_data import read_voxels
 from lesionbrush.files.itk_headers import ItkGeometry, ItkHeader
 from lesionbrush.files.meta_header import DATA_FILE, LOCAL, meta_fields, read_metaimage_header
 from lesionbrush.files.nrrd_header import nrrd_fields, read_nrrd_header
+from lesionbrush.files.terminology import name_of_segment
 
 NOTE_KEY = "lesionbrush_note"
 
@@ -68,7 +69,8 @@ def read_metaimage(path: Path) -> Volume:
 
 
 def segment_names(path: Path) -> dict[int, str]:
-    """What 3D Slicer calls the labels of a segmentation it saved as NRRD; empty for any other file."""
+    """What 3D Slicer calls the labels of a segmentation it saved as NRRD, by their code where there is one;
+    empty for any other file. InvalidRequest where names and codes differ."""
     if not path.name.lower().endswith((".nrrd", ".nhdr")):
         return {}
     reader = sitk.ImageFileReader()
@@ -77,7 +79,8 @@ def segment_names(path: Path) -> dict[int, str]:
     said = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     segments = [key.removesuffix("_Name") for key in said if re.fullmatch(r"Segment\d+_Name", key)]
     labelled = [segment for segment in segments if said.get(f"{segment}_LabelValue", "").isdecimal()]
-    return {int(said[f"{segment}_LabelValue"]): said[f"{segment}_Name"] for segment in labelled}
+    names = {key: name_of_segment(said[f"{key}_Name"], said.get(f"{key}_Tags", "")) for key in labelled}
+    return {int(said[f"{key}_LabelValue"]): name for key, name in names.items()}
 
 
 def _start_of(path: Path) -> bytes:

@@ -19,6 +19,7 @@ from lesionbrush.files.durable import whole_files
 from lesionbrush.files.io import read_volume, require_writable, write_stored
 from lesionbrush.files.itk import segment_names, write_itk
 from lesionbrush.files.records import stem_of
+from lesionbrush.files.terminology import name_without_code
 
 Names = dict[int, str]
 _MOST_LABEL = np.iinfo(np.uint16).max
@@ -118,7 +119,7 @@ def _table(text: str) -> Names:
     table = dict(pairs)
     if len(table) < len(pairs):
         raise InvalidRequest(f"the names of labels {text[:40]!r} call one label by two names")
-    return table
+    return {number: name_without_code(name) for number, name in table.items()}
 
 
 def _read_label(key: str, value: object) -> tuple[int, str]:

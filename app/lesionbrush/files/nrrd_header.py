@@ -139,7 +139,8 @@ def _layers(count: int, segments: list[str]) -> NotACT:
     listed = f" ({', '.join(segments[:8])})"
     return NotACT(
         f"a segmentation of {count} layers: its segments overlap{listed}. Export the one you want: in 3D "
-        "Slicer, Segmentations module, show only that segment, then Export visible segments to a label map"
+        "Slicer, Segmentations module, show only that segment, then Export visible segments to a label map; "
+        "for a layout of all of them show all, and export them together: then each voxel has one label"
     )
 
 

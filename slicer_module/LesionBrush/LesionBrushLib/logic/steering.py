@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 from ..client.answers import OWN, REFERENCE, Take
 from ..client.inputs import Input, Layout
@@ -31,6 +32,8 @@ from .voxels import Grid, hu_array, stored_array
 
 AIR_HU = -1000
 NAMELESS = ("", "(none)")
+NO_ORGAN = ("85756007",)
+"""Tissue: what a segment is to Slicer until somebody says."""
 TEXT, VOLUME, LAYOUT = "text", "volume", "layout"
 
 
@@ -177,7 +180,8 @@ def _layout(node: Any, place: Place) -> Steering:
 
 
 def _of_segments(node: Any, place: Place) -> tuple[np.ndarray, dict[int, str]]:
-    labels, names = np.zeros(place.grid.shape_ijk[::-1], np.int16), dict(enumerate(_names(node).values(), 1))
+    labels = np.zeros(place.grid.shape_ijk[::-1], np.int16)
+    names = {n: f"{name}{_code(node, key, name)}" for n, (key, name) in enumerate(_names(node).items(), 1)}
     for label, key in enumerate(_names(node), 1):
         try:
             part, first = segment_part(node, key, place)
@@ -207,6 +211,19 @@ def _names(node: Any) -> dict[str, str]:
     data = node.GetSegmentation()
     ids = [str(data.GetNthSegmentID(n)) for n in range(data.GetNumberOfSegments())]
     return {key: str(data.GetSegment(key).GetName()) for key in ids}
+
+
+def _code(node: Any, segment_id: str, name: str) -> str:
+    """What the segment is by SNOMED CT, as ` [SCT 64033007 24028007]`, where its name does not say it:
+    servers from before they knew codes know names."""
+    entry = vtk.reference("")
+    segment = node.GetSegmentation().GetSegment(segment_id)
+    segment.GetTag(segment.GetTerminologyEntryTagName(), entry)
+    parts = [part.split("^") for part in str(entry).split("~")[2:4]]
+    known = [part for part in parts if len(part) == 3 and part[0] == "SCT" and part[1].isdigit()]
+    if not known or known[0][1] in NO_ORGAN or all(word.lower() in name.lower() for *_, word in known):
+        return ""
+    return f" [SCT {' '.join(code for _, code, _ in known)}]"
 
 
 def _is_shown(node: Any, segment_id: str) -> bool:
