@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from LesionBrushLib.client import (
     mask_upload,
     voxel_sha256,
 )
+from LesionBrushLib.client.inputs import require_fitting
 from server_kit import MODEL, STORED, affine, make_ct, make_mask, make_model, stop
 
 STEERED = "steered"
@@ -165,6 +167,11 @@ def test_ct_and_mask_belong_to_an_edit(fake: Fake) -> None:
     for lacking in ("mask", "reference"):
         with pytest.raises(WrongInput, match="model 'lung' works on a CT where a mask is painted: give both"):
             client.synthesize(order(**{lacking: None}))
+    needs_none = on_new_server(fake, []).models()["lung"]
+    needs_none = replace(needs_none, card={**needs_none.card, "needs_mask": False})
+    require_fitting(order(mask=None), needs_none)
+    with pytest.raises(WrongInput, match="model 'lung' works on a CT: give one"):
+        require_fitting(order(reference=None), needs_none)
     client = on_new_server(fake, [], kind="volume")
     for surplus in ("mask", "reference"):
         with pytest.raises(WrongInput, match="model 'lung' makes whole CTs: leave out mask and CT"):

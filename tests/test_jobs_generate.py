@@ -46,6 +46,8 @@ def nifti(volume: Volume, path: Path) -> tuple[str, bytes]:
 def test_what_is_said_of_such_a_model(front: TestClient) -> None:
     models = front.get(f"{V1}/").json()["models"]
     assert models[MODEL]["card"]["kind"] == "edit"
+    needs = {name: one["card"]["needs_mask"] for name, one in models.items()}
+    assert (needs[MODEL], needs["unpainted"], needs[NOISE]) == (True, False, False)
     card = models[NOISE]["card"]
     assert (card["kind"], card["inputs"]) == ("volume", ["tissues", "report"])
     said = [(one["name"], one["kind"], one["required"], one["on"]) for one in card["takes"]]

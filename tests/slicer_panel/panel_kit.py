@@ -188,7 +188,7 @@ class FakeClient:
         while self.hold is not None and not self.hold.wait(0.01):
             if watch.cancelled is not None and watch.cancelled():
                 raise Cancelled
-        if order.mask is None:
+        if order.reference is None:
             return Outcome(whole_records(order, len(self.volumes)), "job-1", volumes=self.volumes)
         return outcome(order, self.reference_voxels if not self.changed else "0" * 64, self.remarks)
 

@@ -32,14 +32,16 @@ def request_schema(system: str) -> dict[str, Any]:
 
 
 def card_facts(card: ModelCard) -> dict[str, Any]:
-    """inputs: their names, as the first clients read them; takes: all that is said of each."""
+    """inputs: their names, as the first clients read them; takes: all that is said of each; needs_mask: of
+    an edit, whether somebody has to paint."""
     facts: dict[str, Any] = card.model_dump(mode="json", include=_FACTS)
     system = find_system(card.system)
     takes = [
         {"name": one.name, "kind": one.kind, "about": one.about, "required": one.required, "on": one.on}
         for one in system.inputs
     ]
-    return {**facts, "kind": system.makes, "inputs": [one.name for one in system.inputs], "takes": takes}
+    names, needs_mask = [one.name for one in system.inputs], getattr(system.hooks, "needs_mask", False)
+    return {**facts, "kind": system.makes, "needs_mask": needs_mask, "inputs": names, "takes": takes}
 
 
 class WeightsCheck:

@@ -102,6 +102,11 @@ class ModelFacts:
         return self._kind == VOLUME
 
     @property
+    def needs_mask(self) -> bool:
+        """False too for an edit of what its inputs say; servers from before there were such say nothing."""
+        return not self.makes_volumes and self.card.get("needs_mask") is not False
+
+    @property
     def takes(self) -> "tuple[Take, ...]":
         """What it takes beside CT and mask, as far as this module can send it."""
         return tuple(take for take in self._takes if take.kind in KINDS)

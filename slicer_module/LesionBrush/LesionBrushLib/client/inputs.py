@@ -52,8 +52,10 @@ def require_fitting(order: "Order", model: ModelFacts) -> None:
 def _require_kind(order: "Order", model: ModelFacts) -> None:
     if model.makes_volumes and (order.mask is not None or order.reference is not None):
         raise WrongInput(f"model {model.name!r} makes whole CTs: leave out mask and CT")
-    if not model.makes_volumes and (order.mask is None or order.reference is None):
+    if model.needs_mask and (order.mask is None or order.reference is None):
         raise WrongInput(f"model {model.name!r} works on a CT where a mask is painted: give both")
+    if not model.makes_volumes and order.reference is None:
+        raise WrongInput(f"model {model.name!r} works on a CT: give one")
     if order.record and order.record.get("generated") and not model.takes_records:
         raise WrongInput(
             "this CT was generated as a whole, and the server is too old to say so of what it makes from it: "

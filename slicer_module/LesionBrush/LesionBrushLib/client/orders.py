@@ -15,9 +15,10 @@ from .wire import OnProgress
 
 @dataclass(frozen=True)
 class Order:
-    """One synthesis. mask and reference: of an edit; a whole new CT has neither. reference: a CT to send, or
-    the id of one that the server has; params: as the model's schema says; inputs: what goes beside CT and
-    mask, by the names in `ModelFacts.takes`; record: of a reference that is synthetic itself."""
+    """One synthesis. mask and reference: of an edit, some of which need no mask; a whole new CT has neither.
+    reference: a CT to send, or the id of one that the server has; params: as the model's schema says; inputs:
+    what goes beside CT and mask, by the names in `ModelFacts.takes`; record: of a reference that is synthetic
+    itself."""
 
     model: str
     mask: Optional[Upload] = None

@@ -10,16 +10,16 @@ from .parameters import Parameters
 from .problems import NotReady
 
 
-def missing(chosen: Parameters, whole: bool = False) -> list[str]:
+def missing(chosen: Parameters, whole: bool = False, needs_mask: bool = True) -> list[str]:
     """What has to be chosen or painted before a synthesis, as sentences. whole: of a whole new CT."""
     if whole:
         return []
     found, segment = [], chosen_segment(chosen)
     if chosen.reference is None:
         found.append("choose a CT")
-    if not segment:
+    if needs_mask and not segment:
         found.append("paint a lesion, or propose one")
-    elif empty_segment(chosen.segmentation, segment):
+    elif needs_mask and empty_segment(chosen.segmentation, segment):
         found.append("the chosen segment is empty: paint a lesion, or propose one")
     if not chosen.model:
         found.append("connect to a server and choose a model")
@@ -41,6 +41,12 @@ def chosen_segment(chosen: Parameters) -> str:
     if chosen.segment_id and data.GetSegment(chosen.segment_id) is not None:
         return chosen.segment_id
     return str(data.GetNthSegmentID(0)) if data.GetNumberOfSegments() else ""
+
+
+def painted_segment(chosen: Parameters) -> str:
+    """The chosen segment if something is in it; else ""."""
+    segment = chosen_segment(chosen)
+    return segment if segment and not empty_segment(chosen.segmentation, segment) else ""
 
 
 def crosshair(scene: Any) -> Sequence[float]:

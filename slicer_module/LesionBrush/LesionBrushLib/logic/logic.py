@@ -67,10 +67,10 @@ class LesionBrushLogic:
 
     # what to work on
 
-    def ready(self, takes: Sequence[Take] = (), whole: bool = False) -> list[str]:
+    def ready(self, takes: Sequence[Take] = (), whole: bool = False, needs_mask: bool = True) -> list[str]:
         """What is missing before a synthesis, as sentences. takes: what the model takes beside CT and mask;
-        whole: it makes whole new CTs."""
-        return missing(self.parameters, whole) + missing_inputs(self.parameters, takes)
+        whole: it makes whole new CTs; needs_mask: it edits under a mask alone."""
+        return missing(self.parameters, whole, needs_mask) + missing_inputs(self.parameters, takes)
 
     def ensure_segmentation(self) -> Any:
         """The chosen segmentation, or a new one on the grid of the CT with one empty segment."""
@@ -116,10 +116,10 @@ class LesionBrushLogic:
         self.parameters.segment_id = proposal.segment_id
         return proposal
 
-    def export(self, takes: Sequence[Take] = ()) -> PaintedShipment:
-        """What an edit sends. takes: see `ready`. Raises NotReady, NotACT, EmptyMask."""
+    def export(self, takes: Sequence[Take] = (), needs_mask: bool = True) -> PaintedShipment:
+        """What an edit sends. takes, needs_mask: see `ready`. Raises NotReady, NotACT, EmptyMask."""
         self._keep_what_is_used()
-        return PaintedShipment.of(self.parameters, takes)
+        return PaintedShipment.of(self.parameters, takes, needs_mask)
 
     def export_inputs(self, takes: Sequence[Take] = ()) -> Shipment:
         """What a model gets that makes whole new CTs. Raises NotReady, NotACT, EmptyMask."""

@@ -76,6 +76,11 @@ class Session:
         """Whether it makes whole new CTs."""
         return bool(self.model and self.model.makes_volumes)
 
+    @property
+    def needs_mask(self) -> bool:
+        """Whether it edits under a mask alone."""
+        return self.model is None or self.model.needs_mask
+
     def agreed_to_send(self) -> bool:
         """True once the user agreed that CTs go to this server; asks the first time."""
         if self.address is None:
@@ -172,7 +177,7 @@ def missing(session: Session) -> list[str]:
     elif not model.can_run:
         found.append(f"{model.title} cannot run on this server: {model.problem}")
     unknown = facts is None or model is None
-    lacking = session.logic.ready(session.takes, session.whole)
+    lacking = session.logic.ready(session.takes, session.whole, session.needs_mask)
     found += [text for text in lacking if not (unknown and text.startswith("connect"))]
     if session.form is not None:
         found += session.form.problems(session.form_values)

@@ -65,8 +65,8 @@ class SynthesizePanel:
         if lacking:
             session.show(lacking[0])
             return
-        logic, whole = session.logic, session.whole
-        shipment = logic.export_inputs(session.takes) if whole else logic.export(session.takes)
+        logic, whole, takes = session.logic, session.whole, session.takes
+        shipment = logic.export_inputs(takes) if whole else logic.export(takes, session.needs_mask)
         if (shipment.inputs or not whole) and not session.agreed_to_send():
             session.show("Nothing was sent: you did not agree that the CT goes to this server.")
             return
@@ -183,7 +183,8 @@ class SynthesizePanel:
         lacking = missing(session)
         ui.synthesizeButton.enabled = not lacking
         ui.synthesizeButton.text = "Generate" if session.whole else "Synthesize"
-        sent = "Get a whole new CT" if session.whole else "Send CT and mask, get the synthetic CT"
+        what = "CT and mask" if session.needs_mask else "the CT and what is chosen"
+        sent = "Get a whole new CT" if session.whole else f"Send {what}, get the synthetic CT"
         ui.synthesizeButton.toolTip = "\n".join(lacking) or f"{sent} (Ctrl+Return)"
         self._refresh_quick(lacking)
         ui.reasonLabel.text = "" if synthesizing else self._words_before(lacking)

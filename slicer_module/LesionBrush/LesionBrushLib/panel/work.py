@@ -83,7 +83,7 @@ def synthesis(client: Any, shipment: Any, ask: Ask) -> Callable[[threading.Event
     def work(cancelled: threading.Event, report: Report) -> Answer:
         began = time.monotonic()
         order = shipment.order(ask.model, ask.params, ask.image_id)
-        report(Phase("reference" if order.mask else "queue"))
+        report(Phase("reference" if order.reference else "queue"))
         if cancelled.is_set():
             raise Cancelled("cancelled before anything was sent")
         return Answer(client.synthesize(order, _watch(cancelled, report)), time.monotonic() - began)
