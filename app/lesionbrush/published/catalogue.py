@@ -67,6 +67,15 @@ _UNSTATED_GPL = (
     "code has an MIT file but descends from Med-DDPM, which is GPL-3.0; none of it is in LesionBrush."
 )
 _OWN_NETWORK = "its network is none of MONAI's, and LesionBrush has no code for it yet"
+_IMPROVED = "https://github.com/openai/improved-diffusion"
+_OWN_CHECKPOINT = (
+    "The paper's authors give no weights: a checkpoint that somebody trained with that program, whose terms "
+    "hold."
+)
+_IN_CLASSES = (
+    "for slices of 256 pixels in the window -160 to 240 HU, with the number of a class over 16, AMOS's 15 "
+    "organs and body, as second channel, and learned variance; the network is large: hours on a CPU"
+)
 _AS_TRAINED = (
     "HU are scaled slab by slab, as in its training; which way round the publishers' files lie is nowhere "
     "written, and was taken to be as SimpleITK stores a CT. The network is large: minutes to hours on a CPU"
@@ -98,6 +107,32 @@ CATALOGUE: tuple[KnownModel, ...] = (
         reference="Jiang et al. 2025, arXiv:2508.09327",
         architecture="lung_ddpm_plus",
         reason=_AS_TRAINED,
+    ),
+    KnownModel(
+        name="semantic_published",
+        title="Semantic CT, of improved-diffusion",
+        makes="Organs of a layout enlarged, moved or taken out, slice by slice.",
+        weights_license=UNSTATED,
+        code_license="MIT",
+        license_remark=_OWN_CHECKPOINT,
+        page=_IMPROVED,
+        file="ema_0.9999_150000.pt",
+        reference="Zhuang et al. 2023, by the program of Nichol & Dhariwal 2021",
+        architecture="semantic",
+        reason=_IN_CLASSES,
+    ),
+    KnownModel(
+        name="semantic_whole_published",
+        title="Semantic CT, whole, of improved-diffusion",
+        makes="A whole abdominal CT from a layout, slice by slice.",
+        weights_license=UNSTATED,
+        code_license="MIT",
+        license_remark=_OWN_CHECKPOINT,
+        page=_IMPROVED,
+        file="ema_0.9999_150000.pt",
+        reference="Zhuang et al. 2023, by the program of Nichol & Dhariwal 2021",
+        architecture="semantic_whole",
+        reason=_IN_CLASSES,
     ),
     KnownModel(
         name="nv_generate_ct",

@@ -11,6 +11,7 @@ from lesionbrush.systems.semantic.request import SemanticRequest, SemanticWholeR
 from lesionbrush.systems.semantic.whole_hooks import HOOKS as WHOLE
 
 _MODULE = "lesionbrush.systems.semantic.network"
+_PUBLISHED = late("lesionbrush.systems.semantic.published", "conditional")
 _SAYS = {"eps": "the noise", "x0": "the clean image", "v": "v = alpha noise - sigma image"}
 
 
@@ -44,6 +45,7 @@ SYSTEMS = (
         load=late("lesionbrush.systems.semantic.model", "SemanticCT.load"),
         train=late("lesionbrush.systems.semantic.training", "SemanticTraining"),
         bundle=_network_words,
+        published=_PUBLISHED,
     ),
     System(
         name="semantic_whole",
@@ -53,5 +55,6 @@ SYSTEMS = (
         hooks=WHOLE,
         load=late("lesionbrush.systems.semantic.whole", "SemanticWhole.load"),
         bundle=_network_words,
+        published=_PUBLISHED,
     ),
 )

@@ -4,13 +4,22 @@ improved-diffusion (MIT), `improved_diffusion/unet.py`; no line of it stands her
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from torch import Tensor
 
 from lesionbrush.errors import WeightsError
+from lesionbrush.systems.contract import PublishedWeights
 from lesionbrush.systems.fit import compare
+from lesionbrush.systems.semantic.card import SemanticShape
+from lesionbrush.systems.semantic.classes import ORGANS
 from lesionbrush.systems.semantic.network import SemanticUNet, SemanticUNetConfig
+from lesionbrush.systems.semantic.recipes import ABDOMEN, RECIPES
 
+PAPER = RECIPES["paper"]
+TIMESTEPS, SIDE, SPACING_MM = 1000, 256, 1.5
+"""Whole slices were resized to so many pixels; most are about 400 mm wide."""
 BLOCK = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
@@ -20,6 +29,30 @@ BLOCK = {
     "skip_connection": "shortcut",
 }
 ATTENTION = {"norm": "norm", "qkv": "ask", "proj_out": "answer"}
+
+
+def conditional() -> PublishedWeights:
+    """A checkpoint of that program, its `ema_*.pt` or `model*.pt`, of slices with the layout as a channel."""
+    config = PAPER.network
+
+    def convert(checkpoint: Any) -> Mapping[str, Tensor]:
+        if not isinstance(checkpoint, Mapping) or not all(isinstance(v, Tensor) for v in checkpoint.values()):
+            raise WeightsError(
+                "this is no checkpoint of improved-diffusion, which holds tensors by name and nothing else: "
+                "take its ema_*.pt or model*.pt, not opt*.pt"
+            )
+        return from_improved_diffusion(checkpoint, config)
+
+    shape = {name: value for name, value in asdict(config).items() if name in SemanticShape.model_fields}
+    section = {
+        "schedule": PAPER.schedule,
+        "timesteps": TIMESTEPS,
+        "scale": asdict(ABDOMEN),
+        "classes": (*ORGANS, "body"),
+        "network": shape,
+    }
+    place = {"roi_voxels": (SIDE,), "roi_multiple": config.multiple, "spacing_mm": SPACING_MM}
+    return PublishedWeights(convert, {"window_hu": (-1024.0, 3071.0), "section": section, **place})
 
 
 def module_names(config: SemanticUNetConfig) -> dict[str, str]:
