@@ -1,11 +1,15 @@
-"""Write a synthetic CT as DICOM: a series, and a SEG of what is where, that say they are synthetic."""
+"""Write a synthetic CT as DICOM: a series, and a SEG of what is where, that say they are synthetic. Or write
+generated CTs and the labels beside them as a dataset for nnU-Net."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from lesionbrush.cli.files import volume_suffix
+from lesionbrush.cli.generate import labels_path
 from lesionbrush.cli.outputs import check_folder, require_room
+from lesionbrush.cohorts.export.layouts import check_name
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.errors import InvalidRequest
@@ -14,12 +18,16 @@ from lesionbrush.files.dicom_export.seg import Segments
 from lesionbrush.files.dicom_export.series import DicomOptions, Uids
 from lesionbrush.files.io import read_volume
 from lesionbrush.files.layouts import read_layout
+from lesionbrush.files.nnunet import DatasetCase, write_nnunet
 from lesionbrush.files.records import read_record, sidecar_path
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("format", choices=["dicom"])
-    parser.add_argument("--ct", type=Path, required=True, metavar="FILE", help="the synthetic CT")
+    parser.add_argument("format", choices=["dicom", "nnunet"])
+    parser.add_argument(
+        "--ct", type=Path, nargs="+", required=True, metavar="FILE",
+        help="the synthetic CT; for nnunet as many as there are, each with its labels beside it",
+    )  # fmt: skip
     parser.add_argument(
         "--reference", type=Path, metavar="PATH",
         help="the CT it was made from, unless it was generated: the folder of a DICOM series, or a file",
@@ -44,6 +52,31 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     check_folder(options.out, new=True)
+    return (run_nnunet if options.format == "nnunet" else run_dicom)(options)
+
+
+def run_nnunet(options: Namespace) -> int:
+    check_name("nnunet", options.out.name)
+    given = (options.reference, options.mask, options.labels, options.label_names, options.provenance)
+    if any(given) or options.deidentify or options.uid_key:
+        raise InvalidRequest("nnunet: --ct and -o are all that is needed; labels are those beside each CT")
+    cases = [DatasetCase(_stem(path), path, labels_path(path)) for path in options.ct]
+    for case in cases:
+        if not case.labels.is_file():
+            raise InvalidRequest(f"{case.labels.name} is missing beside {case.ct.name}: generate writes both")
+    numbers = write_nnunet(cases, options.out)
+    print(f"{options.out}  ({len(cases)} CTs; {', '.join(f'{n} {name}' for name, n in numbers.items())})")
+    return 0
+
+
+def _stem(path: Path) -> str:
+    return path.name[: -len(volume_suffix(path))]
+
+
+def run_dicom(options: Namespace) -> int:
+    if len(options.ct) > 1:
+        raise InvalidRequest(f"dicom: {len(options.ct)} CTs were given; a series is made of one")
+    (options.ct,) = options.ct
     provenance = record_of(options.ct, options.provenance)
     prepare = _edit if _has_reference(options, provenance) else _generation
     case = prepare(options, provenance, DicomOptions(options.deidentify, Uids(options.uid_key)))
