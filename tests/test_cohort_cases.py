@@ -19,6 +19,13 @@ from lesionbrush.errors import GeometryMismatch, NoLungs
 from lesionbrush.files.io import read_volume, write_volume
 from transfer_kit import TILT, ball, grid
 
+pytest_plugins = "cli_fixtures"
+
+
+@pytest.fixture(autouse=True)
+def tiny(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESIONBRUSH_MODELS", str(tiny_models))
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -73,7 +80,9 @@ def test_sides(base: Path) -> None:
 
 
 def test_several_keep_their_gap(base: Path) -> None:
-    one = one_host(base, findings=[{"number": 4, "diameter_mm": 5, "place": {"gap_mm": 4}}])
+    one = one_host(
+        base, findings=[{"number": 4, "diameter_mm": 5, "place": {"gap_mm": 4, "edits_may_meet": True}}]
+    )
     four = place_lesions(one.specification, one.case, one.host)
     places = [np.argwhere(lesion.mask(one.host.ct).array) * one.host.ct.spacing_mm for lesion in four]
     apart = [
@@ -212,9 +221,6 @@ def test_a_seam_is_the_step_that_an_edit_leaves() -> None:
 @pytest.fixture(scope="module")
 def folder(base: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> CohortFolder:
     return begin(base, tmp_path_factory.mktemp("out") / "cohort")
-
-
-pytest_plugins = "cli_fixtures"
 
 
 def test_a_case_changes_nothing_else(base: Path, tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:

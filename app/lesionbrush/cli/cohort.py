@@ -19,17 +19,24 @@ from tqdm import tqdm
 from lesionbrush.cli.cohort_export import add_export_arguments, export
 from lesionbrush.cli.options import add_device_argument
 from lesionbrush.cli.outputs import check_folder, check_outputs, pictures
+from lesionbrush.cohorts.balancing import ShareLine
+from lesionbrush.cohorts.casting import CaseKind
 from lesionbrush.cohorts.checking import check_specification
 from lesionbrush.cohorts.folder import REPORT, CohortFolder
 from lesionbrush.cohorts.phantoms import write_phantom
 from lesionbrush.cohorts.planning import CohortPlan, picture, preview, time_one
 from lesionbrush.cohorts.reading import read_specification, schema
-from lesionbrush.cohorts.references import find_references
+from lesionbrush.cohorts.references import references_of
 from lesionbrush.cohorts.running import run_cohort
 from lesionbrush.cohorts.verifying import verify
 from lesionbrush.errors import InvalidRequest
 
 _MOST_TOLD = 20
+_KINDS: dict[CaseKind, str] = {
+    "lesions": "with lesions put in",
+    "healthy": "healthy",
+    "removal": "with their lesions taken out",
+}
 _MOST_WORKERS = 256
 
 
@@ -96,7 +103,7 @@ def _plan(options: Namespace) -> int:
     check_outputs(pictures(options.montage), [options.specification])
     specification = read_specification(options.specification)
     check_specification(specification)
-    plan = preview(specification, find_references(specification.references))
+    plan = preview(specification, references_of(specification))
     if not options.no_timing:
         time_one(specification, plan, options.device)
     print("\n".join(_plan_lines(plan, options.workers)))
@@ -111,6 +118,10 @@ def _plan(options: Namespace) -> int:
 def _plan_lines(plan: CohortPlan, workers: int) -> Iterator[str]:
     splits = ", ".join(f"{count} {name}" for name, count in sorted(plan.splits.items()))
     yield f"{len(plan.cases)} cases ({splits}) of {len(plan.references)} CTs of {plan.patients} patients"
+    kinds = Counter(case.kind for case in plan.cases)
+    if len(kinds) > 1 or "lesions" not in kinds:
+        yield ", ".join(f"{kinds[kind]} {words}" for kind, words in _KINDS.items() if kinds[kind])
+    yield from map(_share_line, plan.shares)
     lesions = Counter(one.organ for case in plan.previewed for one in case.placed)
     listed = ", ".join(f"{count} in {organ}" for organ, count in sorted(lesions.items())) or "no lesion"
     yield f"{len(plan.previewed)} of them were placed: {listed}"
@@ -124,6 +135,11 @@ def _plan_lines(plan: CohortPlan, workers: int) -> Iterator[str]:
         yield f"{problem.case}: {problem.reason}"
 
 
+def _share_line(line: ShareLine) -> str:
+    said = f"share: {line.what}: {line.planned} of {line.wanted:.1f} asked for"
+    return f"{said}: {line.why}" if line.why else said
+
+
 def _time(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(60 * hours))} minutes"
 
@@ -132,7 +148,7 @@ def _run(options: Namespace) -> int:
     check_folder(options.out)
     specification = read_specification(options.specification)
     check_specification(specification)
-    references = find_references(specification.references)
+    references = references_of(specification)
     return _make(CohortFolder.begin(options.out, specification, references), options)
 
 

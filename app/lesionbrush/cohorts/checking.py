@@ -26,6 +26,10 @@ def check_specification(specification: CohortSpecification) -> None:
     if not wrong:
         for number, rule in enumerate(specification.findings):
             wrong += _of_finding(specification, rule, f"findings.{number}")
+            for axis, strata in rule.balance.items():
+                for part, stratum in enumerate(strata):
+                    where = f"findings.{number}.balance.{axis}.{part}.lesions"
+                    wrong += _of_finding(specification, rule.with_parts([stratum]), where)
     if wrong:
         raise InvalidRequest("; ".join(dict.fromkeys(wrong)))
 
@@ -72,11 +76,16 @@ def _of_model(
     yield from _refusals(
         {f"{where}.parameters.{k}": draw for k, draw in rule.parameters.items()}, system.name
     )
-    if specification.healthy_twins == "healed":
-        try:
-            parse_request({"attributes": HEALTHY}, system.name)
-        except InvalidRequest as error:
-            yield f"healthy_twins: {rule.name} makes no healthy tissue ({error}): write untouched, or none"
+    heals = {
+        "healthy_twins": ("untouched, or none", specification.healthy_twins == "healed"),
+        "removals": ("false", specification.removals),
+    }
+    for field, (instead, wanted) in heals.items():
+        if wanted:
+            try:
+                parse_request({"attributes": HEALTHY}, system.name)
+            except InvalidRequest as error:
+                yield f"{field}: {rule.name} makes no healthy tissue ({error}): write {instead}"
 
 
 def _of_finding(specification: CohortSpecification, rule: FindingRule, where: str) -> Iterator[str]:
@@ -85,6 +94,12 @@ def _of_finding(specification: CohortSpecification, rule: FindingRule, where: st
             name = rule.transfer.cases.name
             yield f"{where}.transfer.cases: there is no {name!r}: write where the masks are"
         organs = [] if rule.transfer.into is None else [rule.transfer.into]
+        yield from _of_attributes(specification, rule, organs, where)
+        return
+    if rule.mask is not None:
+        if "{name}" not in rule.mask.name and not rule.mask.is_file():
+            yield f"{where}.mask: there is no {rule.mask.name!r}: write where the mask is"
+        organs = [ANY_TISSUE] if ANY_TISSUE in specification.models else []
         yield from _of_attributes(specification, rule, organs, where)
         return
     if rule.table is None:

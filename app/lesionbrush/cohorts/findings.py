@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from lesionbrush.cohorts.casting import PlannedCase
-from lesionbrush.cohorts.donors import SourceCase, find_sources
+from lesionbrush.cohorts.asking import ask
+from lesionbrush.cohorts.carrying import HandedOver, count_donors, hand_over, offers
+from lesionbrush.cohorts.casting import PlannedCase, count_lesions
 from lesionbrush.cohorts.draws import Scalar, generator_for
 from lesionbrush.cohorts.hosts import CohortHost
 from lesionbrush.cohorts.placing import Settled, settle
 from lesionbrush.cohorts.shapes import draw_form
-from lesionbrush.cohorts.specification import CohortSpecification, FindingRule, TransferRule
+from lesionbrush.cohorts.specification import ANY_TISSUE, CohortSpecification, FindingRule, TransferRule
 from lesionbrush.cohorts.tables import TableRow, read_table
 from lesionbrush.core.boxes import bounding_box
-from lesionbrush.core.volume import Array, Volume
+from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.transfer.carry import carry
-from lesionbrush.transfer.names import OrganName
-from lesionbrush.transfer.patients import SourcePatient, organ_of, split_lesions
+from lesionbrush.files.io import read_volume
+from lesionbrush.transfer.patients import organ_of, split_lesions
 from lesionbrush.transfer.results import Refused
+
+MOST_LESIONS = 255
+"""Labels of a mask file."""
 
 
 class WantedLesion(BaseModel):
-    """What is asked of one lesion, all of it plain values. rule: its number in `findings`, from 0.
+    """What is asked of one lesion, all of it plain values. rule: its number in `findings`, from 0; None for
+    one that the reference has already. gap_mm: to other lesions, as it was kept.
 
     diameter_mm, shape, elongation: None for one that is carried over; then `donor` names its mask, and
     `move` says what was done with it.
@@ -37,7 +40,7 @@ class WantedLesion(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    rule: int
+    rule: int | None
     inside: str
     side: str = "any"
     diameter_mm: float | None = None
@@ -74,49 +77,129 @@ class NotPlaced(InvalidRequest):
 def place_lesions(
     specification: CohortSpecification, case: PlannedCase, host: CohortHost
 ) -> list[PlacedLesion]:
-    """All of a case, in the order of the rules. Raises NotPlaced, and as reading a table or a donor."""
+    """All of a case, in the order of the rules, or those that are there, the largest first, for a removal.
+
+    Raises NotPlaced, and as reading a table or a donor.
+    """
+    if case.kind == "removal":
+        return _those_there(host)
     placed: list[PlacedLesion] = []
-    for number, rule in enumerate(specification.findings):
-        for lesion in range(_count(specification, case, number)):
-            names = (case.id, str(number), str(lesion))
-            one = _place(specification, (number, rule), names, host)
+    reach_mm = 0.0
+    for number in range(len(specification.findings)):
+        for lesion in range(count_lesions(specification, case, number)):
+            turn = _Turn(specification, case, host, number, lesion, len(placed), reach_mm)
+            one = turn.place()
+            reach_mm = max(reach_mm, turn.reach_of(one.organ, one.wanted))
             host = host.with_taken(one.mask(host.ct).array > 0)
             placed.append(one)
     return placed
 
 
-def _count(specification: CohortSpecification, case: PlannedCase, number: int) -> int:
-    draw = specification.findings[number].number
-    return int(str(draw.draw(generator_for(specification.seed, case.id, str(number), "number"))))
+def _those_there(host: CohortHost) -> list[PlacedLesion]:
+    taken = host.patient.taken
+    if not taken.any():
+        raise NotPlaced("removals: its mask of lesions is empty: leave it out, or paint what is there")
+    lesions = split_lesions(host.ct.with_array(taken.astype(np.uint8)))
+    if len(lesions) > MOST_LESIONS:
+        raise NotPlaced(f"removals: it has {len(lesions)} lesions, and a mask holds {MOST_LESIONS}")
+    found = []
+    for lesion in lesions:
+        organ = organ_of(lesion, host.patient.organs) or ANY_TISSUE
+        box = bounding_box(lesion.array)
+        wanted = WantedLesion(rule=None, inside=organ, gap_mm=0)
+        found.append(PlacedLesion(wanted, organ, Settled(box, lesion.array[box] > 0, None)))
+    return found
 
 
-def _place(
-    specification: CohortSpecification,
-    numbered: tuple[int, FindingRule],
-    names: tuple[str, ...],
-    host: CohortHost,
-) -> PlacedLesion:
-    number, rule = numbered
-    generator = generator_for(specification.seed, *names, "place")
-    if rule.transfer is not None:
-        return _carry_over(rule.transfer, _Asked(specification.seed, names, number, rule), host, generator)
-    if rule.table is not None:
-        rule = _row_for(rule.table, rule, host.reference.name, generator).rule
-    wanted = _Asked(specification.seed, names, number, rule).lesion()
-    assert wanted.diameter_mm is not None
-    assert wanted.shape is not None
-    assert wanted.elongation is not None
-    organs = host.organs_for(wanted.inside, wanted.side)
-    if isinstance(organs, Refused):
-        raise NotPlaced(f"findings.{number}: {organs.reason}")
-    form = draw_form(wanted.diameter_mm, wanted.shape, wanted.elongation, generator)
-    said = ""
-    for name in _in_turn({name: one.extent.volume_mm3 for name, one in organs.items()}, generator):
-        found = settle(form, organs[name], wanted.surface_mm, wanted.gap_mm, generator)
-        if isinstance(found, Settled):
-            return PlacedLesion(wanted, name, found)
-        said = said or f"{name}: {found.reason}"
-    raise NotPlaced(f"findings.{number}: {said}")
+@dataclass(frozen=True)
+class _Turn:
+    """One lesion to be placed. number: of its rule; lesion: of that rule, from 0; before: so many are placed
+    already, and what was edited reaches up to reach_mm around them.
+    """
+
+    specification: CohortSpecification
+    case: PlannedCase
+    host: CohortHost
+    number: int
+    lesion: int
+    before: int
+    reach_mm: float
+
+    def place(self) -> PlacedLesion:
+        """Raises NotPlaced."""
+        rule, generator = self._rule(), self._generator("place")
+        if rule.transfer is not None:
+            return self._carry_over(rule, rule.transfer, generator)
+        if rule.mask is not None:
+            return self._as_painted(rule, rule.mask)
+        if rule.table is not None:
+            rule = _row_for(rule.table, rule, self.host.reference.name, generator).rule
+        wanted = self._asked(rule).lesion()
+        assert wanted.diameter_mm is not None
+        assert wanted.shape is not None
+        assert wanted.elongation is not None
+        organs = self.host.organs_for(wanted.inside, wanted.side)
+        if isinstance(organs, Refused):
+            raise NotPlaced(f"findings.{self.number}: {organs.reason}")
+        form = draw_form(wanted.diameter_mm, wanted.shape, wanted.elongation, generator)
+        said = ""
+        for name in _in_turn({name: one.extent.volume_mm3 for name, one in organs.items()}, generator):
+            gap_mm = self._gap_mm(rule, name, wanted)
+            found = settle(form, organs[name], wanted.surface_mm, gap_mm, generator)
+            if isinstance(found, Settled):
+                return PlacedLesion(wanted.model_copy(update={"gap_mm": gap_mm}), name, found)
+            said = said or f"{name}: {found.reason}"
+        raise NotPlaced(f"findings.{self.number}: {said}")
+
+    def _as_painted(self, rule: FindingRule, path: Path) -> PlacedLesion:
+        ct, name = self.host.ct, self.host.reference.name
+        mask = mask_on_grid(read_volume(Path(str(path).replace("{name}", name))), ct)
+        if (self.host.patient.taken & (mask.array > 0)).any():
+            raise NotPlaced(f"findings.{self.number}: another lesion is under its mask: paint it elsewhere")
+        organ, box = organ_of(mask, self.host.patient.organs) or ANY_TISSUE, bounding_box(mask.array)
+        wanted = self._asked(rule).lesion(inside=organ)
+        return PlacedLesion(wanted, organ, Settled(box, mask.array[box] > 0, None))
+
+    def _rule(self) -> FindingRule:
+        """As it is for the parts that this lesion is in."""
+        rule = self.specification.findings[self.number]
+        mine = [one for one in self.case.parts if (one.rule, one.lesion) == (self.number, self.lesion)]
+        return rule.with_parts([rule.balance[one.axis][one.number] for one in mine]) if mine else rule
+
+    def _generator(self, what: str) -> np.random.Generator:
+        names = (self.case.id, str(self.number), str(self.lesion))
+        return generator_for(self.specification.seed, *names, what)
+
+    def _asked(self, rule: FindingRule) -> _Asked:
+        names = (self.case.id, str(self.number), str(self.lesion))
+        return _Asked(self.specification.seed, names, self.number, rule)
+
+    def _gap_mm(self, rule: FindingRule, organ: str, wanted: WantedLesion) -> float:
+        """So much that no voxel is changed by two edits, or by one in a lesion that is there."""
+        if rule.place.edits_may_meet or not self.host.patient.taken.any():
+            return wanted.gap_mm
+        return max(wanted.gap_mm, self.reach_of(organ, wanted) + self.reach_mm)
+
+    def reach_of(self, organ: str, wanted: WantedLesion) -> float:
+        """How far around it, mm, the edit may change the CT."""
+        return ask(self.specification, (self.case.id, self.before), organ, wanted.attributes)[1].reach_mm
+
+    def _carry_over(
+        self, rule: FindingRule, transfer: TransferRule, generator: np.random.Generator
+    ) -> PlacedLesion:
+        """The first lesion, of donors in a random order or of the one of a pair, that fits."""
+        said, asked, donor = "", self._asked(rule), self.case.donor
+        for offer in offers(transfer, donor, generator):
+            inside = transfer.into or offer.organ or ""
+            wanted = asked.lesion(inside=inside, donor=offer.name, gap_mm=transfer.limits.gap_mm)
+            gap_of = partial(self._gap_mm, rule, wanted=wanted)
+            found = hand_over(offer, transfer, self.host, gap_of, generator)
+            if isinstance(found, HandedOver):
+                more = {"move": found.move, "gap_mm": gap_of(found.organ)}
+                return PlacedLesion(wanted.model_copy(update=more), found.organ, found.settled)
+            said = said or f"{offer.name}: {found.reason}"
+        donors = count_donors(transfer, donor)
+        raise NotPlaced(f"findings.{self.number}: none of {donors} donors fits; {said}")
 
 
 @dataclass(frozen=True)
@@ -136,7 +219,7 @@ class _Asked:
             "gap_mm": place.gap_mm,
             "attributes": {name: self._draw(name, draw) for name, draw in self.rule.attributes.items()},
         }
-        if self.rule.transfer is None:
+        if self.rule.diameter_mm is not None:
             values |= {"inside": self._draw("inside", place.inside), "side": self._draw("side", place.side)}
             for name in ("diameter_mm", "shape", "elongation"):
                 values[name] = self._draw(name, getattr(self.rule, name))
@@ -165,76 +248,3 @@ def _in_turn(volumes: dict[str, float], generator: np.random.Generator) -> list[
     shares = np.array([volumes[name] for name in names])
     order = generator.choice(len(names), len(names), replace=False, p=shares / shares.sum())
     return [names[k] for k in order]
-
-
-# --- real masks ---
-
-
-@lru_cache(maxsize=4)
-def _donors(cases: Path, names: Path | None, label: int | None) -> tuple[SourceCase, ...]:
-    return tuple(find_sources(cases, None, names, None, label))
-
-
-@lru_cache(maxsize=4)
-def _read(donor: SourceCase) -> SourcePatient:
-    return donor.read()[0]
-
-
-def _carry_over(
-    rule: TransferRule, asked: _Asked, host: CohortHost, generator: np.random.Generator
-) -> PlacedLesion:
-    """The first lesion, of donors in a random order, that fits."""
-    donors = _donors(rule.cases, rule.names, rule.label)
-    said = ""
-    for k in generator.permutation(len(donors)):
-        patient = _read(donors[k])
-        lesions = split_lesions(patient.lesions)
-        for n in generator.permutation(len(lesions)):
-            found = _carry_one(rule, patient, lesions[n], host, generator)
-            if isinstance(found, Refused):
-                said = said or f"{donors[k].name}, lesion {n + 1}: {found.reason}"
-                continue
-            organ, settled, move = found
-            donor = f"{donors[k].name}, lesion {n + 1}"
-            wanted = asked.lesion(
-                inside=rule.into or organ, donor=donor, move=move, gap_mm=rule.limits.gap_mm
-            )
-            return PlacedLesion(wanted, organ, settled)
-    raise NotPlaced(f"findings.{asked.number}: none of {len(donors)} donors fits; {said}")
-
-
-def _carry_one(
-    rule: TransferRule,
-    patient: SourcePatient,
-    lesion: Volume,
-    host: CohortHost,
-    generator: np.random.Generator,
-) -> tuple[str, Settled, dict[str, Any]] | Refused:
-    organ = None if patient.organs is None else organ_of(lesion, patient.organs)
-    own = None if organ is None or patient.organs is None else lesion.with_array(patient.organs.mask(organ))
-    wanted = rule.into or organ
-    if wanted is None:
-        return Refused("no_organ", "it touches no organ with a name: say with `into` where it goes")
-    found = host.organs_for(wanted, "any") if rule.into else host.patient.find(organ)
-    if isinstance(found, Refused):
-        return found
-    refused: Refused | None = None
-    for name, into in found.items():
-        opposite = organ is not None and OrganName.of(name).is_opposite(OrganName.of(organ))
-        result = carry(lesion, own, into, rule.limits, generator, opposite=opposite)
-        if not isinstance(result, Refused):
-            box = bounding_box(result.mask.array)
-            inside: Array = result.mask.array[box] > 0
-            return name, Settled(box, inside, None), asdict(result.move)
-        refused = refused or result
-    assert refused is not None
-    return refused
-
-
-def organs_wanted(rules: Sequence[FindingRule]) -> Iterator[str]:
-    """Names that a host may be asked for."""
-    for rule in rules:
-        if rule.transfer is None:
-            yield from (str(name) for name in rule.place.inside.extremes)
-        elif rule.transfer.into is not None:
-            yield rule.transfer.into

@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lesionbrush import __version__
-from lesionbrush.cohorts.casting import PlannedCase, cast
+from lesionbrush.cohorts.casting import PlannedCase, cast, list_donors
 from lesionbrush.cohorts.reading import parse_specification
 from lesionbrush.cohorts.records import RECORD, CaseRecord
 from lesionbrush.cohorts.references import CohortReference
@@ -47,11 +47,12 @@ class CohortProblem:
 
 @dataclass(frozen=True)
 class CohortFolder:
-    """specification, references: as they were when the cohort was begun."""
+    """specification, references, donors (see `casting.list_donors`): as they were when it was begun."""
 
     path: Path
     specification: CohortSpecification
     references: tuple[CohortReference, ...]
+    donors: tuple[str, ...] = ()
 
     @classmethod
     def begin(
@@ -59,9 +60,9 @@ class CohortFolder:
     ) -> CohortFolder:
         """A new one, or the one that is there if it is of the same specification and references.
 
-        Raises InvalidRequest for any other, and for a folder of something else; StorageFull.
+        Raises InvalidRequest for any other, for a folder of something else, and as `cast`; StorageFull.
         """
-        wanted = cls(path, specification, tuple(references))
+        wanted = cls(path, specification, tuple(references), list_donors(specification))
         if (path / ABOUT).is_file():
             found = cls.open(path)
             if found.asked != wanted.asked:
@@ -70,6 +71,7 @@ class CohortFolder:
                     "`cohort resume` to go on with it, or choose another folder"
                 )
             return found
+        cast(specification, wanted.references, wanted.donors)  # says what cannot be
         if path.is_dir() and any(path.iterdir()):
             raise InvalidRequest(f"{path.name} is no cohort and not empty: choose another folder")
         for folder in (path / CASES, path / PROBLEMS):
@@ -86,14 +88,16 @@ class CohortFolder:
             said = json.loads((path / ABOUT).read_text(encoding="utf-8"))
             specification = parse_specification(said["specification"], None, ABOUT)
             references = tuple(_read_reference(one) for one in said["references"])
+            donors = tuple(said.get("donors", ()))
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedFile(f"{path.name}/{ABOUT} is damaged ({error}): begin the cohort anew") from error
-        return cls(path, specification, references)
+        return cls(path, specification, references, donors)
 
     def _write(self) -> None:
         said = {
             "specification": self.specification.model_dump(mode="json"),
             "references": [_said(one) for one in self.references],
+            "donors": self.donors,
             "lesionbrush": __version__,
         }
         with whole_files(self.path / ABOUT) as (draft,):
@@ -102,12 +106,13 @@ class CohortFolder:
     @cached_property
     def asked(self) -> str:
         """A digest of what its cases depend on."""
-        said = [self.specification.model_dump(mode="json"), [_said(one) for one in self.references]]
+        references = [_said(one) for one in self.references]
+        said = [self.specification.model_dump(mode="json"), references, self.donors]
         return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def cases(self) -> tuple[PlannedCase, ...]:
-        return tuple(cast(self.specification, self.references))
+        return tuple(cast(self.specification, self.references, self.donors))
 
     def reference(self, name: str) -> CohortReference:
         return next(one for one in self.references if one.name == name)

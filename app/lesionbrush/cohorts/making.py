@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from lesionbrush.cohorts.asking import ask
 from lesionbrush.cohorts.casting import PlannedCase
-from lesionbrush.cohorts.checking import HEALTHY, model_for
-from lesionbrush.cohorts.draws import Scalar, generator_for, seed_for
+from lesionbrush.cohorts.checking import HEALTHY
+from lesionbrush.cohorts.draws import generator_for
 from lesionbrush.cohorts.findings import PlacedLesion, place_lesions
 from lesionbrush.cohorts.hosts import CohortHost
 from lesionbrush.cohorts.records import BOX, MASK, RECORD, TWIN, CaseRecord, LesionRecord
@@ -26,10 +27,9 @@ from lesionbrush.core.registry import InstalledModel, file_sha256, find_model
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Array, Volume
-from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.durable import new_folder
 from lesionbrush.files.io import write_volume
-from lesionbrush.systems import load_model, parse_request
+from lesionbrush.systems import load_model
 
 EMPTY_MM = 40.0
 """Side of the box of a case without a lesion."""
@@ -87,12 +87,12 @@ class CaseMaker:
         """Raises LesionBrushError."""
         began = time.perf_counter()
         placed = place_lesions(self.specification, case, host)
-        asked = [self._request(case, number, one) for number, one in enumerate(placed)]
+        removal = case.kind == "removal"
+        asked = [] if removal else self._ask(case, placed)
         made = self._edit(host, placed, asked)
         twin = None
-        if self.specification.healthy_twins == "healed" and placed:
-            healthy = [self._request(case, number, one, HEALTHY) for number, one in enumerate(placed)]
-            twin = self._edit(host, placed, healthy)
+        if placed and (removal or self.specification.healthy_twins == "healed"):
+            twin = self._edit(host, placed, self._ask(case, placed, HEALTHY))
         boxes = [*made.boxes, *(twin.boxes if twin else ()), *(one.settled.box for one in placed)]
         box = hull(boxes) if boxes else self._empty_box(case, host)
         mask = _labels(host.ct, placed)
@@ -101,12 +101,13 @@ class CaseMaker:
             asked=self.asked,
             reference=host.reference.name,
             split=case.split,
-            twins=self.specification.healthy_twins,
+            kind=case.kind,
+            twins="healed" if removal else self.specification.healthy_twins,
             reference_sha256=host.ct.voxel_sha256,
             offset=_triple([part.start for part in box]),
             shape=_triple([part.stop - part.start for part in box]),
             lesions=_lesion_records(made.ct, mask, placed, asked),
-            seam_hu=seam_hu(host.ct.array[box], made.ct.array[box]),
+            seam_hu=seam_hu(host.ct.array[box], (twin if removal and twin else made).ct.array[box]),
             provenance=made.record if placed else None,
             twin=None if twin is None else twin.record,
             seconds=round(time.perf_counter() - began, 2),
@@ -115,25 +116,19 @@ class CaseMaker:
             host, record, made.ct.array[box], mask[box], None if twin is None else twin.ct.array[box]
         )
 
-    def _request(
-        self, case: PlannedCase, number: int, one: PlacedLesion, instead: Mapping[str, str] | None = None
-    ) -> tuple[ModelRule, EditRequest]:
+    def _ask(
+        self, case: PlannedCase, placed: Sequence[PlacedLesion], instead: Mapping[str, str] | None = None
+    ) -> list[tuple[ModelRule, EditRequest]]:
         """instead: of the attributes drawn."""
-        rule = model_for(self.specification, one.organ)
-        if rule is None:
-            raise InvalidRequest(f"no model is named for {one.organ!r}: write one into models")
-        seed, names = self.specification.seed, (case.id, str(number))
-        drawn: dict[str, Scalar] = {
-            name: draw.draw(generator_for(seed, *names, "parameters", name))
-            for name, draw in rule.parameters.items()
-        }
-        attributes = one.wanted.attributes if instead is None else instead
-        values: dict[str, Any] = {**drawn, "seed": seed_for(seed, *names, "model")}
-        if attributes:
-            values["attributes"] = dict(attributes)
-        request = parse_request(values, find_model(rule.name).card.system)
-        assert isinstance(request, EditRequest)
-        return rule, request
+        return [
+            ask(
+                self.specification,
+                (case.id, number),
+                one.organ,
+                one.wanted.attributes if instead is None else instead,
+            )
+            for number, one in enumerate(placed)
+        ]
 
     def _edit(
         self,
@@ -142,7 +137,7 @@ class CaseMaker:
         asked: Sequence[tuple[ModelRule, EditRequest]],
     ) -> _Edited:
         state = _Edited(host.ct, host.made_from)
-        for one, (rule, request) in zip(placed, asked, strict=True):
+        for one, (rule, request) in zip(placed if asked else (), asked, strict=True):
             model = self.models.get(find_model(rule.name))
             (made,) = synthesize(
                 state.ct,
@@ -179,18 +174,19 @@ def _lesion_records(
     placed: Sequence[PlacedLesion],
     asked: Sequence[tuple[ModelRule, EditRequest]],
 ) -> tuple[LesionRecord, ...]:
+    """asked: none of lesions that no model made."""
     return tuple(
         LesionRecord(
             label=number,
             wanted=one.wanted,
             organ=one.organ,
-            model=rule.name,
-            request=request.settle().model_dump(mode="json"),
-            reach_mm=request.reach_mm,
+            model=asked[number - 1][0].name if asked else "",
+            request=asked[number - 1][1].settle().model_dump(mode="json") if asked else {},
+            reach_mm=asked[number - 1][1].reach_mm if asked else 0.0,
             surface_mm=None if one.settled.surface_mm is None else round(one.settled.surface_mm, 2),
             truth=measure(ct, mask == number, (mask > 0) & (mask != number)),
         )
-        for number, (one, (rule, request)) in enumerate(zip(placed, asked, strict=True), start=1)
+        for number, one in enumerate(placed, start=1)
     )
 
 

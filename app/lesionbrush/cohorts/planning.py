@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from PIL import Image
 
-from lesionbrush.cohorts.casting import PlannedCase, cast
+from lesionbrush.cohorts.balancing import ShareLine, host_lines
+from lesionbrush.cohorts.casting import PlannedCase, cast, list_donors
 from lesionbrush.cohorts.draws import generator_for
 from lesionbrush.cohorts.findings import PlacedLesion, place_lesions
 from lesionbrush.cohorts.folder import CohortProblem
@@ -53,12 +54,15 @@ class PreviewedCase:
 
 @dataclass
 class CohortPlan:
-    """seconds_each: of one case, None where it was not timed; problems: of what was previewed."""
+    """seconds_each: of one case, None where it was not timed; problems: of what was previewed; shares: asked
+    for, and what of them comes.
+    """
 
     references: Sequence[CohortReference]
     cases: Sequence[PlannedCase]
     previewed: list[PreviewedCase] = field(default_factory=list)
     problems: list[CohortProblem] = field(default_factory=list)
+    shares: Sequence[ShareLine] = ()
     seconds_each: float | None = None
 
     @property
@@ -83,7 +87,8 @@ def preview(
     specification: CohortSpecification, references: Sequence[CohortReference], shown: int = SHOWN
 ) -> CohortPlan:
     """Some cases of different references, placed; what goes wrong there is told, and the rest goes on."""
-    plan = CohortPlan(references, cast(specification, references))
+    cases = cast(specification, references, list_donors(specification))
+    plan = CohortPlan(references, cases, shares=list(_shares(specification, references, cases)))
     by_name = {one.name: one for one in references}
     for case in _choose(specification, plan.cases, shown):
         began = time.perf_counter()
@@ -96,6 +101,31 @@ def preview(
             continue
         plan.previewed.append(PreviewedCase(case, host, placed, time.perf_counter() - began))
     return plan
+
+
+def _shares(
+    specification: CohortSpecification, references: Sequence[CohortReference], cases: Sequence[PlannedCase]
+) -> Iterator[ShareLine]:
+    """What is balanced, and what the cases have of it."""
+    kinds = Counter(case.kind for case in cases)
+    made = len(cases) - kinds["removal"]
+    if specification.balance.healthy is not None:
+        yield _line("healthy cases", specification.balance.healthy * made, kinds["healthy"])
+    if specification.balance.hosts is not None:
+        counts = Counter(case.reference for case in cases if case.kind != "removal")
+        facts = {one.name: one.facts for one in references}
+        yield from host_lines(specification.balance.hosts, facts, {name: counts[name] for name in facts})
+    parts = Counter((part.rule, part.axis, part.number) for case in cases for part in case.parts)
+    for number, rule in enumerate(specification.findings):
+        for axis, strata in rule.balance.items():
+            got = [parts[number, axis, k] for k in range(len(strata))]
+            for k, stratum in enumerate(strata):
+                yield _line(f"findings.{number}.balance.{axis}.{k}", stratum.share * sum(got), got[k])
+
+
+def _line(what: str, wanted: float, planned: int) -> ShareLine:
+    line = ShareLine(what, wanted, planned)
+    return line if line.met else replace(line, why="each split is rounded by itself: ask for more cases")
 
 
 def time_one(specification: CohortSpecification, plan: CohortPlan, device: str | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lesionbrush.cohorts.casting import CaseKind
 from lesionbrush.cohorts.findings import WantedLesion
 from lesionbrush.cohorts.specification import Split, Twins
 from lesionbrush.cohorts.truth import LesionTruth
@@ -18,8 +19,10 @@ BOX, MASK, TWIN, RECORD = "box.nii.gz", "mask.nii.gz", "twin.nii.gz", "case.json
 
 
 class LesionRecord(BaseModel):
-    """label: of its voxels in the mask file; organ: it lies in; reach_mm: how far around it the CT may have
-    changed; surface_mm: from its edge to the organ's surface, as far as it was measured.
+    """label: of its voxels in the mask file; organ: it lies in; model: "" for one that was there already.
+
+    reach_mm: how far around it the CT may have changed; surface_mm: from its edge to the organ's surface, as
+    far as it was measured.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,6 +59,7 @@ class CaseRecord(BaseModel):
     asked: str
     reference: str
     split: Split
+    kind: CaseKind = "lesions"
     twins: Twins
     reference_sha256: str
     offset: tuple[int, int, int]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lesionbrush.cohorts.specification import ReferenceRule
+from lesionbrush.cohorts.headers import read_facts
+from lesionbrush.cohorts.specification import CohortSpecification, ReferenceRule
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.files.dicom.headers import START_BYTES, is_dicom, read_header, text_of
 from lesionbrush.files.records import stem_of
 
+_TOLD = 5
 _LOOKED_AT = 20
 """How many files of a folder are looked at for a DICOM slice."""
 
@@ -19,7 +21,7 @@ _LOOKED_AT = 20
 @dataclass(frozen=True)
 class CohortReference:
     """One CT. name: unique in the cohort; path: a file, or the folder of a series; labels, lesions: on its
-    grid; names: a JSON table of what labels mean.
+    grid; names: a JSON table of what labels mean; facts: of its header, where cohorts are balanced by them.
     """
 
     name: str
@@ -29,6 +31,23 @@ class CohortReference:
     labels: Path | None = None
     names: Path | None = None
     lesions: Path | None = None
+    facts: dict[str, str | float] = field(default_factory=dict)
+
+
+def references_of(specification: CohortSpecification) -> list[CohortReference]:
+    """All of a cohort, with facts of their headers where its hosts are balanced. Raises InvalidRequest."""
+    found = find_references(specification.references)
+    if specification.balance.hosts is None:
+        return found
+    return [replace(one, facts=_facts_of(one.path)) for one in found]
+
+
+def _facts_of(path: Path) -> dict[str, str | float]:
+    slice_ = _first_slice(path)
+    try:
+        return {} if slice_ is None else read_facts(slice_)
+    except LesionBrushError:  # told when the series is read
+        return {}
 
 
 def find_references(rules: Sequence[ReferenceRule]) -> list[CohortReference]:
@@ -55,15 +74,31 @@ def _of_rule(rule: ReferenceRule, where: str) -> Iterator[CohortReference]:
     folder = rule.folder
     if not folder.exists():
         raise InvalidRequest(f"{where}.folder: there is no {folder.name!r}: write where the CTs are")
-    if folder.is_file() or _has_slices(folder):
-        yield _reference(rule, folder, stem_of(folder), where)
-        return
-    paths = [path for path in sorted(folder.glob(rule.files)) if _may_be_a_ct(path)]
+    named = {stem_of(folder): folder} if folder.is_file() or _has_slices(folder) else _in_folder(rule)
+    for unknown in [name for name in rule.ids or () if name not in named]:
+        raise InvalidRequest(
+            f"{where}.ids: {folder.name!r} has no CT {unknown!r}: it has {_some(sorted(named))}"
+        )
+    for name, path in named.items():
+        if rule.ids is None or name in rule.ids:
+            yield _reference(rule, path, name, where)
+
+
+def _in_folder(rule: ReferenceRule) -> dict[str, Path]:
+    """The CTs by name, without what is said to lie beside them."""
+    paths = [path for path in sorted(rule.folder.glob(rule.files)) if _may_be_a_ct(path)]
     beside = {path for ct in paths for path in (_beside(rule.labels, ct), _beside(rule.lesions, ct))}
-    for path in paths:
-        if path not in beside:
-            relative = path.relative_to(folder)
-            yield _reference(rule, path, "__".join((*relative.parts[:-1], stem_of(relative))), where)
+    return {_name_in(rule.folder, path): path for path in paths if path not in beside}
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    relative = path.relative_to(folder)
+    return "__".join((*relative.parts[:-1], stem_of(relative)))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(names[:_TOLD]) + more if names else "none"
 
 
 def _may_be_a_ct(path: Path) -> bool:
@@ -95,8 +130,14 @@ def _reference(rule: ReferenceRule, path: Path, name: str, where: str) -> Cohort
         rule.license,
         _beside(rule.labels, path),
         rule.label_names,
-        _beside(rule.lesions, path),
+        _beside(rule.lesions, path) if rule.lesion_tag is None else _of_tag(rule.lesion_tag, path, name),
     )
+
+
+def _of_tag(tag: str, ct: Path, name: str) -> Path | None:
+    """A label as MONAI Label's datastore keeps it; None for a CT without one."""
+    files = sorted((ct.parent / "labels" / tag).glob("*"))
+    return next((path for path in files if path.is_file() and stem_of(path) == name), None)
 
 
 def _beside(pattern: str | None, ct: Path) -> Path | None:
