@@ -105,6 +105,9 @@ def test_a_removal_is_exported_as_a_pair(base: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     cases = export_dataset(folder, ExportOptions("monai", out, tmp_path / "mapping.csv"))
     assert Counter(case.healthy for case in cases) == {False: 2, True: 2}
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "- 2 real lesions, each also taken out of its CT, in a healthy twin\n" in card
+    assert "- 0 synthetic lesions; 2 images are healthy twins" in card
     for case in cases:
         image, label = (read_volume(out / part / f"{case.name}.nii.gz") for part in ("images", "labels"))
         ct = read_volume(folder.reference(case.record.reference).path)

@@ -23,6 +23,7 @@ VALUES = {
     "n": "1",
     "session": "a" * 32,
     "strategy": "first",
+    "name": "like0123456789abcdef",
 }
 GUARDED = {"token": TOKEN, "read_token": READ_TOKEN}
 REMOTE = ("10.0.0.7", 40000)

@@ -18,6 +18,7 @@ application.install_qt()
 
 from LesionBrushLib.client.answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts
 from LesionBrushLib.client.boxes import Box, voxel_sha256
+from LesionBrushLib.client.cohorts import MadeCohort
 from LesionBrushLib.client.errors import Cancelled
 from LesionBrushLib.logic import LesionBrushLogic
 from LesionBrushLib.client.orders import GeneratedCT, Order, Outcome, Watch
@@ -167,6 +168,14 @@ class FakeClient:
     def accept(self, job: str, n: int) -> str:
         self._did("accept", job, n)
         return f"synthetic-{n}"
+
+    def make_cohort(self, job: str, n: int, like: dict[str, Any], watch: Watch) -> MadeCohort:
+        self._did("make_cohort", job, n, like)
+        watch.status(status(step=3, steps=6, seconds_left=2.0))
+        while self.hold is not None and not self.hold.wait(0.01):
+            if watch.cancelled is not None and watch.cancelled():
+                raise Cancelled
+        return MadeCohort("like1", (f"{like['count']} of {like['count']} cases are in the cohort like1.",))
 
     def discard(self, job: str, n: int) -> None:
         self._did("discard", job, n)

@@ -88,11 +88,12 @@ class CaseMaker:
         began = time.perf_counter()
         placed = place_lesions(self.specification, case, host)
         removal = case.kind == "removal"
-        asked = [] if removal else self._ask(case, placed)
+        asked = [self._request(case, *one) for one in enumerate(placed)] if not removal else []
         made = self._edit(host, placed, asked)
         twin = None
         if placed and (removal or self.specification.healthy_twins == "healed"):
-            twin = self._edit(host, placed, self._ask(case, placed, HEALTHY))
+            healthy = [self._request(case, number, one, HEALTHY) for number, one in enumerate(placed)]
+            twin = self._edit(host, placed, healthy)
         boxes = [*made.boxes, *(twin.boxes if twin else ()), *(one.settled.box for one in placed)]
         box = hull(boxes) if boxes else self._empty_box(case, host)
         mask = _labels(host.ct, placed)
@@ -116,19 +117,12 @@ class CaseMaker:
             host, record, made.ct.array[box], mask[box], None if twin is None else twin.ct.array[box]
         )
 
-    def _ask(
-        self, case: PlannedCase, placed: Sequence[PlacedLesion], instead: Mapping[str, str] | None = None
-    ) -> list[tuple[ModelRule, EditRequest]]:
+    def _request(
+        self, case: PlannedCase, number: int, one: PlacedLesion, instead: Mapping[str, str] | None = None
+    ) -> tuple[ModelRule, EditRequest]:
         """instead: of the attributes drawn."""
-        return [
-            ask(
-                self.specification,
-                (case.id, number),
-                one.organ,
-                one.wanted.attributes if instead is None else instead,
-            )
-            for number, one in enumerate(placed)
-        ]
+        attributes = one.wanted.attributes if instead is None else instead
+        return ask(self.specification, (case.id, number), one.organ, attributes)
 
     def _edit(
         self,

@@ -63,6 +63,18 @@ class UnknownStrategy(LesionBrushError):
     code = "unknown_strategy"
 
 
+class UnknownCohort(LesionBrushError):
+    """No cohort has this name."""
+
+    code = "unknown_cohort"
+
+
+class CohortInUse(LesionBrushError):
+    """A job works on this cohort."""
+
+    code = "cohort_in_use"
+
+
 class HashMismatch(LesionBrushError):
     """The bytes that came are not the ones the address names."""
 
@@ -116,6 +128,8 @@ STATUS: dict[type[LesionBrushError], int] = {
     UnknownReference: 404,
     UnknownSession: 404,
     UnknownStrategy: 404,
+    UnknownCohort: 404,
+    CohortInUse: 409,
     HashMismatch: 422,
     StudiesInUse: 503,
     errors.Cancelled: 499,  # nginx's "client closed request"

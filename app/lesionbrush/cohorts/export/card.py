@@ -34,13 +34,16 @@ def _what(folder: CohortFolder, cases: Sequence[ExportedCase], whole: bool) -> I
     specification = folder.specification
     splits = Counter(case.record.split for case in cases)
     records = {case.record.id: case.record for case in cases}
-    lesions = sum(len(record.lesions) for record in records.values())
+    lesions = Counter(record.kind for record in records.values() for _ in record.lesions)
     yield f"# {specification.name}"
     yield ""
     yield specification.description or "Synthetic lesions in CT, with masks."
     yield ""
     yield f"- {len(cases)} images: " + ", ".join(f"{count} {name}" for name, count in sorted(splits.items()))
-    yield f"- {lesions} synthetic lesions; {sum(case.healthy for case in cases)} images are healthy twins"
+    if lesions["removal"]:
+        yield f"- {lesions['removal']} real lesions, each also taken out of its CT, in a healthy twin"
+    twins = sum(case.healthy for case in cases)
+    yield f"- {lesions['lesions']} synthetic lesions; {twins} images are healthy twins"
     yield f"- images are {'whole CTs' if whole else 'boxes around the lesions'}, int16 HU; label 1 is lesion"
     missing = len(folder.cases) - len(records)
     if missing:

@@ -67,6 +67,8 @@ logger = logging.getLogger(__name__)
 class DicomWebStudies(Studies):
     """Cache: `<folder>/.lesionbrush/series/<uid>/<uid>.nrrd`, and `slices/`, the headers without pixels."""
 
+    elsewhere = True
+
     def __init__(
         self,
         archive: Archive,

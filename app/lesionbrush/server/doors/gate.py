@@ -86,6 +86,9 @@ DOORS = (
     Door("GET", f"{V1}/jobs/{{id}}/variants/{{n}}/labels/names"),
     Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/accept", BodyKind.SMALL),
     Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/discard", BodyKind.SMALL),
+    Door("POST", f"{V1}/jobs/{{id}}/variants/{{n}}/cohort", BodyKind.SMALL),
+    Door("GET", f"{V1}/cohorts"),
+    Door("DELETE", f"{V1}/cohorts/{{name}}"),
 )
 """Everything this server offers. A test compares it with the routes that are there."""
 
@@ -95,6 +98,7 @@ PARTS = {
     "id": "[A-Za-z0-9_-]{1,64}",
     "n": "[1-9][0-9]{0,3}",
     "session": "[0-9a-f]{32}",
+    "name": "like[0-9a-f]{16}",
     "strategy": "[a-z]{1,32}",
 }
 

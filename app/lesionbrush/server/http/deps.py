@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, cast
 
 from anyio import CancelScope
 from anyio.to_thread import run_sync
-from fastapi import Depends, Request, UploadFile
+from fastapi import Depends, Header, Request, UploadFile
 from pydantic import ValidationError
 
 from lesionbrush.core.inputs import require_accepted
@@ -169,6 +169,9 @@ def document_parts() -> dict[str, Any]:
     return {"requestBody": {"content": {"multipart/form-data": schema}}}
 
 
+Key = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=128, pattern=r"^[!-~]+$")
+]
 TheService = Annotated[Service, Depends(the_service)]
 TheVault = Annotated[Vault, Depends(the_vault)]
 TheJob = Annotated[JobRecord, Depends(the_job)]

@@ -20,7 +20,9 @@ from lesionbrush.errors import EmptyMask, InvalidRequest
 from lesionbrush.server.doors.limits import SizeLimits
 from lesionbrush.server.errors import HANDLERS
 from lesionbrush.server.http import wire
+from lesionbrush.server.http.cohort_routes import cohorts
 from lesionbrush.server.http.deps import (
+    Key,
     TheClient,
     TheJob,
     TheRequestFiles,
@@ -69,7 +71,7 @@ def job_app(service: Service, studies: Studies) -> FastAPI:
         exception_handlers=HANDLERS,
     )
     app.state.service, app.state.studies = service, studies
-    for routes in (router, variants):
+    for routes in (router, variants, cohorts):
         app.include_router(routes, responses=REFUSALS)
     return app
 
@@ -193,11 +195,6 @@ def _require_nothing_to_edit(model: str, query: SubmitQuery, sent: Sent) -> None
     extra = [name for name, value in came.items() if value is not None]
     if extra:
         raise InvalidRequest(f"model {model!r} makes whole CTs: leave out the {' and the '.join(extra)}")
-
-
-Key = Annotated[
-    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=128, pattern=r"^[!-~]+$")
-]
 
 
 def the_ticket(

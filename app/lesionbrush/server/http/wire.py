@@ -79,6 +79,13 @@ class Accepted(BaseModel):
     label: str
 
 
+class CohortStarted(BaseModel):
+    """cohort: its name in the list; job: that makes it, to be followed as any other; it has no variants."""
+
+    cohort: str
+    job: JobStatus
+
+
 def box_response(record: Provenance, content: bytes, box_sha256: str, zipped: bool) -> Response:
     """The changed voxels, raw or as gzip, with what is needed to put them in place."""
     headers = {

@@ -4,6 +4,7 @@ references/  uploaded CTs that are kept for a while        accepts/  cases on th
 results/     of jobs; of no use once the server has gone   tmp/      all other files that are not for keeps
 lock         held by the one server that works here        aside/    damaged files, for a person to look at
 sessions/    of MONAI Label's clients: which uploaded CT each of them is about
+cohorts/     cases made like a result, for keeps; each with what it was made of
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lesionbrush.server.storage.retention import Sweeper
 NAME = ".lesionbrush"
 SWEEP_S = 60.0
 
-_FOLDERS = ("references", "sessions", "results", "accepts", "tmp", "aside")
+_FOLDERS = ("references", "sessions", "results", "accepts", "tmp", "aside", "cohorts")
 _EMPTIED = ("results", "tmp")
 _OURS_ONLY = 0o700
 
@@ -73,6 +74,10 @@ class PrivateRoot:
     @property
     def accepts(self) -> Path:
         return self.path / "accepts"
+
+    @property
+    def cohorts(self) -> Path:
+        return self.path / "cohorts"
 
     @property
     def tmp(self) -> Path:

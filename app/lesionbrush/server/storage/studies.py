@@ -36,6 +36,8 @@ class Studies(LocalDatastore):
     private: the server's own folder in it; cases: the accepted ones. Raises InvalidRequest, StudiesInUse.
     """
 
+    elsewhere = False
+    """Whether CTs have to be fetched before they can be read."""
     _datastore: LocalDatastoreModel
     _config_ts: float
 

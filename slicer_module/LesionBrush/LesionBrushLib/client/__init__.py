@@ -5,6 +5,7 @@
 
 from .answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts, StoredReference, Take
 from .boxes import Box, compose, voxel_sha256
+from .cohorts import MadeCohort, StoredCohort
 from .errors import Cancelled, JobFailed, ServerError, ServerUnreachable, WrongInput, WrongReference
 from .files import Client, Result
 from .inputs import Layout
@@ -25,6 +26,7 @@ __all__ = [
     "JobStatus",
     "Labels",
     "Layout",
+    "MadeCohort",
     "ModelFacts",
     "Order",
     "Outcome",
@@ -33,6 +35,7 @@ __all__ = [
     "ServerError",
     "ServerFacts",
     "ServerUnreachable",
+    "StoredCohort",
     "StoredReference",
     "Take",
     "Upload",

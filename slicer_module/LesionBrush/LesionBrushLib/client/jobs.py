@@ -7,6 +7,7 @@ called by any thread; callbacks are called in that same thread.
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +15,10 @@ from threading import Event
 from typing import Any, Optional, Union
 from uuid import uuid4
 
+from . import cohorts
 from .answers import ConnectionReport, JobStatus, ModelFacts, ServerFacts, StoredReference
 from .boxes import Box, exact_int16
+from .cohorts import MadeCohort, StoredCohort
 from .diagnosis import diagnose
 from .errors import Cancelled, ServerError, ServerUnreachable
 from .following import Follower, OnPreview, OnStatus, cancelled_job, fetch_preview, tell_cancel
@@ -250,6 +253,24 @@ class JobClient:
         except ServerError as error:
             if error.code != "discarded":
                 raise
+
+    def make_cohort(
+        self, job_id: str, n: int, like: Mapping[str, Any], watch: Watch = UNWATCHED
+    ) -> MadeCohort:
+        """More cases like a variant; they stay on the server, also those made before it is cancelled.
+
+        like: `count`, and if wanted `place` (organ, here), `spread`, `seed` and `images`, see docs/wire.md.
+        Raises Cancelled, JobFailed, ServerError, ServerUnreachable.
+        """
+        return cohorts.make(self, (job_id, n), like, watch)
+
+    def cohorts(self) -> "list[StoredCohort]":
+        """Those that the server keeps."""
+        return cohorts.list_all(self)
+
+    def remove_cohort(self, name: str) -> None:
+        """With all its cases."""
+        cohorts.remove(self, name)
 
     def synthesize(self, order: Order, watch: Watch = UNWATCHED, fetch: bool = True) -> Outcome:
         """All of it, from files or arrays to boxes, or to whole new CTs where the order has no mask.

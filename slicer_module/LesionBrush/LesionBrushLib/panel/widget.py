@@ -8,6 +8,7 @@ import qt
 from .compare import ComparePanel
 from .connect import ConnectPanel
 from .keep import KeepPanel
+from .more import MorePanel
 from .paint import PaintPanel
 from .reference import ReferencePanel
 from .session import Services, Session
@@ -60,6 +61,7 @@ class LesionBrushPanel:
         self.synthesize = SynthesizePanel(ui, session, generator)
         self.compare = ComparePanel(ui, session)
         self.keep = KeepPanel(ui, session)
+        self.more = MorePanel(ui, session)
         ui.messageCloseButton.connect("clicked()", lambda: self.show_message(""))
         session.logic.on_change = self._logic_changed
         scene = session.host.scene
@@ -159,6 +161,7 @@ class LesionBrushPanel:
                 self.synthesize,
                 self.compare,
                 self.keep,
+                self.more,
             ):
                 part.refresh()
         finally:

@@ -101,6 +101,17 @@ def picking_up(client: Any, job_id: str) -> Callable[[threading.Event, Report], 
     return work
 
 
+def making_more(
+    client: Any, job_id: str, number: int, like: "dict[str, Any]"
+) -> Callable[[threading.Event, Report], Any]:
+    """The work for more cases like a variant, see `JobClient.make_cohort`."""
+
+    def work(cancelled: threading.Event, report: Report) -> Any:
+        return client.make_cohort(job_id, number, like, _watch(cancelled, report))
+
+    return work
+
+
 def _watch(cancelled: threading.Event, report: Report) -> Watch:
     return Watch(
         on_phase=lambda name: report(Phase(name)),
