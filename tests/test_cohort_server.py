@@ -15,10 +15,11 @@ from lesionbrush.cohorts import hosts
 from lesionbrush.cohorts.folder import CohortFolder
 from lesionbrush.cohorts.verifying import verify
 from lesionbrush.core.volume import Volume
-from lesionbrush.errors import Cancelled
+from lesionbrush.errors import Cancelled, NoLungs
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.server.jobs.job import State
 from lesionbrush.server.synthesis import likeness
+from lesionbrush.server.synthesis.cohorts import CohortWork
 from lesionbrush.server.synthesis.inference import Service
 from lesionbrush.server.synthesis.likeness import stray
 from LesionBrushLib.client import JobClient, Order, Watch, mask_upload
@@ -174,6 +175,36 @@ def test_a_lesion_outside_of_what_is_found(
     status = made(front, service, result, count=1)[1]
     assert status["error"]["code"] == "invalid_request"
     assert "lies in no lung" in status["error"]["message"]
+
+
+def test_where_not_one_could_be_made_the_job_says_why(
+    front: TestClient, service: Service, result: str, lungs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(ct: Volume) -> Lungs:
+        raise NoLungs("nothing here looks like lung")
+
+    monkeypatch.setattr(hosts, "find_lungs", none)
+    name, status = made(front, service, result, count=2, images=[STORED])
+    assert status["error"]["message"] == "none of 2 cases could be made: nothing here looks like lung"
+    listed = {one["name"]: one for one in front.get(f"{V1}/cohorts").json()}
+    assert (listed[name]["made"], listed[name]["problems"]) == (0, ["nothing here looks like lung"])
+
+
+def test_a_damaged_cohort_is_not_listed_and_can_be_removed(
+    front: TestClient, service: Service, result: str
+) -> None:
+    name, _ = made(front, service, result, count=1, place="here", seed=77)
+    (folder_of(service, name).path / "cohort.json").write_text("{")
+    assert name not in [one["name"] for one in front.get(f"{V1}/cohorts").json()]
+    assert front.delete(f"{V1}/cohorts/{name}").status_code == 200
+    assert code(front.delete(f"{V1}/cohorts/{name}")) == (404, "unknown_cohort")
+
+
+def test_what_waits_with_a_job_is_small(front: TestClient, service: Service, result: str) -> None:
+    answer = front.post(f"{result}/cohort", json={"count": 1, "place": "here"})
+    work = service.jobs.get(answer.json()["job"]["id"]).work
+    assert isinstance(work, CohortWork)
+    assert work.like.inside.size < 20**3
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cli_kit import Command
 from cohort_kit import LIVER, SPECIFICATION, begin, make_here, one_host, specification, write_references
 from dicom_fixtures import Series, write_series
 from lesionbrush.cohorts.balancing import apportion, share_out
@@ -210,6 +212,23 @@ def test_the_plan_says_what_cannot_be_met(base: Path, tmp_path: Path) -> None:
     assert lines["healthy cases"].met
     assert (lines["sex F"].planned, lines["sex M"].planned) == (10, 0)
     assert lines["sex M"].why == "no CT is of sex M: add some, or change the shares"
+
+
+def test_the_command_prints_what_comes(base: Path, command: Command) -> None:
+    asked = {
+        **SPECIFICATION,
+        "references": [WITH_LESIONS],
+        "cases": {"total": 10},
+        "findings": [{"diameter_mm": 5, "place": {"inside": "liver"}, "balance": {"size": SIZES}}],
+        "removals": True,
+        "balance": {"healthy": 0.2},
+    }
+    (base / "c.json").write_text(json.dumps(asked), encoding="utf-8")
+    said = command("cohort", "plan", base / "c.json", "--no-timing").out
+    assert "12 cases (12 train) of 2 CTs of 2 patients" in said
+    assert "8 with lesions put in, 2 healthy, 2 with their lesions taken out" in said
+    assert "share: healthy cases: 2 of 2.0 asked for\n" in said
+    assert "share: findings.0.balance.size.1: 6 of 6.0 asked for\n" in said
 
 
 def test_facts_of_a_header(tmp_path: Path) -> None:

@@ -57,13 +57,8 @@ def the_like_order(
             "this result is a whole new CT: ask for more like a lesion that was put into one"
         )
     _require_alone(stored)
-    return LikeOrder(
-        stored.order,
-        made.reference,
-        stored.lesion(made.reference),
-        wanted,
-        hosts or {"": stored.order.reference.path},
-    )
+    lesion = stored.lesion(made.reference)
+    return LikeOrder.of(stored.order, made, lesion, wanted, hosts or {"": stored.order.reference.path})
 
 
 def _require_alone(stored: StoredResult) -> None:

@@ -21,8 +21,8 @@ class Pace:
         self._seconds: dict[str, float] = {}
 
     def learn(self, record: JobRecord) -> None:
-        """From a job that is just done."""
-        if record.steps:
+        """From a job that is just done; one without results does more than its steps."""
+        if record.steps and record.variants:
             new, model = (time.monotonic() - record.began) / record.steps, record.ticket.model
             self._seconds[model] = (1 - WEIGHT) * self._seconds.get(model, new) + WEIGHT * new
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from lesionbrush.cohorts.making import CaseMaker, ModelRack, write_case
 from lesionbrush.cohorts.references import find_references
 from lesionbrush.cohorts.specification import CohortSpecification
 from lesionbrush.core.registry import InstalledModel
-from lesionbrush.errors import Cancelled, InvalidRequest, LesionBrushError, StorageFull
+from lesionbrush.errors import Cancelled, DamagedFile, InvalidRequest, LesionBrushError, StorageFull
 from lesionbrush.server.doors.limits import SizeLimits
 from lesionbrush.server.errors import CohortInUse, UnknownCohort, naming_full_disk
 from lesionbrush.server.jobs.errors import TimedOut
@@ -79,6 +79,7 @@ class CohortWork:
                     self._make(cohort, device, watch)
                 finally:
                     cohort.write_report()
+        _require_some(cohort)
         return Outcome(0, tuple(_remarks(cohort)))
 
     def _lay_out(self) -> CohortSpecification:
@@ -87,7 +88,8 @@ class CohortWork:
         with ExitStack() as stack:
             if reference is not None and reference.sha256 is not None:
                 stack.enter_context(self.vault.references.using(reference.sha256))
-            return self.like.lay_out(self.folder / _MADE_OF)
+            assert reference is not None
+            return self.like.lay_out(self.folder / _MADE_OF, self.service.load_ct(reference.path))
 
     def _make(self, cohort: CohortFolder, device: str, watch: Watch) -> None:
         total, done = self.like.steps, len(cohort.cases) - len(cohort.pending())
@@ -155,7 +157,7 @@ def drop_cohort(vault: Vault, name: str) -> None:
     if not path.is_dir():
         raise UnknownCohort(f"no cohort is called {name!r} on this server; GET /cohorts lists them")
     if (path / _COHORT / ABOUT).is_file():
-        with held(CohortFolder.open(path / _COHORT)):
+        with suppress(DamagedFile), held(CohortFolder.open(path / _COHORT)):
             (path / _COHORT / ABOUT).unlink()
     shutil.rmtree(path)
 
@@ -182,6 +184,13 @@ def _facts(path: Path) -> CohortFacts:
         problems=list(dict.fromkeys(one.reason for one in cohort.problems())),
         folder="/".join(cohort.path.parts[-4:]),
     )
+
+
+def _require_some(cohort: CohortFolder) -> None:
+    """InvalidRequest, with the first reason, where not one case could be made."""
+    if len(cohort.pending()) == len(cohort.cases):
+        reasons = [one.reason for one in cohort.problems()]
+        raise InvalidRequest(f"none of {len(cohort.cases)} cases could be made: {reasons[0]}")
 
 
 def _remarks(cohort: CohortFolder) -> list[str]:

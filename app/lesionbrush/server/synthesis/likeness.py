@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from lesionbrush.anatomy.lungs import find_lungs
@@ -17,12 +18,15 @@ from lesionbrush.cohorts.donors import MASK, ORGANS
 from lesionbrush.cohorts.hosts import LUNGS
 from lesionbrush.cohorts.reading import parse_specification
 from lesionbrush.cohorts.specification import CohortSpecification
+from lesionbrush.core.boxes import Box, bounding_box
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.request import EditRequest
-from lesionbrush.core.volume import Volume
+from lesionbrush.core.synthesize import Synthesis
+from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.layouts import write_layout
+from lesionbrush.server.errors import UnknownReference
 from lesionbrush.server.synthesis.order import Order
 from lesionbrush.systems import parse_request
 from lesionbrush.transfer.patients import organ_of
@@ -52,13 +56,25 @@ class Likeness(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class LikeOrder:
-    """order: of the result; lesion: 0 and 1, on the grid of its CT; hosts: by name, in order of names."""
+    """order: of the result; voxel_sha256: of its CT; inside: of the lesion, bool in its box, in stored order;
+    hosts: by name, in order of names. No CT is in it, as it waits and is kept with the job.
+    """
 
     order: Order
-    reference: Volume
-    lesion: Volume
+    voxel_sha256: str
+    box: Box
+    inside: Array
     wanted: Likeness
     hosts: Mapping[str, Path]
+
+    @classmethod
+    def of(
+        cls, order: Order, synthesis: Synthesis, lesion: Volume, wanted: Likeness, hosts: Mapping[str, Path]
+    ) -> LikeOrder:
+        """lesion: not 0 in it, on the grid of the CT."""
+        box = bounding_box(lesion.array)
+        voxels = synthesis.reference.voxel_sha256
+        return cls(order, voxels, box, lesion.array[box] > 0, wanted, hosts)
 
     @property
     def request(self) -> EditRequest:
@@ -70,40 +86,48 @@ class LikeOrder:
         """Of the cohort; all that is asked for is in it, so that the same again goes on where it stopped."""
         hosts = [(name, str(path)) for name, path in self.hosts.items()]
         said = (self.order.model, self.request.model_dump_json(), self.wanted.model_dump_json(), hosts)
-        voxels = (self.reference.voxel_sha256, self.lesion.voxel_sha256)
+        voxels = (self.voxel_sha256, str(self.box), self.inside.tobytes())
         return f"like{sha256(repr((said, voxels)).encode()).hexdigest()[:16]}"
 
     @property
     def steps(self) -> int:
         return self.wanted.count * self.request.steps
 
-    def lay_out(self, folder: Path) -> CohortSpecification:
-        """Writes there what the cohort is made of. Raises InvalidRequest, NoLungs, StorageFull, OSError."""
-        folder.mkdir(exist_ok=True)
-        return self._here(folder) if self.wanted.place == "here" else self._in_organ(folder)
+    def lay_out(self, folder: Path, ct: Volume) -> CohortSpecification:
+        """Writes there what the cohort is made of. ct: of the result.
 
-    def _here(self, folder: Path) -> CohortSpecification:
+        Raises InvalidRequest, NoLungs, UnknownReference (another CT by now), StorageFull, OSError.
+        """
+        if ct.voxel_sha256 != self.voxel_sha256:
+            raise UnknownReference("the reference CT has changed since this result: synthesize again")
+        lesion = np.zeros(ct.shape, np.uint8)
+        lesion[self.box] = self.inside
+        folder.mkdir(exist_ok=True)
+        lay_out = self._here if self.wanted.place == "here" else self._in_organ
+        return lay_out(folder, ct, ct.with_array(lesion))
+
+    def _here(self, folder: Path, _: Volume, lesion: Volume) -> CohortSpecification:
         (host,) = self.hosts.values()
         assert self.order.reference is not None
         if self.order.reference.image is None:  # an upload is not kept for ever
             host = _copy(host, folder)
         mask = folder / f"{MASK}.nii.gz"
-        write_volume(self.lesion, mask)
+        write_volume(lesion, mask)
         labels = folder / f"{ORGANS}.nii.gz"
-        write_layout(Layout(self.lesion, {1: _LESION}), labels)
+        write_layout(Layout(lesion, {1: _LESION}), labels)
         reference = {"folder": str(host), "labels": str(labels)}
         return self._specification([reference], {"mask": str(mask)})
 
-    def _in_organ(self, folder: Path) -> CohortSpecification:
-        organs = Layout(find_lungs(self.reference).labels, LUNGS)
-        if organ_of(self.lesion, organs) is None:
+    def _in_organ(self, folder: Path, ct: Volume, lesion: Volume) -> CohortSpecification:
+        organs = Layout(find_lungs(ct).labels, LUNGS)
+        if organ_of(lesion, organs) is None:
             raise InvalidRequest(
                 "the lesion lies in no lung, and no other organ is found by itself: ask with place here, or "
                 "make a cohort with labels of organs (run.py cohort)"
             )
         donor = folder / "donor"
         donor.mkdir(exist_ok=True)
-        write_volume(self.lesion, donor / f"{MASK}.nii.gz")
+        write_volume(lesion, donor / f"{MASK}.nii.gz")
         write_layout(organs, donor / f"{ORGANS}.nii.gz")
         spread = self.wanted.spread
         limits = {"scale": [1 - spread / 2, 1 + spread / 2], "rotation_deg": 180, "shift_mm": 1000}
