@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 SUPPORTED = ((3, 10), (3, 11), (3, 12))
 RUNTIME = ("requirements.txt",)
-DEVELOPMENT = ("requirements.txt", "requirements-dev.txt")  # the last one includes those before it
+DEVELOPMENT = ("requirements.txt", "requirements-ray.txt", "requirements-dev.txt")  # the last includes all
 
 COMMANDS = {
     "demo": "make a chest phantom, put a lesion into it over a real server, write CT and pictures",

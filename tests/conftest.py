@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-EXCUSES = ("no GPU", "no display", "no data", "no bfloat16")
+EXCUSES = ("no GPU", "no display", "no data", "no bfloat16", "no Ray")
 CONTENT = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 unexcused = pytest.StashKey[list[str]]()
 

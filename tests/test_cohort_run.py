@@ -23,7 +23,7 @@ from lesionbrush.anatomy.lungs import LEFT, RIGHT, segment_lungs
 from lesionbrush.cohorts import workers
 from lesionbrush.cohorts.casting import PlannedCase
 from lesionbrush.cohorts.folder import CohortFolder, CohortProblem
-from lesionbrush.cohorts.running import run_cohort, split_into_tasks
+from lesionbrush.cohorts.running import Workplace, run_cohort, split_into_tasks
 from lesionbrush.cohorts.verifying import verify
 from lesionbrush.cohorts.workers import CohortTask
 from lesionbrush.errors import DamagedFile, InvalidRequest
@@ -195,7 +195,7 @@ def test_a_worker_that_dies_costs_what_it_had_not_finished(
 ) -> None:
     folder = begin(base, tmp_path / "out")
     news, killed = [], False
-    for one in run_cohort(folder, 1, "cpu"):
+    for one in run_cohort(folder, Workplace(1, "cpu")):
         news.append(one)
         if not killed:
             killed = True
@@ -206,14 +206,17 @@ def test_a_worker_that_dies_costs_what_it_had_not_finished(
 
 
 def test_over_a_case_that_kills_twice_the_rest_goes_on() -> None:
-    class Gone:
-        exitcode = -9
+    class Gone(workers.CaseWorker):
+        def send(self, task: CohortTask) -> None: ...
 
-        def join(self, _: float) -> None: ...
+        def receive(self) -> None: ...
+
+        def ending(self) -> str:
+            return "exit code -9"
 
     cases = tuple(PlannedCase(f"a-{n}", "a", "train") for n in range(3))
     waiting: list[CohortTask] = []
-    helper = workers._Helper(Gone(), None, CohortTask("a", cases), cases[1:])  # type: ignore[arg-type]
+    helper = Gone(CohortTask("a", cases), cases[1:])
     assert list(workers._after_death(helper, waiting)) == []
     again = waiting.pop()
     assert (again.cases, again.attempt) == (cases[1:], 2)
@@ -294,7 +297,7 @@ def test_folders_that_are_not_for_it(command: Command, base: Path, tmp_path: Pat
 def test_two_do_not_work_on_one_cohort(base: Path, tmp_path: Path, models: Path) -> None:
     folder = begin(base, tmp_path / "out")
     with folder.held(), pytest.raises(InvalidRequest, match="another process works on out"):
-        next(run_cohort(CohortFolder.open(folder.path), 1))
+        next(run_cohort(CohortFolder.open(folder.path), Workplace(1)))
 
 
 def test_the_schema_is_printed(command: Command) -> None:

@@ -7,7 +7,6 @@ and draws some of its masks; `run` makes it with several processes, and goes on 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import Counter
@@ -17,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lesionbrush.cli.cohort_export import add_export_arguments, export
+from lesionbrush.cli.cohort_node import add_node_arguments, run_node
 from lesionbrush.cli.options import add_device_argument
 from lesionbrush.cli.outputs import check_folder, check_outputs, pictures
 from lesionbrush.cohorts.balancing import ShareLine
@@ -25,9 +25,10 @@ from lesionbrush.cohorts.checking import check_specification
 from lesionbrush.cohorts.folder import REPORT, CohortFolder
 from lesionbrush.cohorts.phantoms import write_phantom
 from lesionbrush.cohorts.planning import CohortPlan, picture, preview, time_one
+from lesionbrush.cohorts.processes import usable_cores
 from lesionbrush.cohorts.reading import read_specification, schema
 from lesionbrush.cohorts.references import references_of
-from lesionbrush.cohorts.running import run_cohort
+from lesionbrush.cohorts.running import Workplace, run_cohort
 from lesionbrush.cohorts.verifying import verify
 from lesionbrush.errors import InvalidRequest
 
@@ -50,10 +51,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     run_ = commands.add_parser("run", help="make all cases; the same command goes on where it stopped")
     _add_specification(run_)
     run_.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="the cohort's folder")
-    _add_workers(run_)
+    _add_workers(run_, several=True)
     resume = commands.add_parser("resume", help="go on with a cohort as it was begun")
     _add_cohort(resume)
-    _add_workers(resume)
+    _add_workers(resume, several=True)
+    add_node_arguments(commands.add_parser("node", help="let this machine make cases for `--ray`"))
     for name, about in (
         ("status", "how much of a cohort is made, and what could not be"),
         ("verify", "every file against its record: nothing missing, nothing half"),
@@ -74,13 +76,18 @@ def _add_cohort(parser: ArgumentParser) -> None:
     parser.add_argument("cohort", type=Path, metavar="COHORT", help="the folder of `cohort run`")
 
 
-def _add_workers(parser: ArgumentParser) -> None:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _add_workers(parser: ArgumentParser, several: bool = False) -> None:
+    """several: also those of several machines."""
     parser.add_argument(
-        "--workers", type=int, default=usable, metavar="N",
+        "--workers", type=int, metavar="N",
         help="processes with one thread each (default: as many as there are CPU cores)",
     )  # fmt: skip
     add_device_argument(parser)
+    if several:
+        parser.add_argument(
+            "--ray", default="", metavar="HOST:PORT",
+            help="on the machines of a Ray cluster, as `cohort node` named it (default: on this one)",
+        )  # fmt: skip
 
 
 def run(options: Namespace) -> int:
@@ -92,6 +99,7 @@ def run(options: Namespace) -> int:
         "status": _status,
         "verify": _verify,
         "export": export,
+        "node": run_node,
         "phantoms": _phantoms,
         "schema": lambda given: print(json.dumps(schema(), indent=1)) or 0,
     }
@@ -106,7 +114,7 @@ def _plan(options: Namespace) -> int:
     plan = preview(specification, references_of(specification))
     if not options.no_timing:
         time_one(specification, plan, options.device)
-    print("\n".join(_plan_lines(plan, options.workers)))
+    print("\n".join(_plan_lines(plan, options.workers or usable_cores())))
     drawn = picture(plan, f"{specification.name}: some of its {len(plan.cases)} cases, as planned")
     if options.montage and drawn is not None:
         options.montage.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +167,7 @@ def _make(folder: CohortFolder, options: Namespace) -> int:
         print(f"{len(folder.cases) - pending} of {len(folder.cases)} cases are there already")
     problems = 0
     with tqdm(total=pending, desc="cohort", unit="case", disable=not pending) as bar:
-        for news in run_cohort(folder, options.workers, options.device):
+        for news in run_cohort(folder, Workplace(options.workers, options.device, options.ray)):
             if news.problem is not None:
                 problems += 1
                 tqdm.write(f"{news.case or news.reference}: {news.problem.reason}", file=sys.stderr)
@@ -207,5 +215,5 @@ def _phantoms(options: Namespace) -> int:
 
 
 def _require_workers(options: Namespace) -> None:
-    if not 1 <= options.workers <= _MOST_WORKERS:
+    if options.workers is not None and not 1 <= options.workers <= _MOST_WORKERS:
         raise InvalidRequest(f"--workers {options.workers}: give a number from 1 to {_MOST_WORKERS}")

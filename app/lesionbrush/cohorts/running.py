@@ -1,36 +1,63 @@
-"""All pending cases of a cohort, made by some processes, with what becomes of them kept as it comes."""
+"""All pending cases of a cohort, made by some workers, with what becomes of them kept as it comes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
 
 from lesionbrush.cohorts.casting import PlannedCase
+from lesionbrush.cohorts.cluster import cluster
 from lesionbrush.cohorts.folder import CohortFolder
-from lesionbrush.cohorts.workers import CaseNews, CohortTask, make_all
+from lesionbrush.cohorts.processes import processes, usable_cores
+from lesionbrush.cohorts.workers import CaseNews, CohortTask, Crew, make_all
 
 _TASKS_EACH = 4
 """So many tasks for each worker, at least, as long as there are cases: none waits for another for long."""
 
 
-def run_cohort(folder: CohortFolder, workers: int, device: str | None = None) -> Iterator[CaseNews]:
+@dataclass(frozen=True)
+class Workplace:
+    """Who makes the cases. workers: None for as many as there is room for; ray: HOST:PORT of a cluster, ""
+    for processes of this machine.
+    """
+
+    workers: int | None = None
+    device: str | None = None
+    ray: str = ""
+
+    def crew(self, folder: CohortFolder, cases: int) -> AbstractContextManager[Crew]:
+        """No more of them than cases. Raises InvalidRequest."""
+        if self.ray:
+            return cluster(folder, self.ray, self.workers and min(self.workers, cases), self.device)
+        return processes(folder.path, min(self.workers or usable_cores(), cases), self.device)
+
+
+def run_cohort(folder: CohortFolder, where: Workplace) -> Iterator[CaseNews]:
     """News of each pending case; a reference that cannot be read is one piece of news.
 
     Whenever it ends, also by an error or an interrupt, the report is written. Raises InvalidRequest (another
-    process works on it), StorageFull.
+    process works on it, no cluster), StorageFull.
     """
     with folder.held():
-        tasks = split_into_tasks(folder.pending(), workers)
-        for task in tasks:
-            folder.forget(task.reference)
+        pending = folder.pending()
+        for reference in {case.reference for case in pending}:
+            folder.forget(reference)
         try:
-            with closing(make_all(folder, tasks, workers, device)) as all_news:
-                for news in all_news:
-                    _keep(folder, news)
-                    yield news
+            if pending:
+                yield from _news(folder, where, pending)
         finally:
             folder.write_report()
+
+
+def _news(folder: CohortFolder, where: Workplace, pending: Sequence[PlannedCase]) -> Iterator[CaseNews]:
+    with where.crew(folder, len(pending)) as crew:
+        tasks = split_into_tasks(pending, len(crew.workers))
+        with closing(make_all(crew, tasks)) as all_news:
+            for news in all_news:
+                _keep(folder, news)
+                yield news
 
 
 def _keep(folder: CohortFolder, news: CaseNews) -> None:

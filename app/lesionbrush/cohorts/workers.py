@@ -1,25 +1,22 @@
-"""Processes that make cases, one thread each: tasks go in, news of each case comes out.
+"""Those who make cases, whatever they are: tasks go in, news of each case comes out.
 
-A task is some cases of one reference, which is then read once. Each process is asked through a pipe of its
-own; one that dies costs the cases it had not finished.
+A task is some cases of one reference, which is then read once. A worker that dies costs the cases it had not
+finished: others make them. `processes` has workers of this machine, `cluster` those of several machines.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from lesionbrush.cohorts.casting import PlannedCase
 from lesionbrush.cohorts.folder import CohortFolder, CohortProblem
 from lesionbrush.cohorts.hosts import CohortHost
-from lesionbrush.cohorts.making import CaseMaker, ModelRack, stop_when, write_case
+from lesionbrush.cohorts.making import CaseMaker, write_case
 from lesionbrush.errors import LesionBrushError
 
 THREADS = (
@@ -29,7 +26,7 @@ THREADS = (
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
 _ATTEMPTS = 2
-"""How often cases are tried that a process died over."""
+"""How often cases are tried that a worker died over."""
 
 
 @dataclass(frozen=True)
@@ -54,109 +51,96 @@ class CaseNews:
 
 
 @dataclass(frozen=True)
-class _TaskOver:
-    """A process is free again."""
+class TaskOver:
+    """A worker is free again."""
 
 
-@dataclass
-class _Helper:
-    process: SpawnProcess
-    pipe: Connection
+@dataclass(eq=False)
+class CaseWorker(ABC):
+    """Does one task after the other. busy: not free for a next one; left: cases of its task that no news was
+    of.
+    """
+
     task: CohortTask | None = None
     left: tuple[PlannedCase, ...] = ()
+    busy: bool = False
+
+    def take(self, task: CohortTask) -> None:
+        self.task, self.left, self.busy = task, task.cases, True
+        self.send(task)
+
+    def hear(self) -> CaseNews | TaskOver | None:
+        """The next news of a busy one; None: it is dead."""
+        news = self.receive()
+        if isinstance(news, TaskOver):
+            self.task, self.left, self.busy = None, (), False
+        elif news is not None:
+            self.left = tuple(case for case in self.left if news.case not in ("", case.id))
+        return news
+
+    @abstractmethod
+    def send(self, task: CohortTask) -> None:
+        """Where it is dead, `receive` says so next."""
+
+    @abstractmethod
+    def receive(self) -> CaseNews | TaskOver | None: ...
+
+    @abstractmethod
+    def ending(self) -> str:
+        """How a dead one ended; "" where its cases had no part in that."""
 
 
-_Start = Callable[[], _Helper]
+Member = TypeVar("Member", bound=CaseWorker)
 
 
-def make_all(
-    folder: CohortFolder, tasks: Sequence[CohortTask], count: int, device: str | None = None
-) -> Generator[CaseNews, None, None]:
-    """News of every case of the tasks, as they come. The processes end with the iterator."""
+@dataclass(eq=False)
+class Crew(ABC, Generic[Member]):
+    """All workers of a cohort. They end with the context that made the crew."""
+
+    workers: list[Member] = field(default_factory=list)
+
+    @abstractmethod
+    def with_news(self) -> list[Member]:
+        """Waits until a busy one has news. Raises InvalidRequest where none will ever."""
+
+    @abstractmethod
+    def replace(self, dead: Member) -> None: ...
+
+
+def make_all(crew: Crew[Member], tasks: Sequence[CohortTask]) -> Generator[CaseNews, None, None]:
+    """News of every case of the tasks, as they come."""
     waiting = list(tasks)[::-1]
-    with _helpers(folder.path, min(count, len(waiting)), device) as (helpers, another):
-        while waiting or any(helper.task for helper in helpers):
-            for helper in helpers:
-                if helper.task is None and waiting:
-                    _send(helper, waiting.pop())
-            for helper in _with_news(helpers):
-                news = _receive(helper)
-                if isinstance(news, CaseNews):
-                    yield news
-                elif news is None:
-                    yield from _after_death(helper, waiting)
-                    helpers[helpers.index(helper)] = another()
+    while waiting or any(worker.left for worker in crew.workers):
+        for worker in crew.workers:
+            if waiting and not worker.busy:
+                worker.take(waiting.pop())
+        for worker in crew.with_news():
+            news = worker.hear()
+            if isinstance(news, CaseNews):
+                yield news
+            elif news is None:
+                yield from _after_death(worker, waiting)
+                crew.replace(worker)
 
 
-def _send(helper: _Helper, task: CohortTask) -> None:
-    helper.task, helper.left = task, task.cases
-    try:
-        helper.pipe.send(task)
-    except OSError:  # it has just died, which its pipe says next
-        return
-
-
-def _with_news(helpers: Sequence[_Helper]) -> list[_Helper]:
-    busy = {helper.pipe: helper for helper in helpers if helper.task}
-    return [busy[pipe] for pipe in wait(list(busy)) if isinstance(pipe, Connection)]
-
-
-def _receive(helper: _Helper) -> CaseNews | _TaskOver | None:
-    """None: the process is dead."""
-    try:
-        news: CaseNews | _TaskOver = helper.pipe.recv()
-    except (EOFError, OSError):
-        return None
-    if isinstance(news, _TaskOver):
-        helper.task = None
-    else:
-        helper.left = tuple(case for case in helper.left if news.case not in ("", case.id))
-    return news
-
-
-def _after_death(helper: _Helper, waiting: list[CohortTask]) -> Iterator[CaseNews]:
+def _after_death(worker: CaseWorker, waiting: list[CohortTask]) -> Iterator[CaseNews]:
     """Once more what it had not finished; of a case over which two died, that it did."""
-    task, helper.task = helper.task, None
-    helper.process.join(1)
-    if task is None or not helper.left:
+    task, left = worker.task, worker.left
+    if task is None or not left:
         return
-    first, *rest = helper.left
-    if task.attempt < _ATTEMPTS:
-        waiting.append(CohortTask(task.reference, helper.left, task.attempt + 1))
+    worker.task, worker.left = None, ()
+    first, *rest = left
+    ending = worker.ending()
+    if task.attempt < _ATTEMPTS or not ending:
+        waiting.append(CohortTask(task.reference, left, task.attempt + (1 if ending else 0)))
         return
     reason = (
-        f"the process that made it ended twice (exit code {helper.process.exitcode}): it may need more "
-        "memory than there is; use fewer workers, then resume"
+        f"the process that made it ended twice ({ending}): it may need more memory than there is; use fewer "
+        "workers, then resume"
     )
     yield CaseNews(task.reference, first.id, 0.0, CohortProblem(task.reference, first.id, "died", reason))
     if rest:
         waiting.append(CohortTask(task.reference, tuple(rest)))
-
-
-@contextmanager
-def _helpers(
-    path: Path, count: int, device: str | None
-) -> Iterator[tuple[list[_Helper], Callable[[], _Helper]]]:
-    context = get_context("spawn")
-    started: list[_Helper] = []
-
-    def another() -> _Helper:
-        pipe, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, path, device, os.getpid()), daemon=True)
-        with one_thread():
-            process.start()
-        theirs.close()
-        started.append(_Helper(process, pipe))
-        return started[-1]
-
-    try:
-        yield [another() for _ in range(count)], another
-    finally:
-        for helper in started:
-            helper.process.terminate()
-        for helper in started:
-            helper.process.join()
-            helper.pipe.close()
 
 
 @contextmanager
@@ -174,23 +158,7 @@ def one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-# --- in the process ---
-
-
-def _work(pipe: Connection, path: Path, device: str | None, parent: int) -> None:
-    """Tasks until the pipe ends; Ctrl-C is for the parent to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    folder = CohortFolder.open(path)
-    orphaned = stop_when(lambda: os.name != "nt" and os.getppid() != parent)
-    maker = CaseMaker(folder.specification, folder.asked, ModelRack(device), orphaned)
-    while True:
-        try:
-            task = pipe.recv()
-            for news in carry_out(folder, task, maker):
-                pipe.send(news)
-            pipe.send(_TaskOver())
-        except (EOFError, OSError):
-            return
+# --- where the work is done ---
 
 
 def carry_out(folder: CohortFolder, task: CohortTask, maker: CaseMaker) -> Iterator[CaseNews]:
@@ -204,6 +172,9 @@ def carry_out(folder: CohortFolder, task: CohortTask, maker: CaseMaker) -> Itera
         try:
             record = write_case(maker.make(case, host), folder.folder_of(case.id))
         except (LesionBrushError, OSError) as error:
+            if folder.is_done(case.id):  # by a worker that was thought to be dead: of the same voxels
+                yield CaseNews(task.reference, case.id)
+                continue
             yield CaseNews(task.reference, case.id, problem=_problem(task.reference, case.id, error))
         else:
             yield CaseNews(task.reference, case.id, record.seconds)
