@@ -76,13 +76,13 @@ class Nodes(NamedTuple):
         return Started.of(*arguments, "--ray", self.address, "--device", "cpu", environment=self.environment)
 
 
-@pytest.fixture
-def nodes(tmp_path: Path, tiny_models: Path) -> Iterator[Nodes]:
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory, tiny_models: Path) -> Iterator[Nodes]:
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "LESIONBRUSH_MODELS": str(tiny_models),
-        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
+        "RAY_AUTH_TOKEN_PATH": str(tmp_path_factory.mktemp("token") / "token"),
     }
     address = f"127.0.0.2:{free_port()}"
     port = address.split(":")[1]
@@ -112,6 +112,19 @@ def wait_for(out: Path, cases: int, process: subprocess.Popen[str]) -> None:
 
 @with_ray
 @pytest.mark.slow
+def test_nobody_without_the_token_is_let_in(nodes: Nodes, tmp_path: Path) -> None:
+    folder = begin(write_references(tmp_path / "cts").parent, tmp_path / "out")
+    (tmp_path / "other").write_text("0" * 64)
+    stranger = {**nodes.environment, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "other")}
+    run = nodes._replace(environment=stranger).run("resume", folder.path)
+    _, err = run.process.communicate(timeout=200)
+    assert run.process.returncode == 2
+    assert f"no cluster was found at {nodes.address}" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@with_ray
+@pytest.mark.slow
 def test_a_dead_driver_and_a_dead_node_cost_unfinished_cases_alone(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,19 +148,6 @@ def test_a_dead_driver_and_a_dead_node_cost_unfinished_cases_alone(
     monkeypatch.setenv("LESIONBRUSH_MODELS", nodes.environment["LESIONBRUSH_MODELS"])
     make_here(begin(base, tmp_path / "here", cases={"per_reference": CASES}))
     assert state(folder.path / "cases") == state(tmp_path / "here" / "cases")
-
-
-@with_ray
-@pytest.mark.slow
-def test_nobody_without_the_token_is_let_in(nodes: Nodes, tmp_path: Path) -> None:
-    folder = begin(write_references(tmp_path / "cts").parent, tmp_path / "out")
-    (tmp_path / "other").write_text("0" * 64)
-    stranger = {**nodes.environment, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "other")}
-    run = nodes._replace(environment=stranger).run("resume", folder.path)
-    _, err = run.process.communicate(timeout=200)
-    assert run.process.returncode == 2
-    assert f"no cluster was found at {nodes.address}" in err.splitlines()[-1]
-    assert "Traceback" not in err
 
 
 # --- without Ray ---
