@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +49,13 @@ class Started:
         command = [sys.executable, "-m", "lesionbrush.cli", "cohort", *map(str, arguments)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+            command,
+            env=environment,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            start_new_session=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 one thread is there
         )
         return cls(process)
 
@@ -125,19 +133,28 @@ def test_nobody_without_the_token_is_let_in(nodes: Nodes, tmp_path: Path) -> Non
 
 @with_ray
 @pytest.mark.slow
-def test_a_dead_driver_and_a_dead_node_cost_unfinished_cases_alone(
+def test_an_end_of_any_kind_costs_unfinished_cases_alone(
     nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = write_references(tmp_path / "cts").parent
     folder = begin(base, tmp_path / "out", cases={"per_reference": CASES})
-    once = nodes.run("resume", folder.path)
-    wait_for(folder.path, 1, once.process)
-    once.kill()
+    interrupted = nodes.run("resume", folder.path)
+    wait_for(folder.path, 1, interrupted.process)
+    os.killpg(interrupted.process.pid, signal.SIGINT)
+    _, err = interrupted.process.communicate(timeout=100)
+    assert interrupted.process.returncode == 130
+    assert err.splitlines()[-1] == "run.py cohort: interrupted"
+    assert "Traceback" not in err
+    while nodes.first.has_actor() or nodes.second.has_actor():
+        time.sleep(0.02)
+    killed = nodes.run("resume", folder.path)
+    wait_for(folder.path, 2, killed.process)
+    killed.kill()
     again = nodes.run("resume", folder.path)
     while not nodes.second.has_actor():
         assert again.process.poll() is None, again.process.communicate()
         time.sleep(0.02)
-    wait_for(folder.path, 3, again.process)
+    wait_for(folder.path, 4, again.process)
     nodes.second.kill()
     out, err = again.process.communicate(timeout=200)
     assert again.process.returncode == 0, (out, err)
