@@ -49,7 +49,8 @@ def run_node(options: Namespace) -> int:
         raise InvalidRequest(f"--join {options.join}: give this machine's own address there too, with --at")
     token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or TOKEN.expanduser())
     require_token(token, first=not options.join)
-    with TemporaryDirectory(prefix="lesionbrush-") as logs, _node(options, token, Path(logs)) as node:
+    temporary = TemporaryDirectory(prefix="lesionbrush-", ignore_cleanup_errors=True)
+    with temporary as logs, _node(options, token, Path(logs)) as node:
         address = options.join or f"{options.at}:{options.port}"
         print(f"a node for {options.workers} workers; Ctrl-C ends it. Use --ray {address}", flush=True)
         return node.wait()
