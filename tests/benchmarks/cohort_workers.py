@@ -30,7 +30,7 @@ from lesionbrush.cohorts.verifying import verify
 from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
 
-CHESTS, MODEL, QUALITY = 4, "lung_lesion", "fast"
+CHESTS, MODEL, QUALITY = 2, "lung_lesion", "fast"
 
 
 def specification(cases: int) -> dict[str, object]:
