@@ -13,7 +13,7 @@ from cli_kit import Command
 from core_fixtures import ball
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.evaluation.inpainting import study
+from lesionbrush.evaluation.inpainting import organ_reader, study
 from lesionbrush.evaluation.inpainting.crops import BEYOND_HU, CropFrame, SliceCrop
 from lesionbrush.evaluation.inpainting.holes import OrganHole, cut_to_circle, list_holes
 from lesionbrush.evaluation.inpainting.methods import FillMethod, list_methods, take_neighbours
@@ -289,7 +289,7 @@ class TestCommand:
     ) -> None:
         install_palette(tmp_path / "models")
         monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path / "models"))
-        monkeypatch.setattr(study, "train_reader", partial(train_reader, steps=3))
+        monkeypatch.setattr(organ_reader, "train_reader", partial(train_reader, steps=3))
         out = tmp_path / "out"
         outcome = command("evaluate", "inpainting", "--data", data, "--out", out, "--slices", 4, "--seeds", 2)
         assert outcome.code == 0, outcome.err
@@ -321,8 +321,8 @@ class TestCommand:
             ("inpainting", ("--cases", "3"), "take --slices N"),
             ("inpainting", ("--update-card",), "--update-card does not belong to `evaluate inpainting`"),
             ("inpainting", ("--reader", "none.pt"), "--reader none.pt: there is no such file"),
-            ("lesions", ("--slices", "3"), "--slices belongs to `evaluate inpainting`"),
-            ("tiny", ("--train-baselines", "3"), "--train-baselines belongs to `evaluate inpainting`"),
+            ("lesions", ("--slices", "3"), "--slices 3 belongs to `evaluate inpainting`"),
+            ("tiny", ("--train-baselines", "3"), "--train-baselines 3.0 belongs to `evaluate inpainting`"),
         ],
     )
     def test_wrong_use_is_one_line(

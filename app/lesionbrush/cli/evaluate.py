@@ -4,6 +4,7 @@
 and the seam alone and writes figures.json and a sheet, or what the model's own system measures.
 `evaluate ablation` says what each law of lesion inpainting earns, `evaluate steps` how few steps are enough.
 `evaluate inpainting` fills organs and tumours by every model that can, by GANs and by the neighbouring slice.
+`evaluate semantic` makes slices from layouts alone by every way to show one.
 """
 
 from __future__ import annotations
@@ -12,21 +13,32 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
-from lesionbrush.cli.inpainting import INPAINTING, OWN, add_inpainting_arguments, inpainting
+from lesionbrush.cli.inpainting import INPAINTING, add_inpainting_arguments, inpainting
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports
+from lesionbrush.cli.semantic import SEMANTIC, add_semantic_arguments, semantic
 from lesionbrush.core.registry import METADATA, find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems import DEFAULT_MODEL
 
 LESIONS, ABLATION, STEPS = "lesions", "ablation", "steps"
+OWNERS = {
+    "laws": (ABLATION,),
+    "slices": (INPAINTING, SEMANTIC),
+    "hole_mm": (INPAINTING,),
+    "reader": (INPAINTING, SEMANTIC),
+    "train_baselines": (INPAINTING,),
+    "runs": (SEMANTIC,),
+    "steps": (SEMANTIC,),
+}
+"""Options of some studies alone; None where one is not given."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        metavar="lesions | ablation | steps | inpainting | MODEL",
-        help="the full report, what laws earn, how few steps do, models beside GANs, or a card's figures",
+        metavar="lesions | ablation | steps | inpainting | semantic | MODEL",
+        help="the full report, what laws earn, how few steps do, models beside GANs, layouts, or a card's",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -34,7 +46,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--cases", type=int, default=0, metavar="N", help="use only N nodules; for `ablation`: of each law"
     )
     parser.add_argument(
-        "--seeds", type=int, default=1, metavar="N", help="for `MODEL`, `inpainting`: seeds 0 to N - 1"
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of `MODEL`, `inpainting`, `semantic`: 0 to N - 1",
     )
     parser.add_argument(
         "--regression", action="store_true", help="for `MODEL`: what a regression would miss by"
@@ -45,6 +61,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--laws", metavar="A,B", help="for `ablation`: only these laws")
     parser.add_argument("--update-card", action="store_true", help="write the figures into the model's card")
     add_inpainting_arguments(parser)
+    add_semantic_arguments(parser)
 
 
 def run(options: Namespace) -> int:
@@ -54,15 +71,14 @@ def run(options: Namespace) -> int:
         raise InvalidRequest(f"--seeds {options.seeds}: give a number of seeds, 1 or more")
     if not options.data.is_dir():
         raise InvalidRequest(f"--data {options.data.name}: there is no such folder")
-    if options.laws is not None and options.what != ABLATION:
-        raise InvalidRequest(f"--laws {options.laws} belongs to `evaluate {ABLATION}`")
-    for name in OWN:
-        if getattr(options, name) is not None and options.what != INPAINTING:
-            raise InvalidRequest(f"--{name.replace('_', '-')} belongs to `evaluate {INPAINTING}`")
-    if options.what == INPAINTING:
+    for name, owners in OWNERS.items():
+        if (value := getattr(options, name)) is not None and options.what not in owners:
+            studies = ", ".join(f"`evaluate {owner}`" for owner in owners)
+            raise InvalidRequest(f"--{name.replace('_', '-')} {value} belongs to {studies}")
+    if options.what in (INPAINTING, SEMANTIC):
         _require_none_else(options)
     check_folder(options.out)
-    parts = {LESIONS: lesions, ABLATION: ablation, STEPS: steps, INPAINTING: inpainting}
+    parts = {LESIONS: lesions, ABLATION: ablation, STEPS: steps, INPAINTING: inpainting, SEMANTIC: semantic}
     return parts.get(options.what, card_figures)(options)
 
 

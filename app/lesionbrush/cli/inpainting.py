@@ -9,8 +9,6 @@ from lesionbrush.cli.machine import this_machine
 from lesionbrush.errors import InvalidRequest
 
 INPAINTING = "inpainting"
-OWN = ("slices", "hole_mm", "reader", "train_baselines")
-"""Options of this part alone; None where one is not given."""
 
 
 def add_inpainting_arguments(parser: ArgumentParser) -> None:

@@ -52,6 +52,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--workers", type=int, default=0, metavar="N", help="processes that make batches (default: none)"
     )
     parser.add_argument(
+        "--snapshots",
+        type=int,
+        default=0,
+        metavar="N",
+        help="keep a checkpoint at N even shares of the steps",
+    )
+    parser.add_argument(
         "--batch-scale", type=int, default=1, metavar="K", help="so many times larger batches, for a GPU"
     )
 
@@ -116,6 +123,8 @@ def require_sense(options: Namespace) -> None:
         raise InvalidRequest(f"--steps {options.steps}: give the number of steps in all, 1 or more")
     if options.workers < 0:
         raise InvalidRequest(f"--workers {options.workers}: give a number of processes, 0 for none")
+    if options.snapshots < 0:
+        raise InvalidRequest(f"--snapshots {options.snapshots}: give a number of checkpoints, 0 for none")
     if options.batch_scale < 1:
         raise InvalidRequest(f"--batch-scale {options.batch_scale}: give a whole number, 1 or more")
     if options.learning_rate is not None and not 0 < options.learning_rate < 1:
@@ -171,6 +180,7 @@ def train(training: Training, recipe: Recipe, options: Namespace, out: Path) -> 
         minutes=options.minutes,
         start_from=options.start_from,
         workers=options.workers,
+        snapshots=options.snapshots,
     )
     training.run(recipe, asked)
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from lesionbrush.files.durable import whole_files
 from lesionbrush.training.recipes import Recipe
 
 OPTIMISERS: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+SNAPSHOTS = "snapshots"
 BatchT = TypeVar("BatchT")
 DrawnT_co = TypeVar("DrawnT_co", covariant=True)
 
@@ -69,6 +70,8 @@ class Loop(ABC, Generic[BatchT]):
         self.progress = Progress()
         self.sheet: Callable[[Path], object] | None = None
         """Draws samples into a PNG, every few validations and at the end."""
+        self.snapshots = 0
+        """How many checkpoints of even shares of the steps are kept beside the one that is written over."""
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -96,6 +99,8 @@ class Loop(ABC, Generic[BatchT]):
             while self.progress.step < recipe.steps and time.perf_counter() - started < stop_after_s:
                 losses.append(self.step(train.draw() for _ in range(recipe.accumulate)))
                 bar.update()
+                if self.progress.step in self.snapshot_steps():
+                    self.keep(folder)
                 if self.progress.step % recipe.validate_every == 0:
                     self._report(losses, validation, bar)
                     losses = []
@@ -156,7 +161,27 @@ class Loop(ABC, Generic[BatchT]):
     def save(self, folder: Path) -> None:
         """Write checkpoint.pt (everything needed to go on) and history.json, whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {
+        with whole_files(folder / "checkpoint.pt", folder / "history.json") as (checkpoint, history):
+            torch.save(self._state(), checkpoint)
+            history.write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
+        validations = len(self.progress.history)
+        if validations and validations % self.recipe.validations_per_sheet == 0:
+            self.draw(folder)
+
+    def snapshot_steps(self) -> set[int]:
+        """After which a checkpoint is kept: a third, two thirds and all of the steps, of three."""
+        return {round(self.recipe.steps * k / self.snapshots) for k in range(1, self.snapshots + 1)}
+
+    def keep(self, folder: Path) -> Path:
+        """Write snapshots/checkpoint-<step>.pt, which no later one takes the place of."""
+        path = folder / SNAPSHOTS / f"checkpoint-{self.progress.step}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_files(path) as (draft,):
+            torch.save(self._state(), draft)
+        return path
+
+    def _state(self) -> dict[str, Any]:
+        return {
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -165,12 +190,6 @@ class Loop(ABC, Generic[BatchT]):
             "progress": asdict(self.progress),
             "recipe": self.recipe.name,
         }
-        with whole_files(folder / "checkpoint.pt", folder / "history.json") as (checkpoint, history):
-            torch.save(state, checkpoint)
-            history.write_text(json.dumps(self.progress.history, indent=1), encoding="utf-8")
-        validations = len(self.progress.history)
-        if validations and validations % self.recipe.validations_per_sheet == 0:
-            self.draw(folder)
 
     def draw(self, folder: Path) -> Path:
         """Write samples-<step>.png, unless this step has one or there is no `sheet` to draw it."""

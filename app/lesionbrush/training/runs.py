@@ -28,7 +28,7 @@ def run_training(
 
     start: takes those weights, where `Loop.start_from` would not. Raises UnknownModel, InvalidRequest.
     """
-    steps = trainer.recipe.steps
+    steps, trainer.snapshots = trainer.recipe.steps, run.snapshots
     if trainer.resume(run.out):
         print(f"going on from step {trainer.progress.step} of {steps}")
     elif run.start_from:

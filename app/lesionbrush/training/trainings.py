@@ -17,6 +17,7 @@ class Run:
     """What a training is asked for beside its recipe.
 
     start_from: an installed model whose weights it begins with. workers: processes that make batches.
+    snapshots: how many checkpoints are kept, after even shares of the steps.
     """
 
     data: Path
@@ -26,6 +27,7 @@ class Run:
     minutes: float | None = None
     start_from: str | None = None
     workers: int = 0
+    snapshots: int = 0
 
 
 class Training(ABC, Generic[RecipeT]):

@@ -14,11 +14,12 @@ from tqdm import tqdm
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.inpainting.crops import CropFrame, SliceCrop
 from lesionbrush.evaluation.inpainting.reader import AT_ONCE, ReadCrops
+from lesionbrush.evaluation.inpainting.results import ReaderFacts
 from lesionbrush.montage import LUNG, SOFT
 from lesionbrush.systems.palette.fills import FILLS, Fill, fill_number
 from lesionbrush.systems.palette.pack import KnownCT
 
-SIDE, FEATURES = 96, 16
+SIDE, FEATURES, SEED = 96, 16, 0
 STEPS, BATCH, LEARNING_RATE = 400, 24, 2e-3
 SLICES_A_CT, LEAST_MM2 = 40, 100.0
 SHIFT, TURN, ZOOM, LIGHT, NOISE = 0.15, 0.2, 1.2, 0.08, 0.05
@@ -95,6 +96,22 @@ class OrganReader:
         for one, k in zip(known, said, strict=True):
             right.setdefault(one.fill, []).append(self.classes[k] == one.fill)
         return {fill: round(float(np.mean(found)), 3) for fill, found in right.items()}
+
+
+def own_reader(seen: Sequence[KnownCT], held_out: Sequence[KnownCT]) -> tuple[OrganReader, ReaderFacts]:
+    """Trained on real slices of the patients that were trained on; held-out ones say how good it is."""
+    reader = train_reader(list(named_crops(seen)), torch.Generator().manual_seed(SEED))
+    unseen = list(named_crops(held_out))
+    right = reader.named_right(unseen)
+    facts = ReaderFacts(
+        name=reader.name,
+        features=FEATURES,
+        classes=len(reader.classes),
+        accuracy=round(float(np.mean(list(right.values()))), 3) if right else None,
+        named_right=right,
+        accuracy_n=sum(one.fill in right for one in unseen),
+    )
+    return reader, facts
 
 
 def train_reader(crops: Sequence[NamedCrop], rng: torch.Generator, steps: int = STEPS) -> OrganReader:

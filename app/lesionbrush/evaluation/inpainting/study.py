@@ -9,14 +9,13 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from lesionbrush.core.provenance import now
 from lesionbrush.evaluation.inpainting.baselines import BASELINES
 from lesionbrush.evaluation.inpainting.holes import OrganHole, list_holes
 from lesionbrush.evaluation.inpainting.methods import FillMethod, list_methods, missing_baselines
-from lesionbrush.evaluation.inpainting.organ_reader import FEATURES, named_crops, train_reader
+from lesionbrush.evaluation.inpainting.organ_reader import own_reader
 from lesionbrush.evaluation.inpainting.picture import ShownRow, draw_picture
 from lesionbrush.evaluation.inpainting.reader import CropReader, ScriptedReader
 from lesionbrush.evaluation.inpainting.results import (
@@ -108,18 +107,7 @@ class FillStudy:
 
     def train_own_reader(self) -> tuple[CropReader, ReaderFacts]:
         """On real slices of those; held-out ones say how good it is."""
-        reader = train_reader(list(named_crops(self.seen)), torch.Generator().manual_seed(SEED))
-        held_out = list(named_crops(load_side(self.pack, validation=True)))
-        right = reader.named_right(held_out)
-        facts = ReaderFacts(
-            name=reader.name,
-            features=FEATURES,
-            classes=len(reader.classes),
-            accuracy=round(float(np.mean(list(right.values()))), 3) if right else None,
-            named_right=right,
-            accuracy_n=sum(one.fill in right for one in held_out),
-        )
-        return reader, facts
+        return own_reader(self.seen, load_side(self.pack, validation=True))
 
     def run(self, report: InpaintingReport, reader: CropReader) -> InpaintingReport:
         """The report with a row for every organ, written after each."""

@@ -1,0 +1,401 @@
+"""`evaluate semantic`: figures known in closed form, what training left, a moved organ, and the command."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from cli_kit import Command
+from lesionbrush.core.registry import ModelCard
+from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.evaluation.inpainting import organ_reader
+from lesionbrush.evaluation.inpainting.reader import ReadCrops
+from lesionbrush.evaluation.semantic import finder, picture, study
+from lesionbrush.evaluation.semantic.finder import finder_network, loss_of, trained_finder
+from lesionbrush.evaluation.semantic.moving import ORGAN, MovedOrgan, measure_moved, move_left
+from lesionbrush.evaluation.semantic.results import SemanticReport
+from lesionbrush.evaluation.semantic.scores import (
+    DICE,
+    FID,
+    PSNR,
+    SSIM,
+    ScoredSlices,
+    Scorer,
+    as_fills,
+    figures_of,
+    pooled_dice,
+)
+from lesionbrush.evaluation.semantic.slices import (
+    Sampling,
+    StudySlices,
+    class_means,
+    classes_in,
+    cut_slices,
+    frame_of,
+    make_slices,
+    numbers_beside,
+)
+from lesionbrush.evaluation.semantic.stages import last_stages, list_stages
+from lesionbrush.evaluation.semantic.study import compare
+from lesionbrush.evaluation.semantic.tables import lines
+from lesionbrush.systems.palette.fills import fill_number
+from lesionbrush.systems.semantic.classes import BODY, OUTSIDE, UNKNOWN
+from lesionbrush.systems.semantic.network import CONDITIONINGS
+from lesionbrush.systems.semantic.pack import LABELLED, ClassedCT, read_labelled
+from lesionbrush.systems.semantic.training import SemanticTraining
+from lesionbrush.training.trainings import Run
+from PIL import Image
+from semantic_kit import install_semantic, painting, semantic_card, semantic_model, write_semantic_data
+from test_semantic_training import QUICK
+
+pytest_plugins = "cli_fixtures"
+RECIPE = replace(QUICK, steps=3, validate_every=3)
+PATIENT = next(one for one in LABELLED if one.held_out)
+HOW = Sampling(2, "dpm_solver_pp_2m")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_semantic_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def patient(data: Path) -> ClassedCT:
+    return ClassedCT(PATIENT.name, *read_labelled(PATIENT, data), scores_unknown=True, share=1.0)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe `ours` is that of a tiny network."""
+    monkeypatch.setattr(SemanticTraining, "recipes", {"ours": RECIPE})
+
+
+@pytest.fixture
+def runs(tiny: None, data: Path, tmp_path: Path) -> Path:
+    """All three conditionings, with checkpoints after each of three steps."""
+    training = SemanticTraining()
+    for how in CONDITIONINGS:
+        recipe = training.adapt(RECIPE, Namespace(channels=None, sides=None, conditioning=how))
+        training.run(recipe, Run(data=data, out=tmp_path / "runs" / how, device="cpu", snapshots=3))
+    return tmp_path / "runs"
+
+
+def slices_of(patient: ClassedCT, card: ModelCard | None = None) -> StudySlices:
+    frame, pixel_mm = frame_of(patient, card or semantic_card())
+    return cut_slices(patient, frame, pixel_mm, np.arange(len(patient.hu)))
+
+
+class Says:
+    """A reader whose features are the mean and the spread of a crop."""
+
+    name, side = "says", 32
+
+    def read(self, crops: list) -> ReadCrops:
+        features = np.array([[crop.hu.mean(), crop.hu.std()] for crop in crops])
+        return ReadCrops(features, np.ones((len(crops), 1)))
+
+
+def find_liver(hu: np.ndarray) -> np.ndarray:
+    return np.where(np.abs(hu - 113) < 20, ORGAN, BODY).astype(np.uint8)
+
+
+def scorer(find=find_liver, *, whole: bool = False) -> Scorer:
+    return Scorer(Says(), find, whole)
+
+
+class TestSlices:
+    def test_the_frame_holds_the_body_on_the_largest_square(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient)
+        assert slices.hu.shape == slices.labels.shape == (12, 64, 64)
+        assert slices.pixel_mm == 4.0
+        edge = np.concatenate([slices.labels[:, 0], slices.labels[:, -1], slices.labels[:, :, 0]])
+        assert (edge == OUTSIDE).all()
+        assert slices.organs == [1, 2, 3, 6]
+        few = slices_of(patient, semantic_card().model_copy(update={"roi_voxels": (32,)}))
+        assert few.hu.shape == (12, 32, 32)
+        assert few.pixel_mm > 5
+
+    def test_a_ct_without_a_body_is_refused(self, patient: ClassedCT) -> None:
+        with pytest.raises(InvalidRequest, match="CRLM-CT-1004 shows no body"):
+            frame_of(replace(patient, labels=np.zeros_like(patient.labels)), semantic_card())
+
+    def test_they_are_made_of_the_layout_alone(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient)
+        made = make_slices(painting(), slices, HOW)
+        assert abs(float(np.median(made[slices.labels == 6])) - 120) < 1
+        assert abs(float(np.median(made[slices.labels == BODY])) + 60) < 1
+        other = replace(slices, hu=np.zeros_like(slices.hu))
+        assert np.array_equal(made, make_slices(painting(), other, HOW))
+
+    def test_no_slice_knows_its_neighbours_and_every_seed_is_another(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient)
+        one = make_slices(semantic_model(), slices.pick(np.array([5, 6])), HOW)
+        same = make_slices(semantic_model(), slices.pick(np.array([5, 9])), replace(HOW, seeds=2))
+        assert np.allclose(one[0], same[0], atol=1e-3)
+        assert same.shape == (4, 64, 64)
+        assert not np.allclose(same[0], same[2], atol=1)
+
+    def test_the_slice_beside_is_above_and_below_at_the_top(self) -> None:
+        assert numbers_beside(np.array([0, 5, 11]), 12, 5.0).tolist() == [6, 11, 5]
+
+    def test_means_of_classes(self, patient: ClassedCT) -> None:
+        means = class_means([patient])
+        assert means[6] == pytest.approx(110, abs=2)
+        assert means[OUTSIDE] == pytest.approx(-160, abs=5)
+        assert means[13] < -900
+        assert classes_in([patient]) == ("spleen", "right kidney", "left kidney", "liver", "body")
+
+
+class TestFigures:
+    def test_the_real_slice_is_perfect_and_another_is_not(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient)
+        same = figures_of(scorer().score(slices, slices.hu))
+        assert same.ssim is not None
+        assert same.fid is not None
+        assert same.psnr is not None
+        assert same.ssim.value == pytest.approx(1)
+        assert same.fid.value == pytest.approx(0, abs=1e-6)
+        assert same.psnr.value is None
+        assert same.organ_slices["liver"] == int((slices.labels == 6).any(axis=(1, 2)).sum())
+        other = figures_of(scorer().score(slices, np.roll(slices.hu, 6, axis=1)))
+        assert other.ssim is not None
+        assert (other.ssim.value or 1) < 0.9
+        assert (other.organs["liver"].value or 0) < (same.organs["liver"].value or 0)
+
+    def test_psnr_of_a_known_error(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient)
+        grey = replace(slices, hu=np.full_like(slices.hu, 0.0))
+        scored = scorer().score(grey, np.full_like(slices.hu, 40.0))
+        assert scored.psnr == pytest.approx(np.full(12, 20.0))
+        assert PSNR.of(scored).n == 12
+        assert figures_of(scored, real=True).psnr is None
+
+    def test_dice_is_of_all_slices_together(self) -> None:
+        both, sizes = np.array([[5, 0], [0, 0]]), np.array([[10, 0], [10, 0]])
+        assert pooled_dice(both, sizes) == 0.5
+        assert np.isnan(pooled_dice(both[:, 1:], sizes[:, 1:]))
+
+    def test_seeds_of_a_slice_stay_together(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient).pick(np.tile(np.arange(12), 2))
+        scored = scorer().score(slices, slices.hu + 5)
+        assert PSNR.of(scored).n == DICE.of(scored).n == 12
+
+    def test_readers_see_organs_or_whole_slices(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient)
+        organs, whole = (scorer(whole=flag).read(slices, slices.hu) for flag in (False, True))
+        assert whole.slices.tolist() == list(range(12))
+        with_some = np.isin(slices.labels, slices.organs).any(axis=(1, 2))
+        assert 0 < len(set(organs.slices.tolist())) < 12
+        assert with_some[organs.slices].all()
+        assert as_fills(np.array([2, 3, 6, 13, BODY])).tolist() == [
+            *[fill_number("kidney")] * 2,
+            fill_number("liver"),
+            0,
+            0,
+        ]
+
+
+def scored_with(patient: ClassedCT, noise_hu: float, seed: int) -> ScoredSlices:
+    slices = slices_of(patient)
+    rng = np.random.default_rng(seed)
+    return scorer().score(slices, slices.hu + rng.normal(0, noise_hu, slices.hu.shape))
+
+
+class TestComparison:
+    def test_less_noise_wins_clearly(self, patient: ClassedCT) -> None:
+        noisy = {"good": 10.0, "bad": 60.0, "worse": 90.0}
+        scored = {name: scored_with(patient, hu, seed=0) for name, hu in noisy.items()}
+        found = {one.measure: one for one in compare(scored)}
+        for measure in (PSNR, SSIM):
+            one = found[measure.name]
+            assert (one.best, one.next, one.is_clear) == ("good", "bad", True)
+            assert "good is best, above bad by" in str(one)
+            assert "more than its interval" in str(one)
+        assert found[FID.name].best == "good"
+        assert "below" in str(found[FID.name])
+
+    def test_two_alike_have_no_winner(self, patient: ClassedCT) -> None:
+        pair = {"one": scored_with(patient, 30, 1), "other": scored_with(patient, 30, 2)}
+        found = {one.measure: one for one in compare(pair)}
+        assert not found["PSNR"].is_clear
+        assert "its interval holds 0: no winner" in str(found["PSNR"])
+        assert list(compare({"one": pair["one"]})) == []
+
+
+class TestMoved:
+    def test_left_is_left(self) -> None:
+        labels = np.zeros((1, 2, 6), np.uint8)
+        labels[0, 0, 4:], labels[0, 0, 1] = 6, 1
+        assert move_left(labels, 6, 2)[0, 0].tolist() == [0, 1, 6, 6, 0, 0]
+        assert move_left(labels, 6, 5)[0, 0].tolist() == [6, 1, 0, 0, 0, 0]
+
+    def test_a_network_that_follows_the_layout_passes(self, data: Path) -> None:
+        moved = MovedOrgan.of(PATIENT, data)
+        found, made = measure_moved(moved, painting(), find_liver, HOW, "painter")
+        assert made.shape == moved.ct.shape
+        assert (found.dice.value or 0) >= 0.8
+        assert (found.gained.value or 0) > 0.8
+        assert (found.lost.value or 0) > 0.8
+        assert (found.as_it_was.value or 0) < 0.4
+        assert found.slices == 6
+
+    def test_one_that_leaves_the_ct_as_it_was_fails(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(MovedOrgan, "edit", lambda self, model, how: self.ct)
+        found, _ = measure_moved(MovedOrgan.of(PATIENT, data), painting(), find_liver, HOW, "idle")
+        assert found.dice == found.as_it_was
+        assert (found.dice.value or 0) < 0.4
+        assert (found.gained.value or 0) < 0.1
+        assert (found.ceiling.value or 0) > 0.7
+
+    def test_a_patient_without_the_organ_is_refused(self, data: Path) -> None:
+        with pytest.raises(InvalidRequest, match="the labels of R01-001 have no liver"):
+            MovedOrgan.of(replace(PATIENT, name="R01-001", folder="chest_ct"), _without_liver(data))
+
+
+def _without_liver(data: Path) -> Path:
+    from lesionbrush.files.io import read_volume, write_volume
+
+    ct = read_volume(data / "chest_ct" / "R01-001.nii.gz")
+    write_volume(ct.with_array(np.zeros(ct.shape, np.uint8)), data / "chest_ct" / "R01-001_organs.nii.gz")
+    return data
+
+
+class TestFinder:
+    def test_what_is_unknown_counts_for_nothing(self) -> None:
+        said = torch.zeros(1, BODY + 1, 4, 4)
+        said[:, 6] = 20.0
+        classes = torch.full((1, 4, 4), UNKNOWN)
+        classes[0, 0] = 6
+        assert float(loss_of(said, classes)) < 0.01
+        classes[0, 0] = 1
+        assert float(loss_of(said, classes)) > 10
+
+    def test_it_learns_and_is_trained_once(
+        self, patient: ClassedCT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(finder, "SIDE", 32)
+        monkeypatch.setattr(finder, "ZOOM", (4.0, 4.5))
+        slices = slices_of(patient, semantic_card().model_copy(update={"roi_voxels": (32,)}))
+        path = tmp_path / "finder.safetensors"
+        found = trained_finder([patient], path, steps=60).find(slices.hu)
+        liver = slices.labels == 6
+        assert 2 * (liver & (found == 6)).sum() / (liver.sum() + (found == 6).sum()) > 0.5
+        before = path.read_bytes()
+        trained_finder([], path)
+        assert path.read_bytes() == before
+        assert sum(parameter.numel() for parameter in finder_network().parameters()) < 1e6
+
+
+class TestStages:
+    def test_every_checkpoint_once_by_conditioning_and_steps(self, runs: Path) -> None:
+        stages = list_stages(runs, ("liver", "body"))
+        assert [(one.name, one.conditioning, one.steps) for one in stages] == [
+            (how, how, steps) for how in CONDITIONINGS for steps in (1, 2, 3)
+        ]
+        assert [one.steps for one in last_stages(stages)] == [3, 3, 3]
+        model = stages[-1].load()
+        assert model.section.network.conditioning == "edge_guided"
+        assert model.section.classes == ("liver", "body")
+        state = torch.load(runs / "edge_guided" / "checkpoint.pt", weights_only=True)
+        name = "first.weight"
+        assert torch.equal(model.network.state_dict()[name], state["average"][name])
+
+    def test_installed_ones(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))
+        with pytest.raises(InvalidRequest, match="no model of semantic CT is installed: train with"):
+            list_stages(None, ())
+        install_semantic(tmp_path)
+        (one,) = list_stages(None, ())
+        assert (one.name, one.conditioning) == ("semantic", "conditional")
+        assert one.load().card.name == "semantic"
+
+    def test_what_is_no_checkpoint_is_told(self, tiny: None, tmp_path: Path) -> None:
+        with pytest.raises(InvalidRequest, match="holds none: train with"):
+            list_stages(tmp_path, ())
+        path = tmp_path / "one" / "checkpoint.pt"
+        path.parent.mkdir()
+        path.write_bytes(b"nothing")
+        with pytest.raises(WeightsError, match=r"one/checkpoint\.pt is no checkpoint of a training"):
+            list_stages(tmp_path, ())
+        torch.save({"average": {}}, path)
+        with pytest.raises(WeightsError, match="lacks progress, recipe"):
+            list_stages(tmp_path, ())
+        torch.save({"average": {}, "recipe": "ours-3d", "progress": {"step": 1}}, path)
+        with pytest.raises(WeightsError, match="recipe 'ours-3d', which `train semantic` does not know"):
+            list_stages(tmp_path, ())
+        torch.save({"average": {}, "recipe": "ours", "progress": {"step": 1}}, path)
+        (stage,) = list_stages(tmp_path, ())
+        with pytest.raises(WeightsError, match="does not fit the network of its recipe"):
+            stage.load()
+
+
+class TestPicture:
+    def test_rows_go_up_and_one_is_nearly_empty(self, patient: ClassedCT) -> None:
+        slices = slices_of(patient)
+        rows = picture.pick_rows(slices)
+        assert rows == sorted(rows)
+        organs = [int(((slices.labels[r] > 0) & (slices.labels[r] < BODY)).sum()) for r in rows]
+        assert min(organs) == 0
+        assert sum(count > 0 for count in organs) == len(rows) - 1 >= 2
+        bare = replace(slices, labels=np.where(slices.labels > 0, BODY, 0).astype(np.uint8))
+        assert len(picture.pick_rows(bare)) == 1
+
+
+class TestCommand:
+    @pytest.fixture
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(organ_reader, "train_reader", partial(organ_reader.train_reader, steps=2))
+        monkeypatch.setattr(study, "trained_finder", partial(trained_finder, steps=1))
+        monkeypatch.setattr(finder, "SIDE", 32)
+        monkeypatch.setattr(study, "EVALUATIONS", (1, 2))
+        monkeypatch.setattr(study, "FEW", 2)
+
+    def test_everything_is_printed_and_written(
+        self, command: Command, runs: Path, data: Path, tmp_path: Path, quick: None
+    ) -> None:
+        out = tmp_path / "out"
+        options = ("--runs", runs, "--slices", "6", "--steps", "2", "--data", data, "--out", out)
+        said = command("evaluate", "semantic", *options)
+        assert said.code == 0, said.err
+        report = SemanticReport.model_validate_json((out / study.FILE).read_text(encoding="utf-8"))
+        assert [one.trained_steps for one in report.trained] == [1, 2, 3] * 3
+        assert len(report.evaluations) == 3 * 2 * 2
+        assert [one.name for one in report.moved] == list(CONDITIONINGS)
+        assert list(report.floors) == ["real slice 30 mm away", "mean HU by class"]
+        for line in lines(report):
+            assert line in said.out
+        for words in ("| mask_guided |", "Over training:", "PSNR: ", "goal 0.8: missed", "this one patient"):
+            assert words in said.out
+        for name in (study.PICTURE, study.CURVES, study.MOVED):
+            with Image.open(out / name) as opened:
+                assert min(opened.size) > 200
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            (("--slices", "1"), "--slices 1: give a number of slices, 2 or more"),
+            (("--steps", "0"), "--steps 0: give a number of evaluations, 1 or more"),
+            (("--runs", "nowhere"), "--runs nowhere: there is no such folder"),
+            (("--cases", "3"), "take --slices N"),
+            (("--quick",), "--quick does not belong to `evaluate semantic`"),
+            (("--hole-mm", "30"), "--hole-mm 30.0 belongs to `evaluate inpainting`"),
+            (("--reader", "none.pt"), "--reader none.pt: there is no such file"),
+        ],
+    )
+    def test_wrong_use_is_one_line(
+        self, command: Command, data: Path, tmp_path: Path, options: tuple[str, ...], reason: str
+    ) -> None:
+        said = command("evaluate", "semantic", "--data", data, "--out", tmp_path / "out", *options)
+        assert said.code != 0
+        assert reason in said.one_line
+
+    def test_runs_belong_to_it_alone(self, command: Command, data: Path, tmp_path: Path) -> None:
+        said = command("evaluate", "lesions", "--data", data, "--out", tmp_path, "--runs", data)
+        assert "belongs to `evaluate semantic`" in said.one_line
