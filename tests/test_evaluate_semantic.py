@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.evaluation.inpainting import organ_reader
 from lesionbrush.evaluation.inpainting.reader import ReadCrops
-from lesionbrush.evaluation.semantic import finder, picture, study
+from lesionbrush.evaluation.semantic import finder, picture, scores, study
 from lesionbrush.evaluation.semantic.finder import finder_network, loss_of, trained_finder
 from lesionbrush.evaluation.semantic.moving import ORGAN, MovedOrgan, measure_moved, move_left
 from lesionbrush.evaluation.semantic.results import SemanticReport
@@ -47,8 +48,9 @@ from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.systems.palette.fills import fill_number
 from lesionbrush.systems.semantic.classes import BODY, OUTSIDE, UNKNOWN
 from lesionbrush.systems.semantic.network import CONDITIONINGS
-from lesionbrush.systems.semantic.pack import LABELLED, ClassedCT, read_labelled
+from lesionbrush.systems.semantic.pack import LABELLED, ClassedCT, read_labelled, write_pack
 from lesionbrush.systems.semantic.training import SemanticTraining
+from lesionbrush.training.runs import make_once
 from lesionbrush.training.trainings import Run
 from PIL import Image
 from scipy import ndimage
@@ -56,14 +58,18 @@ from semantic_kit import install_semantic, painting, semantic_card, semantic_mod
 from test_semantic_training import QUICK
 
 pytest_plugins = "cli_fixtures"
-RECIPE = replace(QUICK, steps=3, validate_every=3)
+RECIPE = replace(QUICK, steps=3, validate_every=3, validations_per_sheet=100)
 PATIENT = next(one for one in LABELLED if one.held_out)
 HOW = Sampling(2, "dpm_solver_pp_2m")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_semantic_data(tmp_path_factory.mktemp("data"))
+    """Two abdomens, of which one is held out."""
+    folder = write_semantic_data(tmp_path_factory.mktemp("data"))
+    for name in ("abdomen_ct/TCGA-09-2043", "chest_ct/R01-001"):
+        (folder / f"{name}.nii.gz").unlink()
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +83,22 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SemanticTraining, "recipes", {"ours": RECIPE})
 
 
-@pytest.fixture
-def runs(tiny: None, data: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All three conditionings, with checkpoints after each of three steps."""
-    training = SemanticTraining()
+    folder, training = tmp_path_factory.mktemp("runs"), SemanticTraining()
+    pack = make_once(folder / "pack.npz", partial(write_pack, data))
     for how in CONDITIONINGS:
         recipe = training.adapt(RECIPE, Namespace(channels=None, sides=None, conditioning=how))
-        training.run(recipe, Run(data=data, out=tmp_path / "runs" / how, device="cpu", snapshots=3))
-    return tmp_path / "runs"
+        (folder / how).mkdir()
+        shutil.copy(pack, folder / how)
+        training.run(recipe, Run(data=data, out=folder / how, device="cpu", snapshots=3))
+    return folder
+
+
+@pytest.fixture
+def runs(tiny: None, trained: Path) -> Path:
+    return trained
 
 
 def slices_of(patient: ClassedCT, card: ModelCard | None = None) -> StudySlices:
@@ -244,7 +258,7 @@ class TestMoved:
         found, made = measure_moved(moved, painting(), find_liver, HOW, "painter")
         assert made.shape == moved.ct.shape
         assert (found.dice.value or 0) > 0.7
-        assert (found.gained.value or 0) > 0.65
+        assert (found.gained.value or 0) > 0.5
         assert (found.lost.value or 0) > 0.8
         assert (found.as_it_was.value or 1) < found.kept_share + 0.1 < 0.6
         assert found.slices == 6
@@ -264,7 +278,7 @@ class TestMoved:
         (tmp_path / "abdomen_ct").mkdir()
         write_volume(ct, PATIENT.image(tmp_path))
         write_volume(ct.with_array(np.zeros(ct.shape, np.uint8)), PATIENT.labels(tmp_path))
-        with pytest.raises(InvalidRequest, match="the labels of CRLM-CT-1004 have no liver"):
+        with pytest.raises(InvalidRequest, match="CRLM-CT-1004 has no liver in its labels"):
             MovedOrgan.of(PATIENT, tmp_path)
 
 
@@ -301,7 +315,7 @@ class TestStages:
             (how, how, steps) for how in CONDITIONINGS for steps in (1, 2, 3)
         ]
         assert [one.steps for one in last_stages(stages)] == [3, 3, 3]
-        model = stages[-1].load()
+        model = stages[-1].model
         assert model.section.network.conditioning == "edge_guided"
         assert model.section.classes == ("liver", "body")
         state = torch.load(runs / "edge_guided" / "checkpoint.pt", weights_only=True)
@@ -315,7 +329,7 @@ class TestStages:
         install_semantic(tmp_path)
         (one,) = list_stages(None, ())
         assert (one.name, one.conditioning) == ("semantic", "conditional")
-        assert one.load().card.name == "semantic"
+        assert one.model.card.name == "semantic"
 
     def test_what_is_no_checkpoint_is_told(self, tiny: None, tmp_path: Path) -> None:
         with pytest.raises(InvalidRequest, match="holds none: train with"):
@@ -334,7 +348,7 @@ class TestStages:
         torch.save({"average": {}, "recipe": "ours", "progress": {"step": 1}}, path)
         (stage,) = list_stages(tmp_path, ())
         with pytest.raises(WeightsError, match="does not fit the network of its recipe"):
-            stage.load()
+            _ = stage.model
 
 
 class TestPicture:
@@ -357,6 +371,7 @@ class TestCommand:
         monkeypatch.setattr(finder, "SIDE", 32)
         monkeypatch.setattr(study, "EVALUATIONS", (1, 2))
         monkeypatch.setattr(study, "FEW", 2)
+        monkeypatch.setattr(scores, "DRAWS", 10)
 
     def test_everything_is_printed_and_written(
         self, command: Command, runs: Path, data: Path, tmp_path: Path, quick: None

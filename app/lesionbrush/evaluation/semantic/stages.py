@@ -6,6 +6,7 @@ import pickle
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,17 @@ SYSTEM, OPTION = "semantic", " --conditioning "
 
 @dataclass(frozen=True, eq=False)
 class TrainedStage:
-    """Weights after so many steps. name: of the run's folder, or of the installed model."""
+    """Weights after so many steps. name: of the run's folder, or of the installed model; load: reads them."""
 
     name: str
     conditioning: str
     steps: int
     load: Callable[[], SemanticCT]
+
+    @cached_property
+    def model(self) -> SemanticCT:
+        """Read once: an engine takes seconds to be ready for a network."""
+        return self.load()
 
 
 def list_stages(runs: Path | None, classes: Sequence[str]) -> list[TrainedStage]:

@@ -73,7 +73,7 @@ class SemanticOrder:
 
 
 def evaluate_semantic(order: SemanticOrder, say: Say = lambda line: None) -> SemanticReport:
-    """Writes semantic.json and the pictures, anew after every network.
+    """Writes semantic.json, anew after every network, and the pictures.
 
     Raises InvalidRequest, WeightsError, and FileNotFoundError where the data is not there.
     """
@@ -96,7 +96,7 @@ class SliceStudy:
     ) -> None:
         self.order, self.stages, self.seen, self.patient = order, stages, seen, patient
         self.how = Sampling(order.steps, SAMPLERS[0], order.seeds)
-        self.frame, self.pixel_mm = frame_of(patient, stages[0].load().card)
+        self.frame, self.pixel_mm = frame_of(patient, stages[0].model.card)
         self.slices = self.cut(spread(len(patient.hu), order.slices))
         self.scored: dict[str, ScoredSlices] = {}
         self.made: dict[str, np.ndarray] = {}
@@ -127,10 +127,12 @@ class SliceStudy:
             self._write(report)
         report = report.model_copy(update={"comparisons": tuple(compare(self.scored))})
         self._write(report)
+        self._draw(report)
         for stage, how in self._settings():
             one, _, _ = self._measure(scorer, stage, self.slices.spread(FEW), how)
             report = report.model_copy(update={"evaluations": (*report.evaluations, one)})
             self._write(report)
+        self._draw(report)
         return self._move(report, scorer)
 
     def _begin(self, scorer: Scorer, facts: ReaderFacts) -> SemanticReport:
@@ -161,7 +163,7 @@ class SliceStudy:
         self, scorer: Scorer, stage: TrainedStage, slices: StudySlices, how: Sampling
     ) -> tuple[StageFigures, ScoredSlices, np.ndarray]:
         """And the HU, one seed after the other."""
-        model, began = stage.load(), time.perf_counter()
+        model, began = stage.model, time.perf_counter()
         with tqdm(desc=f"{stage.name} {stage.steps}, {how}", unit="evaluation") as bar:
             hu = make_slices(model, slices, how, partial(_advance, bar))
         seconds = (time.perf_counter() - began) / len(hu)
@@ -187,16 +189,18 @@ class SliceStudy:
         source = next(one for one in LABELLED if one.name == self.patient.name)
         moved, made = MovedOrgan.of(source, self.order.data), dict[str, Volume]()
         for stage in last_stages(self.stages):
-            found, made[stage.name] = measure_moved(moved, stage.load(), scorer.find, self.how, stage.name)
+            found, made[stage.name] = measure_moved(moved, stage.model, scorer.find, self.how, stage.name)
             report = report.model_copy(update={"moved": (*report.moved, found)})
             self._write(report)
         draw_moved(moved, made, self.order.out / MOVED)
         return report
 
     def _write(self, report: SemanticReport) -> None:
-        out = self.order.out
-        with whole_files(out / FILE) as (draft,):
+        with whole_files(self.order.out / FILE) as (draft,):
             draft.write_text(report.model_dump_json(indent=1), encoding="utf-8")
+
+    def _draw(self, report: SemanticReport) -> None:
+        out = self.order.out
         draw_slices(ShownSlices(self.slices, self.made), out / PICTURE)
         draw_curves(report.trained, report.evaluations, report.real, out / CURVES)
 
