@@ -41,12 +41,12 @@ from lesionbrush.evaluation.semantic.slices import (
     make_slices,
     numbers_beside,
 )
-from lesionbrush.evaluation.semantic.stages import last_stages, list_stages
+from lesionbrush.evaluation.semantic.stages import card_of, last_stages, list_stages
 from lesionbrush.evaluation.semantic.study import compare
 from lesionbrush.evaluation.semantic.tables import lines
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.systems.palette.fills import fill_number
-from lesionbrush.systems.semantic.classes import BODY, OUTSIDE, UNKNOWN
+from lesionbrush.systems.semantic.classes import BODY, BONE, OUTSIDE, TISSUES, UNKNOWN
 from lesionbrush.systems.semantic.network import CONDITIONINGS
 from lesionbrush.systems.semantic.pack import LABELLED, ClassedCT, read_labelled, write_pack
 from lesionbrush.systems.semantic.training import SemanticTraining
@@ -161,6 +161,16 @@ class TestSlices:
 
     def test_the_slice_beside_is_above_and_below_at_the_top(self) -> None:
         assert numbers_beside(np.array([0, 5, 11]), 12, 5.0).tolist() == [6, 11, 5]
+
+    def test_tissues_are_told_where_they_are_wanted(self, patient: ClassedCT) -> None:
+        frame, pixel_mm = frame_of(patient, semantic_card())
+        plain, full = (
+            cut_slices(patient, frame, pixel_mm, np.arange(12), tissues=flag) for flag in (False, True)
+        )
+        assert np.array_equal(plain.told, plain.labels)
+        assert np.array_equal(full.labels, plain.labels)
+        assert BONE in full.told
+        assert class_means([patient], tissues=True)[BONE] > class_means([patient])[BODY]
 
     def test_means_of_classes(self, patient: ClassedCT) -> None:
         means = class_means([patient])
@@ -318,6 +328,8 @@ class TestStages:
         model = stages[-1].model
         assert model.section.network.conditioning == "edge_guided"
         assert model.section.classes == ("liver", "body")
+        recipe = replace(RECIPE, network=replace(RECIPE.network, tissues=True))
+        assert card_of(recipe, ("liver",), "one").section["classes"] == ["liver", *TISSUES]
         state = torch.load(runs / "edge_guided" / "checkpoint.pt", weights_only=True)
         name = "first.weight"
         assert torch.equal(model.network.state_dict()[name], state["average"][name])

@@ -29,6 +29,7 @@ OWNERS = {
     "reader": (INPAINTING, SEMANTIC),
     "train_baselines": (INPAINTING,),
     "runs": (SEMANTIC,),
+    "tissues": (SEMANTIC,),
     "steps": (SEMANTIC,),
 }
 """Options of some studies alone; None where one is not given."""

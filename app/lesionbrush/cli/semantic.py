@@ -19,6 +19,12 @@ def add_semantic_arguments(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="folder of folders that `train semantic` wrote, snapshots too (default: installed models)",
     )
+    group.add_argument(
+        "--tissues",
+        action="store_true",
+        default=None,
+        help="layouts have fat, muscle, bone and air of the CT",
+    )
     group.add_argument("--steps", type=int, metavar="N", help="evaluations of the network (default: 25)")
 
 
@@ -43,6 +49,7 @@ def semantic(options: Namespace) -> int:
         slices=20 if options.slices is None else options.slices,
         seeds=options.seeds,
         steps=25 if options.steps is None else options.steps,
+        tissues=bool(options.tissues),
         reader=options.reader,
     )
     report = evaluate_semantic(order, say=print)

@@ -73,13 +73,15 @@ class MovedFigures(Typed):
 
 
 class SemanticReport(Typed):
-    """trained: every network at every stage; evaluations: the last of each, over steps and samplers."""
+    """tissues: whether layouts had them, of the CT itself; trained: every network at every stage;
+    evaluations: the last of each, over steps and samplers."""
 
     created: str
     machine: str
     patient: str
     slices: int
     seeds: int
+    tissues: bool
     pixel_mm: float
     reader: ReaderFacts
     crops: str

@@ -32,11 +32,13 @@ APART_MM = 30.0
 
 @dataclass(frozen=True, eq=False)
 class StudySlices:
-    """numbers: (N,), from the lowest slice of the CT; hu: float32, resampled; labels: uint8, no tissues."""
+    """numbers: (N,), from the lowest slice of the CT; hu: float32, resampled; labels: uint8, no tissues;
+    told: what networks are told, the labels or those with tissues."""
 
     numbers: np.ndarray
     hu: np.ndarray
     labels: np.ndarray
+    told: np.ndarray
     pixel_mm: float
     slice_mm: float
 
@@ -47,7 +49,8 @@ class StudySlices:
 
     def pick(self, rows: np.ndarray) -> StudySlices:
         """Some of them, or some more than once."""
-        return replace(self, numbers=self.numbers[rows], hu=self.hu[rows], labels=self.labels[rows])
+        arrays = {name: getattr(self, name)[rows] for name in ("numbers", "hu", "labels", "told")}
+        return replace(self, **arrays)
 
     def spread(self, count: int) -> StudySlices:
         """So many of them, from the first to the last; all where there are no more."""
@@ -83,11 +86,15 @@ def frame_of(ct: ClassedCT, card: ModelCard) -> tuple[SliceFrame, float]:
     return SliceFrame.around((low + high) / 2, side, np.full(2, pixel_mm)), pixel_mm
 
 
-def cut_slices(ct: ClassedCT, frame: SliceFrame, pixel_mm: float, numbers: np.ndarray) -> StudySlices:
+def cut_slices(
+    ct: ClassedCT, frame: SliceFrame, pixel_mm: float, numbers: np.ndarray, *, tissues: bool = False
+) -> StudySlices:
+    """tissues: whether they are told, as far as the CT's labels have them."""
     cut = [frame.cut(ct, int(z)) for z in numbers]
     hu, labels = (np.stack(column) for column in zip(*cut, strict=True))
     plain = without_tissues(labels)
-    return StudySlices(numbers, hu.astype(np.float32), plain, pixel_mm, float(ct.spacing_mm[0]))
+    told = labels if tissues else plain
+    return StudySlices(numbers, hu.astype(np.float32), plain, told, pixel_mm, float(ct.spacing_mm[0]))
 
 
 def numbers_beside(numbers: np.ndarray, count: int, slice_mm: float) -> np.ndarray:
@@ -115,7 +122,7 @@ def make_slices(
         everywhere,
         everywhere,
         spacing_mm=slices.pixel_mm,
-        own=LaidOut(slices.labels[:, None], slices.slice_mm),
+        own=LaidOut(slices.told[:, None], slices.slice_mm),
     )
     request = SemanticWholeRequest(steps=how.steps, sampler=how.sampler)
     run, _ = model.run(rois, request, range(how.seeds), (on_step, None))
@@ -126,15 +133,15 @@ def make_slices(
 # --- the second floor ---
 
 
-def class_means(cts: list[ClassedCT], window: HUWindow = ABDOMEN) -> np.ndarray:
+def class_means(cts: list[ClassedCT], window: HUWindow = ABDOMEN, *, tissues: bool = False) -> np.ndarray:
     """(classes,) HU: means of classes in training patients, within the window; air where none has one."""
-    sums, counts = np.zeros((2, BODY + 1))
+    sums, counts = np.zeros((2, len(CLASSES)))
     for ct in cts:
-        labels = without_tissues(ct.labels).ravel()
-        known = labels <= BODY
+        labels = (ct.labels if tissues else without_tissues(ct.labels)).ravel()
+        known = labels < len(CLASSES)
         hu = ct.hu.ravel()[known].astype(np.float64).clip(window.lo_hu, window.hi_hu)
-        sums += np.bincount(labels[known], hu, BODY + 1)
-        counts += np.bincount(labels[known], minlength=BODY + 1)
+        sums += np.bincount(labels[known], hu, len(CLASSES))
+        counts += np.bincount(labels[known], minlength=len(CLASSES))
     return np.where(counts > 0, sums / np.maximum(counts, 1), AIR_HU)
 
 

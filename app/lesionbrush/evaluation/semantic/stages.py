@@ -18,6 +18,7 @@ from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.systems import load_model
 from lesionbrush.systems.running import pick_device
 from lesionbrush.systems.semantic.card import SemanticCard, SemanticShape
+from lesionbrush.systems.semantic.classes import TISSUES
 from lesionbrush.systems.semantic.model import SemanticCT, network_config
 from lesionbrush.systems.semantic.network import CONDITIONINGS, SemanticUNet
 from lesionbrush.systems.semantic.recipes import SPACING_MM, SemanticRecipe
@@ -129,7 +130,7 @@ def card_of(recipe: SemanticRecipe, classes: tuple[str, ...], name: str) -> Mode
         timesteps=recipe.timesteps,
         network=SemanticShape(**known, data_spread=recipe.data_spread),
         scale=recipe.scale,
-        classes=classes,
+        classes=(*classes, *TISSUES) if recipe.network.tissues else classes,
     )
     window = HUWindow(*ends_hu(recipe.scale))
     card = draft_card(SYSTEM, section, window, recipe.patches.sides, recipe.network.multiple)

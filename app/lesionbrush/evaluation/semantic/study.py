@@ -60,7 +60,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class SemanticOrder:
     """What a run is asked for. runs: see `list_stages`; slices: of the patient, spread over the CT; seeds: of
-    every slice; steps: evaluations of the network; reader: a TorchScript file."""
+    every slice; steps: evaluations of the network; tissues: whether networks that know them are told; reader:
+    a TorchScript file."""
 
     data: Path
     out: Path
@@ -69,6 +70,7 @@ class SemanticOrder:
     slices: int = 20
     seeds: int = 1
     steps: int = 25
+    tissues: bool = False
     reader: Path | None = None
 
 
@@ -102,7 +104,7 @@ class SliceStudy:
         self.made: dict[str, np.ndarray] = {}
 
     def cut(self, numbers: np.ndarray) -> StudySlices:
-        return cut_slices(self.patient, self.frame, self.pixel_mm, numbers)
+        return cut_slices(self.patient, self.frame, self.pixel_mm, numbers, tissues=self.order.tissues)
 
     @cached_property
     def finder(self) -> OrganFinder:
@@ -140,7 +142,7 @@ class SliceStudy:
         slices, order = self.slices, self.order
         real = scorer.score(slices, slices.hu)
         away = numbers_beside(slices.numbers, len(self.patient.hu), slices.slice_mm)
-        flat = class_means(self.seen)[slices.labels].astype(np.float32)
+        flat = class_means(self.seen, tissues=order.tissues)[slices.told].astype(np.float32)
         floors = {BESIDE: self.cut(away).hu, FLAT: flat}
         features = real.real.features
         halves = measure_floor(ReadCrops(features, np.empty((len(features), 0))), np.random.default_rng(0))
@@ -150,6 +152,7 @@ class SliceStudy:
             patient=self.patient.name,
             slices=len(slices.hu),
             seeds=order.seeds,
+            tissues=order.tissues,
             pixel_mm=round(self.pixel_mm, 3),
             reader=facts,
             crops=WHOLE if scorer.whole else ORGANS_ALONE,

@@ -41,6 +41,8 @@ def _facts(report: SemanticReport) -> Iterator[str]:
         f"layout alone, {seeds}. Intervals: 95 %, over slices of this one patient, which are alike: too "
         "narrow for others."
     )
+    if report.tissues:
+        yield "Layouts had the CT's fat, muscle, bone, air: told to networks with them and to the floor."
     reader = report.reader
     said = "" if reader.accuracy is None else f", {reader.accuracy:.0%} right on {reader.accuracy_n} crops"
     yield f"FID by: {reader.name} ({report.crops}{said}); real halves {text(report.real_halves)}."
