@@ -47,8 +47,9 @@ def pick_rows(slices: StudySlices, rows: int = ROWS) -> list[int]:
     full = np.flatnonzero(organs > 0)
     if not len(full):
         return [emptiest]
-    chosen = full[np.linspace(0, len(full) - 1, min(len(full), rows + 1)).round().astype(int)][1:]
-    return sorted({emptiest, *chosen.tolist()[: rows - 1]})
+    count = min(len(full), rows - 1)
+    chosen = full[((np.arange(count) + 0.5) * len(full) / count).astype(int)]
+    return sorted({emptiest, *chosen.tolist()})
 
 
 def draw_slices(shown: ShownSlices, path: Path) -> None:
