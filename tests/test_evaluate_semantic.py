@@ -204,6 +204,14 @@ class TestFigures:
         assert PSNR.of(scored).n == 12
         assert figures_of(scored, real=True).psnr is None
 
+    def test_slices_without_an_organ_have_no_dice(self, patient: ClassedCT) -> None:
+        bare = slices_of(patient).pick(np.array([0, 11]))
+        found = figures_of(scorer().score(bare, bare.hu + 5))
+        assert found.dice.value is None
+        assert found.organs == {}
+        assert found.psnr is not None
+        assert found.psnr.value is not None
+
     def test_dice_is_of_all_slices_together(self) -> None:
         both, sizes = np.array([[5, 0], [0, 0]]), np.array([[10, 0], [10, 0]])
         assert pooled_dice(both, sizes) == 0.5

@@ -142,9 +142,9 @@ class Scorer:
             tuple(organs),
             np.array([psnr(*pair) for pair in pairs]),
             np.array([ssim(*pair) for pair in pairs]),
-            _counts([a & b for a, b in zip(asked, there, strict=True)]),
-            _counts(asked) + _counts(there),
-            _counts(asked),
+            _counts([a & b for a, b in zip(asked, there, strict=True)], len(found)),
+            _counts(asked, len(found)) + _counts(there, len(found)),
+            _counts(asked, len(found)),
             self.read(slices, made_hu),
             self.read(slices, slices.hu),
         )
@@ -191,9 +191,10 @@ def ssim(real: np.ndarray, made: np.ndarray) -> float:
     return float(found)
 
 
-def _counts(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """(N, K) of K masks (N, Y, X)."""
-    return np.stack([mask.sum(axis=(1, 2)) for mask in masks], axis=1)
+def _counts(masks: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """(N, K) of K masks (N, Y, X), of which there may be none."""
+    found = [mask.sum(axis=(1, 2)) for mask in masks]
+    return np.stack(found, axis=1) if found else np.zeros((count, 0), int)
 
 
 # --- our own reader's words ---
