@@ -47,6 +47,8 @@ SPECIFICATION: dict[str, Any] = {
     "models": {"any": {"name": "tiny", "parameters": {"steps": 2}}},
 }
 
+TWO_NODULES = [{"number": 2, "diameter_mm": 6, "place": {"inside": "lung"}, "attributes": {"mean_hu": -50}}]
+
 
 def write_references(folder: Path, count: int = 2) -> Path:
     """Patients with two lungs and a liver, each a ball; their file names have a patient's name."""

@@ -8,13 +8,10 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
-import nibabel
 import numpy as np
-import pytest
 from cli_kit import Command
-from cohort_kit import PATIENT, begin, make_here, write_references
+from cohort_kit import PATIENT, TWO_NODULES, begin, make_here
 from lesionbrush.cli.files import changes_on_disk
 from lesionbrush.cohorts.export.contact_sheet import ContactSheet
 from lesionbrush.cohorts.export.names import name_all
@@ -23,36 +20,7 @@ from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
 from PIL import Image
 
-pytest_plugins = "cli_fixtures"
-SPLITS = {"train": 0.5, "val": 0.25, "test": 0.25}
-RULES = [{"number": 2, "diameter_mm": 6, "place": {"inside": "lung"}, "attributes": {"mean_hu": -50}}]
-
-
-@pytest.fixture(scope="module")
-def cohort(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> CohortFolder:
-    """Four patients of one case each, with healed twins; a CT's header names its patient."""
-    base = tmp_path_factory.mktemp("cohort")
-    write_references(base / "cts", 4)
-    for ct in (base / "cts").glob("*_ct.nii.gz"):
-        image = nibabel.load(ct)
-        image.header["descrip"] = PATIENT.encode()
-        image.header["db_name"] = PATIENT.encode()
-        nibabel.save(image, ct)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setenv("LESIONBRUSH_MODELS", str(tiny_models))
-        asked: dict[str, Any] = {"cases": {"per_reference": 1}, "splits": SPLITS, "findings": RULES}
-        folder = begin(base, base / "out", healthy_twins="healed", **asked)
-        make_here(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def nnunet(cohort: CohortFolder) -> Path:
-    from lesionbrush.cli.__main__ import main
-
-    out = cohort.path.parent / "Dataset501_Tiny"
-    assert main(["cohort", "export", str(cohort.path), "--format", "nnunet", "-o", str(out)]) == 0
-    return out
+pytest_plugins = "cohort_fixtures"
 
 
 def mapping_of(cohort: CohortFolder, out: Path) -> dict[str, dict[str, str]]:
@@ -187,7 +155,7 @@ def test_untouched_twins_and_cases_without_lesions(
     command: Command, cohort: CohortFolder, tmp_path: Path
 ) -> None:
     base = cohort.path.parent
-    rules = [{**RULES[0], "number": {"choice": [0, 1]}}]
+    rules = [{**TWO_NODULES[0], "number": {"choice": [0, 1]}}]
     folder = begin(base, tmp_path / "cohort", healthy_twins="untouched", findings=rules)
     make_here(folder)
     out = tmp_path / "out"

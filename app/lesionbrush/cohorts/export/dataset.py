@@ -11,6 +11,7 @@ import numpy as np
 
 from lesionbrush.cohorts.export.card import CARD, licenses_of, write_card
 from lesionbrush.cohorts.export.contact_sheet import CONTACT, ContactSheet
+from lesionbrush.cohorts.export.dicom import write_dicom
 from lesionbrush.cohorts.export.layouts import DATASET_FORMS, DatasetForm, Form, check_name
 from lesionbrush.cohorts.export.names import ExportedCase, name_all, write_mapping
 from lesionbrush.cohorts.export.tables import TRUTH, provenance_of, write_provenance, write_truth
@@ -18,6 +19,7 @@ from lesionbrush.cohorts.folder import CohortFolder
 from lesionbrush.cohorts.records import BOX, MASK, TWIN, CaseRecord
 from lesionbrush.cohorts.references import CohortReference
 from lesionbrush.cohorts.verifying import verify
+from lesionbrush.core.provenance import MARK, MARK_GENERATED
 from lesionbrush.core.volume import Array, SourceHeader, Volume, require_ct
 from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.files.durable import new_folder
@@ -100,20 +102,34 @@ class _Writer:
             image = self._put(reference.array.copy(), case, TWIN if case.healthy else BOX)
         self.sheet.show(case, reference, reference.with_array(image), reference.with_array(mask))
         label = np.zeros_like(mask) if case.healthy else (mask > 0).astype(np.uint8)
-        made = provenance_of(case)
-        for array, place in ((image, self.form.image), (label, self.form.label)):
-            volume = _without_source(reference.with_array(array))
-            if not self.options.whole:
-                volume = volume.crop(case.record.box)
-            path = self.draft / place(case)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_volume(volume, path, made.note if made else "", lasting=False)
+        ct, lesions = (self._volume(case, reference, array) for array in (image, label))
+        if self.options.form == "dicom":
+            write_dicom(case, ct, lesions, _mark_of(reference), self.draft / case.name)
+        else:
+            made = provenance_of(case)
+            note = made.note if made else _mark_of(reference)
+            for volume, place in ((ct, self.form.image(case)), (lesions, self.form.label(case))):
+                path = self.draft / place
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_volume(volume, path, note, lasting=False)
         write_provenance(case, self.draft / "provenance" / f"{case.name}.json")
+
+    def _volume(self, case: ExportedCase, reference: Volume, array: Array) -> Volume:
+        """Whole, or the box of the case."""
+        volume = _without_source(reference.with_array(array))
+        return volume if self.options.whole else volume.crop(case.record.box)
 
     def _put(self, into: Array, case: ExportedCase, name: str) -> Array:
         """The box of a case, in its place."""
         into[case.record.box] = read_volume(self.folder.folder_of(case.record.id) / name).array
         return into
+
+
+def _mark_of(reference: Volume) -> str:
+    """Of a reference that is synthetic itself, in our words: its own may name anything."""
+    if not reference.note:
+        return ""
+    return MARK_GENERATED if reference.note.startswith(MARK_GENERATED) else MARK
 
 
 def _without_source(volume: Volume) -> Volume:
@@ -132,7 +148,8 @@ def _write_beside(
 ) -> None:
     form = DATASET_FORMS[options.form]
     for name, content in form.manifests(folder.specification, cases, licenses_of(folder)).items():
-        (draft / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        text = content if isinstance(content, str) else json.dumps(content, indent=1) + "\n"
+        (draft / name).write_text(text, encoding="utf-8", newline="\n")
     write_truth(cases, draft / TRUTH)
     (draft / CARD).write_text(write_card(folder, cases, options.whole), encoding="utf-8")
     picture = sheet.draw(f"{folder.specification.name}: worst first, by seam and HU")

@@ -1,26 +1,29 @@
-"""Where images and labels go, and the JSON that trainers read: nnU-Net v2, MSD (decathlon), MONAI."""
+"""Where images and labels go, and what others read beside them: nnU-Net v2, MSD (decathlon), MONAI, BIDS."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from lesionbrush.cohorts.export.names import ExportedCase
+from lesionbrush.cohorts.export import bids
+from lesionbrush.cohorts.export.names import ENDING, ExportedCase
 from lesionbrush.cohorts.specification import CohortSpecification
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.files.dicom_export.case import CT, SEG
 
-ENDING = ".nii.gz"
-Form = Literal["nnunet", "msd", "monai"]
-FORMS: tuple[Form, ...] = ("nnunet", "msd", "monai")
+Form = Literal["nnunet", "msd", "monai", "bids", "dicom"]
+FORMS: tuple[Form, ...] = get_args(Form)
 _NNUNET_FOLDER = re.compile(r"Dataset\d{3}_[A-Za-z0-9_-]+")
 _LESION = "lesion"
 
 
 @dataclass(frozen=True)
 class DatasetForm:
-    """image, label: paths in the dataset of a case; manifests: files and what is in them."""
+    """image, label: paths in the dataset of a case, of folders where they are DICOM; manifests: files and
+    what is in them, as text or as what becomes JSON.
+    """
 
     image: Callable[[ExportedCase], str]
     label: Callable[[ExportedCase], str]
@@ -106,4 +109,6 @@ DATASET_FORMS: Mapping[Form, DatasetForm] = {
     "monai": DatasetForm(
         lambda case: f"images/{case.name}{ENDING}", lambda case: f"labels/{case.name}{ENDING}", _monai
     ),
+    "bids": DatasetForm(bids.image, bids.mask, bids.manifests),
+    "dicom": DatasetForm(lambda case: f"{case.name}/{CT}", lambda case: f"{case.name}/{SEG}", lambda *_: {}),
 }

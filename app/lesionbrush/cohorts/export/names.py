@@ -16,6 +16,7 @@ from lesionbrush.files.durable import whole_files
 
 OURS_ONLY = 0o600
 HEALTHY_ENDING = "_healthy"
+ENDING = ".nii.gz"
 
 
 @dataclass(frozen=True)

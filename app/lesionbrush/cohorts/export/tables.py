@@ -55,17 +55,18 @@ def _row(one: LesionRecord) -> dict[str, object]:
 
 
 def write_provenance(case: ExportedCase, path: Path) -> None:
-    """Models, weights, licences, seeds, versions; without remarks, which may name files."""
+    """Models, weights, licences, seeds, versions."""
     record = provenance_of(case)
     if record is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(_without_remarks(record).model_dump(mode="json"), indent=1)
+        text = json.dumps(record.model_dump(mode="json"), indent=1)
         path.write_text(text + "\n", encoding="utf-8")
 
 
 def provenance_of(case: ExportedCase) -> Provenance | None:
-    """Of what is exported under this name; None for a CT as it was."""
-    return case.record.twin if case.healthy else case.record.provenance
+    """Of what is exported under this name, without remarks, which may name files; None for a CT as it was."""
+    record = case.record.twin if case.healthy else case.record.provenance
+    return None if record is None else _without_remarks(record)
 
 
 def _without_remarks(record: Provenance) -> Provenance:

@@ -18,6 +18,7 @@ from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.files.dicom import read_dicom_series, read_slices
 from lesionbrush.files.dicom_export.seg import Segments, make_seg, read_seg
 from lesionbrush.files.dicom_export.series import (
+    CtSeries,
     DicomOptions,
     SyntheticSeries,
     Uids,
@@ -121,9 +122,7 @@ class DicomCase:
 
         The paths of the DICOM files: the CT's slices, then the SEG. Raises DamagedFile, OSError.
         """
-        (folder / CT).mkdir()
-        paths = self.series.write(folder / CT)
-        _require_same(read_dicom_series(folder / CT), self.series.volume)
+        paths = write_series(self.series, folder / CT)
         if self.segments is not None:
             paths.append(self._write_seg(self.segments, folder / SEG))
         record = self.series.provenance.model_dump_json(indent=2)
@@ -137,6 +136,14 @@ class DicomCase:
         written = read_seg(path, self.series.volume, self.series.headers)
         _require_same(written, replace(make_right_handed(segments.labels), affine=written.affine))
         return path
+
+
+def write_series(series: CtSeries, folder: Path) -> list[Path]:
+    """Its files in a folder that is new, read back. Raises DamagedFile, OSError."""
+    folder.mkdir(parents=True)
+    paths = series.write(folder)
+    _require_same(read_dicom_series(folder), series.volume)
+    return paths
 
 
 def export_case(case: DicomCase, out: Path) -> None:

@@ -103,8 +103,29 @@ def name_fresh_study(headers: Iterable[Dataset], provenance: Provenance, deident
         header.StudyDescription = "SYNTHETIC GENERATED CT" if provenance.generated else "SYNTHETIC CT"
         set_moment(header, "Study", made)
         if deidentified:
-            header.PatientIdentityRemoved = "YES"
-            header.DeidentificationMethod = "LesionBrush: technical CT attributes kept, all others left out"
+            _say_deidentified(header, "technical CT attributes kept, all others left out")
+
+
+def name_copied_study(headers: Iterable[Dataset], mark: str) -> None:
+    """Patient, study and series of a CT that nothing was put into, and that must not say whose it is.
+
+    mark: of one that was synthetic before, "" of any other.
+    """
+    for header in headers:
+        if mark:
+            mark_synthetic(header)
+            header.ImageComments = mark
+        header.PatientName, header.StudyDescription = "ANONYMOUS", "CT"
+        header.ImageType = ["DERIVED", "SECONDARY", "AXIAL"]
+        header.ContentQualification = "RESEARCH"
+        header.SeriesDescription = f"{mark} CT, HU unchanged".strip()
+        header.DerivationDescription = "HU are those of the source images. Not for diagnosis."
+        header.Manufacturer, header.SoftwareVersions = MANUFACTURER, text(__version__, 64)
+        _say_deidentified(header, "place and HU kept, all other attributes left out")
+
+
+def _say_deidentified(header: Dataset, how: str) -> None:
+    header.PatientIdentityRemoved, header.DeidentificationMethod = "YES", f"LesionBrush: {how}"
 
 
 def set_moment(header: Dataset, event: str, made: datetime) -> None:

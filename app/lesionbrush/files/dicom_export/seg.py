@@ -30,10 +30,6 @@ from lesionbrush.files.dicom_export.labels import (
 from lesionbrush.files.dicom_export.series import SyntheticSeries, Uids, make_right_handed
 
 LABEL = "Synthetic lesion"
-_CONTENT = {
-    True: "Mask of a SYNTHETIC lesion, painted in LesionBrush",
-    False: "Structures of a SYNTHETIC CT made by LesionBrush",
-}
 _OF_THE_SLICE = (
     "StudyInstanceUID", "FrameOfReferenceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID",
     "Modality", "Rows", "Columns", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
@@ -78,8 +74,19 @@ class Segments:
         return cls(layout.labels.with_array(numbers), names)
 
     @property
+    def are_lesions(self) -> bool:
+        return self.painted or set(self.names) == {LESION}
+
+    @property
     def title(self) -> str:
-        return "lesion mask" if self.painted else "layout"
+        return "lesion mask" if self.are_lesions else "layout"
+
+    @property
+    def content(self) -> str:
+        if not self.are_lesions:
+            return "Structures of a SYNTHETIC CT made by LesionBrush"
+        how = "painted in" if self.painted else "drawn by"
+        return f"Mask of a SYNTHETIC lesion, {how} LesionBrush"
 
 
 def make_seg(series: SyntheticSeries, segments: Segments, uids: Uids | None = None) -> Dataset:
@@ -108,8 +115,8 @@ def make_seg(series: SyntheticSeries, segments: Segments, uids: Uids | None = No
         manufacturer_model_name=text(provenance.model, 64),
         software_versions=__version__,
         device_serial_number=provenance.weights_sha256[:16],
-        content_label="SYNTHETIC_LESION" if segments.painted else "SYNTHETIC_LAYOUT",
-        content_description=_CONTENT[segments.painted],
+        content_label="SYNTHETIC_LESION" if segments.are_lesions else "SYNTHETIC_LAYOUT",
+        content_description=segments.content,
         series_description=text(f"SYNTHETIC {segments.title} {provenance.model}", 64),
     )
     for event in ("Series", "Content", "InstanceCreation"):

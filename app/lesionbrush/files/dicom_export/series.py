@@ -24,7 +24,13 @@ from lesionbrush.errors import DamagedFile, GeometryMismatch
 from lesionbrush.files.dicom import series_affine
 from lesionbrush.files.dicom.headers import UNREADABLE
 from lesionbrush.files.dicom_export.attributes import EMPTY_IF_UNKNOWN, IDENTIFIED, ORIGINAL, TECHNICAL, keep
-from lesionbrush.files.dicom_export.labels import describe_image, name_fresh_study, reference_original, text
+from lesionbrush.files.dicom_export.labels import (
+    describe_image,
+    name_copied_study,
+    name_fresh_study,
+    reference_original,
+    text,
+)
 from lesionbrush.files.geometry import LPS_TO_RAS
 
 _GRID_VOXELS = 0.01
@@ -60,12 +66,11 @@ class DicomOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class SyntheticSeries:
+class CtSeries:
     """headers: one per slice, without pixels; volume: int16 HU in the order a reader of the series gets."""
 
     headers: list[Dataset]
     volume: Volume
-    provenance: Provenance
 
     @property
     def study_uid(self) -> str:
@@ -84,6 +89,13 @@ class SyntheticSeries:
             file.add_new("PixelData", "OW", stored.tobytes())
             file.save_as(path, write_like_original=False)
         return paths
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticSeries(CtSeries):
+    """With the record of how it was made."""
+
+    provenance: Provenance
 
 
 def derive_series(
@@ -120,6 +132,25 @@ def derive_series(
         if not fresh:
             reference_original(header, original)
     return SyntheticSeries(headers, volume, provenance)
+
+
+def copy_series(ct: Volume, mark: str = "", uids: Uids | None = None) -> CtSeries:
+    """A CT as it is, in a study of its own that says nothing of its patient.
+
+    mark: `Provenance.mark` of one that was synthetic before; without it nothing says that it is.
+    Raises GeometryMismatch (axes at an angle), NotACT.
+    """
+    uids, volume = uids or Uids(), make_right_handed(require_ct(ct))
+    headers = _plain(volume)
+    _join_study(headers, uids)
+    name_copied_study(headers, mark)
+    series_uid = uids.new("series")
+    for k, header in enumerate(headers):
+        header.SeriesNumber, header.InstanceNumber = 1, k + 1
+        header.SeriesInstanceUID, header.SOPInstanceUID = series_uid, uids.new("slice", k)
+        _set_pixel_format(header, volume)
+        _complete(header)
+    return CtSeries(headers, volume)
 
 
 def make_right_handed(volume: Volume) -> Volume:
