@@ -98,6 +98,10 @@ LAWS = {
     "cohorts know no server, no command and no evaluation, and load torch where a model is used": Law(
         ("lesionbrush.cohorts",), never=frozenset({*OUTER, *SERVERS, "torch"})
     ),
+    "what makes lesions in a training loop knows no server, no command and no evaluation": Law(
+        ("lesionbrush.augment", "lesionbrush.monai", "lesionbrush.torchio"),
+        never=frozenset({*OUTER, *SERVERS}),
+    ),
     "systems know no server and no command": Law(
         ("lesionbrush.systems",), never=frozenset({"lesionbrush.server", "lesionbrush.cli"})
     ),
@@ -271,6 +275,7 @@ LIB = "slicer_module/LesionBrush/LesionBrushLib"
         ("app/lesionbrush/transfer/patients.py", "import torch"),
         ("app/lesionbrush/cohorts/making.py", "from lesionbrush.cli.outputs import require_room"),
         ("app/lesionbrush/cohorts/making.py", "from ..evaluation import measures"),
+        ("app/lesionbrush/monai/__init__.py", "from lesionbrush.training.loop import fit"),
         ("app/main.py", "from LesionBrushLib import client"),
         (f"{LIB}/logic/logic.py", "from lesionbrush.core.volume import Volume"),
         (f"{LIB}/logic/logic.py", "import torch.nn"),

@@ -20,7 +20,7 @@ from lesionbrush.cohorts.shapes import draw_form
 from lesionbrush.cohorts.specification import ANY_TISSUE, CohortSpecification, FindingRule, TransferRule
 from lesionbrush.cohorts.tables import TableRow, read_table
 from lesionbrush.core.boxes import bounding_box
-from lesionbrush.core.volume import Volume, mask_on_grid
+from lesionbrush.core.volume import Array, Volume, mask_on_grid
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume
 from lesionbrush.transfer.patients import organ_of, split_lesions
@@ -28,6 +28,8 @@ from lesionbrush.transfer.results import Refused
 
 MOST_LESIONS = 255
 """Labels of a mask file."""
+DRAWN = "drawn"
+"""What a body lies in whose place nobody looked for."""
 
 
 class WantedLesion(BaseModel):
@@ -109,6 +111,17 @@ def _those_there(host: CohortHost) -> list[PlacedLesion]:
         wanted = WantedLesion(rule=None, inside=organ, gap_mm=0)
         found.append(PlacedLesion(wanted, organ, Settled(box, lesion.array[box] > 0, None)))
     return found
+
+
+def place_drawn(specification: CohortSpecification, case: PlannedCase, drawn: Array) -> PlacedLesion:
+    """A body that is there already, of the first rule, whose attributes alone are drawn.
+
+    drawn: not 0 in it, on the grid of the host. Raises EmptyMask.
+    """
+    asked = _Asked(specification.seed, (case.id, "0", "0"), 0, specification.findings[0])
+    wanted = asked.lesion(inside=DRAWN, diameter_mm=None, shape=None, elongation=None)
+    box = bounding_box(drawn)
+    return PlacedLesion(wanted, DRAWN, Settled(box, drawn[box] > 0, None))
 
 
 @dataclass(frozen=True)

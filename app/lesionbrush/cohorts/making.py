@@ -15,7 +15,7 @@ from lesionbrush.cohorts.asking import ask
 from lesionbrush.cohorts.casting import PlannedCase
 from lesionbrush.cohorts.checking import HEALTHY
 from lesionbrush.cohorts.draws import generator_for
-from lesionbrush.cohorts.findings import PlacedLesion, place_lesions
+from lesionbrush.cohorts.findings import PlacedLesion, place_drawn, place_lesions
 from lesionbrush.cohorts.hosts import CohortHost
 from lesionbrush.cohorts.records import BOX, MASK, RECORD, TWIN, CaseRecord, LesionRecord
 from lesionbrush.cohorts.specification import CohortSpecification, ModelRule
@@ -116,6 +116,21 @@ class CaseMaker:
         return CohortCase(
             host, record, made.ct.array[box], mask[box], None if twin is None else twin.ct.array[box]
         )
+
+    def put_lesions(
+        self, case: PlannedCase, host: CohortHost, drawn: Array | None = None
+    ) -> tuple[Volume, Array]:
+        """The host's CT with the lesions of a case in it, and uint8, 1, 2, ... in them.
+
+        drawn: not 0 in the one lesion whose body is there already. Raises LesionBrushError.
+        """
+        placed = (
+            place_lesions(self.specification, case, host)
+            if drawn is None
+            else [place_drawn(self.specification, case, drawn)]
+        )
+        asked = [self._request(case, number, one) for number, one in enumerate(placed)]
+        return self._edit(host, placed, asked).ct, _labels(host.ct, placed)
 
     def _request(
         self, case: PlannedCase, number: int, one: PlacedLesion, instead: Mapping[str, str] | None = None

@@ -19,7 +19,7 @@ DERIVATIVE = "derivatives/lesionbrush"
 _DESCRIPTION = "dataset_description.json"
 _GENERATED_BY = [{"Name": "LesionBrush", "Version": __version__}]
 _IGNORED = ("sub-*/ct/", "*_ct.*", "truth.csv", "contact_sheet.png", "provenance/")
-_COLUMNS = {
+_COLUMNS: Mapping[str, str | Mapping[str, str]] = {
     "participant_id": "one for each image; a healthy twin is one of its own",
     "name": "of the same image in truth.csv and provenance/",
     "split": {"train": "training", "val": "validation", "test": "test"},
