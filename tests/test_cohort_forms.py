@@ -152,6 +152,9 @@ def test_a_copy_of_what_was_synthetic_before_says_so(tmp_path: Path) -> None:
 
 # --- BIDS ---
 
+KNOWN = re.compile(
+    r"dataset_description\.json|participants\.(tsv|json)|README\.md|\.bidsignore|derivatives|sub-.*"
+)
 SUBJECT = re.compile(r"sub-[a-zA-Z0-9]+")
 CT_NAME = re.compile(r"(sub-[a-zA-Z0-9]+)/ct/\1_ct")
 MASK_NAME = re.compile(r"(sub-[a-zA-Z0-9]+)/ct/\1_label-[a-zA-Z0-9]+_mask")
@@ -168,6 +171,9 @@ def bids_problems(root: Path) -> Iterator[str]:
     if sorted(told) != sorted(path.name for path in root.glob("sub-*")):
         yield "participants.tsv and folders differ"
     yield from _name_problems(root, CT_NAME)
+    ignored = (root / ".bidsignore").read_text().split()
+    strange = [path.name for path in root.iterdir() if not KNOWN.fullmatch(path.name)]
+    yield from (f"{name} is not of BIDS, and not ignored" for name in strange if name not in ignored)
     for derivative in (root / "derivatives").iterdir():
         yield from _description_problems(derivative, ("Name", "BIDSVersion", "DatasetType", "GeneratedBy"))
         yield from _name_problems(derivative, MASK_NAME)
@@ -233,10 +239,11 @@ def test_a_dataset_that_is_not_bids_is_found(bids: Path) -> None:
     image = nibabel.load(mask)
     nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine + 1), mask)
     next(bids.glob("sub-*/ct/*_ct.json")).unlink()
+    (bids / "notes.txt").write_text("x")
     (bids / "sub-a_b" / "ct").mkdir(parents=True)
     (bids / "sub-a_b" / "ct" / "sub-a_b_ct.json").write_text("{}")
     said = "; ".join(bids_problems(bids))
-    for words in ("has no sidecar", "folders differ", "no name of BIDS", "lies elsewhere"):
+    for words in ("has no sidecar", "folders differ", "no name of BIDS", "lies elsewhere", "notes.txt"):
         assert words in said
 
 

@@ -18,7 +18,9 @@ VERSION = "1.10.0"
 DERIVATIVE = "derivatives/lesionbrush"
 _DESCRIPTION = "dataset_description.json"
 _GENERATED_BY = [{"Name": "LesionBrush", "Version": __version__}]
-_IGNORED = ("sub-*/ct/", "*_ct.*", "truth.csv", "contact_sheet.png", "provenance/")
+_CT_FOLDERS = "**/ct\n"
+_IGNORED = _CT_FOLDERS + "truth.csv\ncontact_sheet.png\nprovenance\n"
+"""Without a slash behind folders: the validator looks at their names alone."""
 _COLUMNS: Mapping[str, str | Mapping[str, str]] = {
     "participant_id": "one for each image; a healthy twin is one of its own",
     "name": "of the same image in truth.csv and provenance/",
@@ -54,7 +56,8 @@ def manifests(
             "DatasetLinks": {"images": "../.."},
             **about,
         },
-        ".bidsignore": "".join(f"{pattern}\n" for pattern in _IGNORED),
+        ".bidsignore": _IGNORED,
+        f"{DERIVATIVE}/.bidsignore": _CT_FOLDERS,
         "participants.tsv": _participants(cases),
         "participants.json": {name: _explained(said) for name, said in _COLUMNS.items()},
     }
