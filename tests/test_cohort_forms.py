@@ -16,13 +16,16 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from cli_kit import Command
 from cohort_kit import NAMES, PATIENT, begin, make_here, organ_labels
+from lesionbrush.cohorts.export.dicom import write_dicom
+from lesionbrush.cohorts.export.names import ExportedCase
 from lesionbrush.cohorts.folder import CohortFolder
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.provenance import MARK_GENERATED
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.dicom_export.series import copy_series
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.layouts import write_layout
-from server_kit import make_ct
+from server_kit import make_ct, make_mask
 from test_cohort_export import contents, mapping_of
 
 pytest_plugins = "cohort_fixtures"
@@ -148,6 +151,13 @@ def test_of_a_hospitals_series_nothing_is_left_but_hu(
 def test_a_copy_of_what_was_synthetic_before_says_so(tmp_path: Path) -> None:
     copy_series(make_ct(), MARK_GENERATED).write(tmp_path)
     assert read_volume(tmp_path).note.startswith(MARK_GENERATED)
+
+
+def test_a_real_lesion_gets_no_seg_that_calls_it_synthetic(cohort: CohortFolder, tmp_path: Path) -> None:
+    record = next(iter(cohort.records())).model_copy(update={"provenance": None})
+    with pytest.raises(InvalidRequest, match="case_0001 has a real lesion"):
+        write_dicom(ExportedCase("case_0001", record), make_ct(), make_mask(), "", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 # --- BIDS ---
