@@ -17,7 +17,7 @@ from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutL
 from lesionbrush.evaluation.downstream.samples import (
     SHAPE,
     SIDE,
-    Sample,
+    LesionBox,
     draw_batch,
     held_out_patches,
     real_sample,
@@ -44,13 +44,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def sample(seed: int = 0, radius: float = 6.0) -> Sample:
+def sample(seed: int = 0, radius: float = 6.0) -> LesionBox:
     """A ball of 50 HU in lung; the CT ends eight voxels below and above its middle."""
     z, y, x = np.indices((SIDE,) * 3) - SIDE // 2
     inside, known = np.sqrt(z**2 + y**2 + x**2) < radius, np.abs(z) < 8
     hu = np.where(inside, 50.0, -850.0) + np.random.default_rng(seed).normal(0, 30, inside.shape)
     hu = np.where(known, hu, UNKNOWN_HU).astype(np.float32)
-    return Sample(Patch(hu, inside & known, known), f"patient {seed}", "solid")
+    return LesionBox(Patch(hu, inside & known, known), f"patient {seed}", "solid")
 
 
 class TestSamples:

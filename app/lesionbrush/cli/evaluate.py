@@ -5,6 +5,7 @@ and the seam alone and writes figures.json and a sheet, or what the model's own 
 `evaluate ablation` says what each law of lesion inpainting earns, `evaluate steps` how few steps are enough.
 `evaluate inpainting` fills organs and tumours by every model that can, by GANs and by the neighbouring slice.
 `evaluate semantic` makes slices from layouts alone by every way to show one.
+`evaluate downstream` trains networks on real and made nodules, and tests them on real ones.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 
+from lesionbrush.cli.downstream import DOWNSTREAM, add_downstream_arguments, downstream
 from lesionbrush.cli.inpainting import INPAINTING, add_inpainting_arguments, inpainting
 from lesionbrush.cli.machine import this_machine
 from lesionbrush.cli.outputs import check_folder, check_outputs, reports
@@ -30,7 +32,9 @@ OWNERS = {
     "train_baselines": (INPAINTING,),
     "runs": (SEMANTIC,),
     "tissues": (SEMANTIC,),
-    "steps": (SEMANTIC,),
+    "steps": (SEMANTIC, DOWNSTREAM),
+    "shares": (DOWNSTREAM,),
+    "arms": (DOWNSTREAM,),
 }
 """Options of some studies alone; None where one is not given."""
 
@@ -38,8 +42,9 @@ OWNERS = {
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "what",
-        metavar="lesions | ablation | steps | inpainting | semantic | MODEL",
-        help="the full report, what laws earn, how few steps do, models beside GANs, layouts, or a card's",
+        metavar="lesions | ablation | steps | inpainting | semantic | downstream | MODEL",
+        help="the full report, what laws earn, how few steps do, models beside GANs, layouts, what "
+        "training with made lesions gains, or a card's figures",
     )
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="its training data")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -51,7 +56,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="of `MODEL`, `inpainting`, `semantic`: 0 to N - 1",
+        help="of `MODEL`, `inpainting`, `semantic`, `downstream`: 0 to N - 1",
     )
     parser.add_argument(
         "--regression", action="store_true", help="for `MODEL`: what a regression would miss by"
@@ -63,6 +68,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--update-card", action="store_true", help="write the figures into the model's card")
     add_inpainting_arguments(parser)
     add_semantic_arguments(parser)
+    add_downstream_arguments(parser)
 
 
 def run(options: Namespace) -> int:
@@ -76,10 +82,17 @@ def run(options: Namespace) -> int:
         if (value := getattr(options, name)) is not None and options.what not in owners:
             studies = ", ".join(f"`evaluate {owner}`" for owner in owners)
             raise InvalidRequest(f"--{name.replace('_', '-')} {value} belongs to {studies}")
-    if options.what in (INPAINTING, SEMANTIC):
+    if options.what in (INPAINTING, SEMANTIC, DOWNSTREAM):
         _require_none_else(options)
     check_folder(options.out)
-    parts = {LESIONS: lesions, ABLATION: ablation, STEPS: steps, INPAINTING: inpainting, SEMANTIC: semantic}
+    parts = {
+        LESIONS: lesions,
+        ABLATION: ablation,
+        STEPS: steps,
+        INPAINTING: inpainting,
+        SEMANTIC: semantic,
+        DOWNSTREAM: downstream,
+    }
     return parts.get(options.what, card_figures)(options)
 
 

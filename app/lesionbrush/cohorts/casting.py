@@ -21,7 +21,7 @@ CaseKind = Literal["lesions", "healthy", "removal"]
 """healthy: nothing is put in; removal: what is there is the lesion, its twin is without it."""
 
 
-class Part(NamedTuple):
+class BalancedPart(NamedTuple):
     """Of a balanced rule, where one lesion of a case is: rule, lesion, number: from 0."""
 
     rule: int
@@ -39,7 +39,7 @@ class PlannedCase:
     split: Split
     kind: CaseKind = "lesions"
     donor: str | None = None
-    parts: tuple[Part, ...] = ()
+    parts: tuple[BalancedPart, ...] = ()
 
 
 def cast(
@@ -134,7 +134,7 @@ def _some_healthy(specification: CohortSpecification, cases: Sequence[PlannedCas
 
 def _with_parts(specification: CohortSpecification, cases: Sequence[PlannedCase]) -> list[PlannedCase]:
     """The lesions of each balanced rule dealt out to its parts, in each split."""
-    found: dict[str, list[Part]] = {}
+    found: dict[str, list[BalancedPart]] = {}
     for rule, asked in enumerate(specification.findings):
         for mine in _by_split([case for case in cases if case.kind == "lesions"] if asked.balance else []):
             lesions = [(c.id, n) for c in mine for n in range(count_lesions(specification, c, rule))]
@@ -143,7 +143,7 @@ def _with_parts(specification: CohortSpecification, cases: Sequence[PlannedCase]
                 counts = apportion([one.share for one in strata], len(order))
                 numbers = [number for number, count in enumerate(counts) for _ in range(count)]
                 for (case, lesion), number in zip(order, numbers, strict=True):
-                    found.setdefault(case, []).append(Part(rule, lesion, axis, number))
+                    found.setdefault(case, []).append(BalancedPart(rule, lesion, axis, number))
     return [replace(case, parts=tuple(sorted(found.get(case.id, ())))) for case in cases]
 
 

@@ -15,11 +15,11 @@ Facts = Mapping[str, str | float]
 """What a header says of a host, by the fields of `HostShares`; what it does not say is not there."""
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Stratum(_Strict):
+class Stratum(Strict):
     """A part of the lesions of a rule, and what is different in it."""
 
     share: float = Field(gt=0, le=1)
@@ -28,7 +28,7 @@ class Stratum(_Strict):
     )
 
 
-class HostShares(_Strict):
+class HostShares(Strict):
     """Shares of cases by what the DICOM headers of their CTs say. Each adds up to 1.
 
     sex, scanner (maker and model) and kernel are matched with `*` and `?`, without regard to case; the first
@@ -66,7 +66,7 @@ class HostShares(_Strict):
         return {name: shares for name, shares in said.items() if shares is not None}
 
 
-class BalanceRule(_Strict):
+class BalanceRule(Strict):
     """What holds for the whole cohort; shares of lesions are of their rule."""
 
     healthy: float | None = Field(None, gt=0, lt=1, description="share of cases without a lesion")

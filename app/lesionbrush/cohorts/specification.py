@@ -10,8 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -21,7 +19,7 @@ from pydantic import (
 )
 
 from lesionbrush.cohorts.draws import Draw, Scalar
-from lesionbrush.cohorts.shares import BalanceRule, Stratum, require_whole
+from lesionbrush.cohorts.shares import BalanceRule, Stratum, Strict, require_whole
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.phantom.chest import BUMPS
 from lesionbrush.transfer.limits import CarryLimits
@@ -44,11 +42,7 @@ def _from_base(path: Path, info: ValidationInfo) -> Path:
 SpecPath = Annotated[Path, AfterValidator(_from_base)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ReferenceRule(_Strict):
+class ReferenceRule(Strict):
     """CTs of one folder. In the patterns of files beside a CT, `{name}` is its name without the file type."""
 
     folder: SpecPath = Field(description="with CT files, or with a folder for each DICOM series; or one CT")
@@ -92,7 +86,7 @@ class ReferenceRule(_Strict):
         return pattern
 
 
-class PlaceRule(_Strict):
+class PlaceRule(Strict):
     """Where a lesion goes."""
 
     inside: Draw = Field(
@@ -127,7 +121,7 @@ class PlaceRule(_Strict):
         return draw
 
 
-class TransferRule(_Strict):
+class TransferRule(Strict):
     """Real masks carried from other patients, see docs/transfer.md."""
 
     cases: SpecPath = Field(description="a mask, or a folder of cases: folders with mask.* and organs.*")
@@ -150,7 +144,7 @@ class TransferRule(_Strict):
         return limits
 
 
-class FindingRule(_Strict):
+class FindingRule(Strict):
     """Lesions of one kind in a case: drawn by size, from rows of a table, carried over, or as painted."""
 
     number: Draw = Field(Draw(value=1), description="how many of them in a case")
@@ -245,7 +239,7 @@ class FindingRule(_Strict):
         return _within(draw, 1.0, LONGEST_SHAPE)
 
 
-class ModelRule(_Strict):
+class ModelRule(Strict):
     """Which model makes the lesions of a tissue."""
 
     name: str
@@ -254,7 +248,7 @@ class ModelRule(_Strict):
     )
 
 
-class CaseCount(_Strict):
+class CaseCount(Strict):
     """How many cases: of each reference, in all, or one for each pair of a reference and a donor's mask."""
 
     per_reference: int | None = Field(None, ge=1, le=100_000)
@@ -270,7 +264,7 @@ class CaseCount(_Strict):
         return self
 
 
-class CohortSpecification(_Strict):
+class CohortSpecification(Strict):
     """A whole cohort."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$", description="letters, digits, _ and -")

@@ -10,7 +10,7 @@ import numpy as np
 
 from lesionbrush.evaluation.cases import Nodule
 from lesionbrush.evaluation.downstream.made import MadePair
-from lesionbrush.evaluation.downstream.samples import Sample, real_sample
+from lesionbrush.evaluation.downstream.samples import LesionBox, real_sample
 
 MOST = 2.0
 """Lesions added for each real one, at most."""
@@ -26,16 +26,16 @@ class Material:
     held_back: Sequence[Nodule]
 
     @cached_property
-    def real(self) -> list[Sample]:
+    def real(self) -> list[LesionBox]:
         return [real_sample(one) for one in self.donors]
 
-    def made(self, times: float) -> list[Sample]:
+    def made(self, times: float) -> list[LesionBox]:
         return [pair.made for pair in self.pairs[: self._count(times)]]
 
-    def pasted(self, times: float) -> list[Sample]:
+    def pasted(self, times: float) -> list[LesionBox]:
         return [pair.pasted for pair in self.pairs[: self._count(times)]]
 
-    def more_real(self, times: float) -> list[Sample]:
+    def more_real(self, times: float) -> list[LesionBox]:
         return [real_sample(one) for one in self.held_back[: self._count(times)]]
 
     def _count(self, times: float) -> int:
@@ -43,7 +43,7 @@ class Material:
 
 
 REAL = "real"
-ARMS: dict[str, Callable[[Material], list[Sample]]] = {
+ARMS: dict[str, Callable[[Material], list[LesionBox]]] = {
     REAL: lambda m: m.real,
     "real + made 100 %": lambda m: m.real + m.made(1.0),
     "real + made 200 %": lambda m: m.real + m.made(2.0),

@@ -13,7 +13,7 @@ from lesionbrush.core.boxes import bounding_box, dilate, overlap
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.evaluation.cases import Nodule
-from lesionbrush.evaluation.downstream.samples import Sample, real_sample, sample_of
+from lesionbrush.evaluation.downstream.samples import LesionBox, real_sample, sample_of
 from lesionbrush.evaluation.hosts import Host
 from lesionbrush.evaluation.patches import Patch
 from lesionbrush.evaluation.syntheses import Maker
@@ -68,8 +68,8 @@ def _place(donor: Nodule, host: Host, seed: int, rng: np.random.Generator) -> Pl
 class MadePair:
     """The same place twice: filled by the model, and with the donor itself pasted."""
 
-    made: Sample
-    pasted: Sample
+    made: LesionBox
+    pasted: LesionBox
 
 
 def make_pairs(placed: Sequence[PlacedDonor], maker: Maker) -> list[MadePair]:
@@ -85,7 +85,7 @@ def make_pairs(placed: Sequence[PlacedDonor], maker: Maker) -> list[MadePair]:
     return pairs
 
 
-def _both(one: PlacedDonor, made_hu: np.ndarray) -> tuple[Sample, Sample]:
+def _both(one: PlacedDonor, made_hu: np.ndarray) -> tuple[LesionBox, LesionBox]:
     patient, group = one.donor.patient, one.donor.texture
     real = real_sample(one.donor)
     made, host = (sample_of(one.host.ct, one.mask, patient, group, hu) for hu in (made_hu, None))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionbrush.evaluation.downstream.made import MadePair
-from lesionbrush.evaluation.downstream.samples import SIDE, Sample
+from lesionbrush.evaluation.downstream.samples import SIDE, LesionBox
 from lesionbrush.evaluation.patches import SPACING_MM
 from lesionbrush.montage import LUNG, Panel, sheet
 
@@ -24,7 +24,7 @@ def draw_pairs(pairs: Sequence[MadePair], path: Path) -> None:
     sheet(panels, columns=6, panel_px=180).save(path, format="PNG")
 
 
-def _panel(one: Sample, word: str) -> Panel:
+def _panel(one: LesionBox, word: str) -> Panel:
     """Front up, the patient's right on the left."""
     hu = one.patch.hu[SIDE // 2, ::-1, ::-1]
     return Panel(hu, (SPACING_MM, SPACING_MM), LUNG, f"{word}, {one.group.replace('_', ' ')}")

@@ -23,7 +23,7 @@ WINDOW_HU = (-1000.0, 400.0)
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class LesionBox:
     """A lesion with its surroundings, cubes of `SIDE`. group: by which figures are told apart."""
 
     patch: Patch
@@ -40,19 +40,21 @@ class Sample:
         columns = ((self.patch.hu, UNKNOWN_HU), (self.patch.inside, False), (self.patch.known, False))
         return Patch(*(cut(array, start, SHAPE, fill) for array, fill in columns))
 
-    def through(self, known: np.ndarray) -> Sample:
+    def through(self, known: np.ndarray) -> LesionBox:
         """As if the CT ended where that of another sample does: what a crop does not show tells nothing."""
         both = self.patch.known & known
         hu = np.where(both, self.patch.hu, np.float32(UNKNOWN_HU))
         return replace(self, patch=Patch(hu, self.patch.inside & both, both))
 
 
-def sample_of(ct: Volume, mask: Volume, patient: str, group: str, array: np.ndarray | None = None) -> Sample:
+def sample_of(
+    ct: Volume, mask: Volume, patient: str, group: str, array: np.ndarray | None = None
+) -> LesionBox:
     """array: other HU on the grid of the CT, as `patch_of` takes it."""
-    return Sample(patch_of(ct, mask, array, SIDE), patient, group)
+    return LesionBox(patch_of(ct, mask, array, SIDE), patient, group)
 
 
-def real_sample(nodule: Nodule) -> Sample:
+def real_sample(nodule: Nodule) -> LesionBox:
     return sample_of(nodule.case.crop, nodule.case.mask, nodule.patient, nodule.texture)
 
 
@@ -77,7 +79,7 @@ def collate(patches: Sequence[Patch]) -> SampleBatch:
     return SampleBatch(torch.from_numpy(shown), torch.from_numpy(inside))
 
 
-def draw_batch(samples: Sequence[Sample], count: int, rng: np.random.Generator) -> SampleBatch:
+def draw_batch(samples: Sequence[LesionBox], count: int, rng: np.random.Generator) -> SampleBatch:
     """Shifted, and mirrored in all axes."""
     patches = []
     for k in rng.integers(len(samples), size=count):
@@ -88,7 +90,7 @@ def draw_batch(samples: Sequence[Sample], count: int, rng: np.random.Generator) 
     return collate(patches)
 
 
-def held_out_patches(samples: Sequence[Sample]) -> list[Patch]:
+def held_out_patches(samples: Sequence[LesionBox]) -> list[Patch]:
     """Shifted too, the same way every time."""
     rng = np.random.default_rng(0)
     return [one.seen([rng.integers(-most, most + 1) for most in SHIFT]) for one in samples]

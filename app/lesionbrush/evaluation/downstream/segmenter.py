@@ -10,7 +10,7 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import AttentionUnet
 from torch import Tensor, nn
 
-from lesionbrush.evaluation.downstream.samples import Sample, collate, draw_batch, held_out_patches
+from lesionbrush.evaluation.downstream.samples import LesionBox, collate, draw_batch, held_out_patches
 
 CHANNELS, BATCH, LEARNING_RATE = (8, 16, 32), 4, 2e-3
 NEVER = -20.0
@@ -18,7 +18,7 @@ NEVER = -20.0
 
 
 def train_segmenter(
-    samples: Sequence[Sample], steps: int, seed: int, on_step: Callable[[], object] = lambda: None
+    samples: Sequence[LesionBox], steps: int, seed: int, on_step: Callable[[], object] = lambda: None
 ) -> nn.Module:
     """So many steps of `BATCH`, however many samples there are."""
     rng = np.random.default_rng(seed)
@@ -45,7 +45,7 @@ def _logits(network: nn.Module, shown: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def outline(network: nn.Module, samples: Sequence[Sample]) -> np.ndarray:
+def outline(network: nn.Module, samples: Sequence[LesionBox]) -> np.ndarray:
     """(N, *SHAPE) bool, on the patches of `held_out_patches`."""
     patches = held_out_patches(samples)
     parts = [patches[k : k + BATCH] for k in range(0, len(patches), BATCH)]

@@ -19,7 +19,7 @@ from lesionbrush.evaluation.downstream.arms import ARMS, MOST, Material, choose_
 from lesionbrush.evaluation.downstream.made import make_pairs, place_donors
 from lesionbrush.evaluation.downstream.picture import draw_pairs
 from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutLesions, TrainedRun, as_scores
-from lesionbrush.evaluation.downstream.samples import Sample, held_out_patches, real_sample
+from lesionbrush.evaluation.downstream.samples import LesionBox, held_out_patches, real_sample
 from lesionbrush.evaluation.downstream.scores import score_outlines
 from lesionbrush.evaluation.downstream.segmenter import outline, train_segmenter
 from lesionbrush.evaluation.downstream.tables import draw_dice
@@ -31,7 +31,7 @@ from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 from lesionbrush.training.split import is_validation
 
 FILE, PICTURE, PAIRS = "downstream.json", "downstream.png", "pairs.png"
-SHARES, SEEDS, STEPS = (0.1, 0.25), 3, 300
+SHARES, STEPS = (0.1, 0.25), 300
 Say = Callable[[str], None]
 
 
@@ -46,7 +46,7 @@ class DownstreamOrder:
     machine: str
     shares: Sequence[float] = SHARES
     arms: Sequence[str] = tuple(ARMS)
-    seeds: int = SEEDS
+    seeds: int = 1
     steps: int = STEPS
     cases: int = 0
 
@@ -79,7 +79,7 @@ class DownstreamStudy:
         self.maker = Maker(model, order.out / "cache")
 
     @cached_property
-    def tested(self) -> list[Sample]:
+    def tested(self) -> list[LesionBox]:
         nodules = load_nodules(self.order.data, validation=True, count=self.order.cases)
         return [real_sample(one) for one in tqdm(nodules, desc="held out", unit="lesion")]
 
@@ -144,7 +144,7 @@ class DownstreamStudy:
             draw_pairs(pairs, draft)
         return Material(donors, pairs, others)
 
-    def _train(self, share: float, arm: str, seed: int, samples: Sequence[Sample]) -> TrainedRun:
+    def _train(self, share: float, arm: str, seed: int, samples: Sequence[LesionBox]) -> TrainedRun:
         began = time.perf_counter()
         with tqdm(total=self.order.steps, desc=f"{share:.0%}, {arm}, seed {seed}", unit="step") as bar:
             network = train_segmenter(samples, self.order.steps, seed, bar.update)

@@ -102,10 +102,13 @@ def organ_dice(scored: ScoredSlices) -> dict[str, Estimate]:
     """Of each organ by its name."""
     found = {}
     for column, number in enumerate(scored.organs):
-        pick = slice(column, column + 1)
-        one = Measure("", True, pooled_dice, lambda s, pick=pick: (s.both[:, pick], s.sizes[:, pick]))
+        one = Measure("", True, pooled_dice, _of_organ(slice(column, column + 1)))
         found[CLASSES[number]] = one.of(scored)
     return found
+
+
+def _of_organ(column: slice) -> Callable[[ScoredSlices], tuple[np.ndarray, ...]]:
+    return lambda scored: (scored.both[:, column], scored.sizes[:, column])
 
 
 def figures_of(scored: ScoredSlices, *, real: bool = False) -> SliceFigures:

@@ -6,7 +6,7 @@ import pickle
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def list_stages(runs: Path | None, classes: Sequence[str]) -> list[TrainedStage]
         raise InvalidRequest(
             f"{where}: train with `run.py train semantic --out RUNS/NAME --snapshots 3`, and give --runs RUNS"
         )
-    return sorted(found, key=lambda one: (CONDITIONINGS.index(one.conditioning), one.name, one.steps))  # type: ignore[arg-type]
+    return sorted(found, key=lambda one: (CONDITIONINGS.index(one.conditioning), one.name, one.steps))
 
 
 def last_stages(stages: Sequence[TrainedStage]) -> list[TrainedStage]:
@@ -71,7 +71,7 @@ def _installed() -> Iterator[TrainedStage]:
         if one.card.system == SYSTEM:
             how = SemanticCard.of(one.card).network.conditioning
             steps = int(one.card.trained.get("steps", 0))
-            yield TrainedStage(one.card.name, how, steps, lambda one=one: load_model(one))
+            yield TrainedStage(one.card.name, how, steps, partial(load_model, one))
 
 
 def _left_in(runs: Path, classes: tuple[str, ...]) -> Iterator[TrainedStage]:
@@ -86,7 +86,7 @@ def _left_in(runs: Path, classes: tuple[str, ...]) -> Iterator[TrainedStage]:
                 seen.add(steps)
                 card = card_of(recipe, classes, folder.name)
                 how = recipe.network.conditioning
-                yield TrainedStage(folder.name, how, steps, lambda path=path, card=card: _model(path, card))
+                yield TrainedStage(folder.name, how, steps, partial(_model, path, card))
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -105,7 +105,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
             f"{path.parent.name}/{path.name} lacks {', '.join(sorted(missing))} and is no checkpoint of a "
             "training: take it out of --runs"
         )
-    return state  # type: ignore[no-any-return]
+    return state
 
 
 def recipe_of(name: str, path: Path) -> SemanticRecipe:
