@@ -1,9 +1,7 @@
-"""`evaluate semantic`: figures known in closed form, what training left, a moved organ, and the command."""
+"""`evaluate semantic`: figures known in closed form, what training left, and the command."""
 
 from __future__ import annotations
 
-import shutil
-from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,13 +10,10 @@ import numpy as np
 import pytest
 import torch
 from cli_kit import Command
-from lesionbrush.core.registry import ModelCard
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.evaluation.inpainting import organ_reader
-from lesionbrush.evaluation.inpainting.reader import ReadCrops
 from lesionbrush.evaluation.semantic import finder, picture, scores, study
-from lesionbrush.evaluation.semantic.finder import loss_of, trained_finder
-from lesionbrush.evaluation.semantic.moving import ORGAN, MovedOrgan, measure_moved, move_left
+from lesionbrush.evaluation.semantic.finder import trained_finder
 from lesionbrush.evaluation.semantic.results import SemanticReport
 from lesionbrush.evaluation.semantic.scores import (
     DICE,
@@ -26,14 +21,11 @@ from lesionbrush.evaluation.semantic.scores import (
     PSNR,
     SSIM,
     ScoredSlices,
-    Scorer,
     as_fills,
     figures_of,
     pooled_dice,
 )
 from lesionbrush.evaluation.semantic.slices import (
-    Sampling,
-    StudySlices,
     class_means,
     classes_in,
     cut_slices,
@@ -44,87 +36,15 @@ from lesionbrush.evaluation.semantic.slices import (
 from lesionbrush.evaluation.semantic.stages import card_of, last_stages, list_stages
 from lesionbrush.evaluation.semantic.study import compare
 from lesionbrush.evaluation.semantic.tables import lines
-from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.systems.palette.fills import fill_number
-from lesionbrush.systems.semantic.classes import BODY, BONE, OUTSIDE, TISSUES, UNKNOWN
+from lesionbrush.systems.semantic.classes import BODY, BONE, OUTSIDE, TISSUES
 from lesionbrush.systems.semantic.network import CONDITIONINGS
-from lesionbrush.systems.semantic.pack import LABELLED, ClassedCT, read_labelled, write_pack
-from lesionbrush.systems.semantic.training import SemanticTraining
-from lesionbrush.training.runs import make_once
-from lesionbrush.training.trainings import Run
+from lesionbrush.systems.semantic.pack import ClassedCT
 from PIL import Image
-from scipy import ndimage
-from semantic_kit import install_semantic, painting, semantic_card, semantic_model, write_semantic_data
-from test_semantic_training import QUICK
+from semantic_kit import install_semantic, painting, semantic_card, semantic_model
+from semantic_study_kit import HOW, RECIPE, scorer, slices_of
 
-pytest_plugins = "cli_fixtures"
-RECIPE = replace(QUICK, steps=3, validate_every=3, validations_per_sheet=100)
-PATIENT = next(one for one in LABELLED if one.held_out)
-HOW = Sampling(2, "dpm_solver_pp_2m")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two abdomens, of which one is held out."""
-    folder = write_semantic_data(tmp_path_factory.mktemp("data"))
-    for name in ("abdomen_ct/TCGA-09-2043", "chest_ct/R01-001"):
-        (folder / f"{name}.nii.gz").unlink()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def patient(data: Path) -> ClassedCT:
-    return ClassedCT(PATIENT.name, *read_labelled(PATIENT, data), scores_unknown=True, share=1.0)
-
-
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recipe `ours` is that of a tiny network."""
-    monkeypatch.setattr(SemanticTraining, "recipes", {"ours": RECIPE})
-
-
-@pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All three conditionings, with checkpoints after each of three steps."""
-    folder, training = tmp_path_factory.mktemp("runs"), SemanticTraining()
-    pack = make_once(folder / "pack.npz", partial(write_pack, data))
-    for how in CONDITIONINGS:
-        recipe = training.adapt(RECIPE, Namespace(channels=None, sides=None, conditioning=how))
-        (folder / how).mkdir()
-        shutil.copy(pack, folder / how)
-        training.run(recipe, Run(data=data, out=folder / how, device="cpu", snapshots=3))
-    return folder
-
-
-@pytest.fixture
-def runs(tiny: None, trained: Path) -> Path:
-    return trained
-
-
-def slices_of(patient: ClassedCT, card: ModelCard | None = None) -> StudySlices:
-    frame, pixel_mm = frame_of(patient, card or semantic_card())
-    return cut_slices(patient, frame, pixel_mm, np.arange(len(patient.hu)))
-
-
-class Says:
-    """A reader whose features are the mean and the spread of a crop."""
-
-    name, side = "says", 32
-
-    def read(self, crops: list) -> ReadCrops:
-        features = np.array([[crop.hu.mean(), crop.hu.std()] for crop in crops], float)
-        return ReadCrops(features, np.ones((len(crops), 1)))
-
-
-def find_liver(hu: np.ndarray) -> np.ndarray:
-    """The largest thing as dense as the phantom's liver, and as what `Painter` makes of one."""
-    parts, _ = ndimage.label(np.abs(hu - 108) < 18)
-    largest = 1 + int(np.bincount(parts.ravel(), minlength=2)[1:].argmax())
-    return np.where(parts == largest, ORGAN, BODY).astype(np.uint8)
-
-
-def scorer(find=find_liver, *, whole: bool = False) -> Scorer:
-    return Scorer(Says(), find, whole)
+pytest_plugins = ("cli_fixtures", "semantic_study_kit")
 
 
 class TestSlices:
@@ -262,67 +182,6 @@ class TestComparison:
         assert not found["PSNR"].is_clear
         assert "its interval holds 0: no winner" in str(found["PSNR"])
         assert list(compare({"one": pair["one"]})) == []
-
-
-class TestMoved:
-    def test_left_is_left(self) -> None:
-        labels = np.zeros((1, 2, 6), np.uint8)
-        labels[0, 0, 4:], labels[0, 0, 1] = 6, 1
-        assert move_left(labels, 6, 2)[0, 0].tolist() == [0, 1, 6, 6, 0, 0]
-        assert move_left(labels, 6, 5)[0, 0].tolist() == [6, 1, 0, 0, 0, 0]
-
-    def test_a_network_that_follows_the_layout_passes(self, data: Path) -> None:
-        moved = MovedOrgan.of(PATIENT, data)
-        found, made = measure_moved(moved, painting(), find_liver, HOW, "painter")
-        assert made.shape == moved.ct.shape
-        assert (found.dice.value or 0) > 0.7
-        assert (found.gained.value or 0) > 0.5
-        assert (found.lost.value or 0) > 0.8
-        assert (found.as_it_was.value or 1) < found.kept_share + 0.1 < 0.6
-        assert found.slices == 6
-
-    def test_one_that_leaves_the_ct_as_it_was_fails(
-        self, data: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(MovedOrgan, "edit", lambda self, model, how: self.ct)
-        found, _ = measure_moved(MovedOrgan.of(PATIENT, data), painting(), find_liver, HOW, "idle")
-        assert found.dice == found.as_it_was
-        assert (found.dice.value or 1) < 0.6
-        assert (found.gained.value or 0) < 0.3
-        assert (found.ceiling.value or 0) > 0.7
-
-    def test_a_patient_without_the_organ_is_refused(self, data: Path, tmp_path: Path) -> None:
-        ct = read_volume(PATIENT.image(data))
-        (tmp_path / "abdomen_ct").mkdir()
-        write_volume(ct, PATIENT.image(tmp_path))
-        write_volume(ct.with_array(np.zeros(ct.shape, np.uint8)), PATIENT.labels(tmp_path))
-        with pytest.raises(InvalidRequest, match="CRLM-CT-1004 has no liver in its labels"):
-            MovedOrgan.of(PATIENT, tmp_path)
-
-
-class TestFinder:
-    def test_what_is_unknown_counts_for_nothing(self) -> None:
-        said = torch.zeros(1, BODY + 1, 4, 4)
-        said[:, 6] = 20.0
-        classes = torch.full((1, 4, 4), UNKNOWN)
-        classes[0, 0] = 6
-        assert float(loss_of(said, classes)) < 0.01
-        classes[0, 0] = 1
-        assert float(loss_of(said, classes)) > 10
-
-    def test_it_is_trained_once(
-        self, patient: ClassedCT, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(finder, "SIDE", 32)
-        slices = slices_of(patient)
-        path = tmp_path / "finder.safetensors"
-        found = trained_finder([patient], path, steps=2).find(slices.hu)
-        assert found.shape == slices.hu.shape
-        assert found.max() <= BODY
-        before = path.read_bytes()
-        again = trained_finder([], path).find(slices.hu)
-        assert path.read_bytes() == before
-        assert np.array_equal(found, again)
 
 
 class TestStages:

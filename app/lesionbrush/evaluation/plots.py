@@ -55,7 +55,7 @@ def _draw(axes, panel: CurvePanel) -> None:  # type: ignore[no-untyped-def]
             axes.fill_between(curve.x, curve.low, curve.high, alpha=0.15, color=line.get_color())
     if panel.level is not None and np.isfinite(panel.level):
         axes.axhline(panel.level, color="grey", linestyle="--", linewidth=1, label="real")
-    if panel.log_x:
+    if panel.log_x and any(curve.x and np.isfinite(curve.y).any() for curve in panel.curves.values()):
         axes.set_xscale("log", base=2)
         axes.set_xticks(sorted({x for curve in panel.curves.values() for x in curve.x}))
         axes.get_xaxis().set_major_formatter("{x:g}")
