@@ -43,7 +43,7 @@ class SemanticUNetConfig:
     """
 
     conditioning: Conditioning = "conditional"
-    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    channels: tuple[int, ...] = (16, 32, 64, 128, 160)
     attention: tuple[bool, ...] = (False, False, False, False, True)
     guide_channels: tuple[int, ...] = ()
     blocks: int = 1
