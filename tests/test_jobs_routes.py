@@ -170,6 +170,6 @@ def test_previews_do_not_change_a_voxel(files: Files, service: Service) -> None:
 
 def test_all_routes_are_described(front: TestClient) -> None:
     described = front.get(f"{V1}/openapi.json").json()
-    assert len(described["paths"]) == 13
+    assert len(described["paths"]) == 16
     schemas = described["components"]["schemas"]
     assert {"JobStatus", "Refusal", "ReferenceFacts", "ServerFacts", "Provenance", "Accepted"} <= set(schemas)
