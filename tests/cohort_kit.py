@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from lesionbrush.cohorts.casting import PlannedCase
 from lesionbrush.cohorts.folder import CohortFolder
 from lesionbrush.cohorts.hosts import CohortHost
@@ -86,18 +85,13 @@ def begin(base: Path, out: Path, **changes: Any) -> CohortFolder:
 
 
 def make_here(folder: CohortFolder) -> None:
-    """All cases, in this process, with one thread as workers have it: more round otherwise."""
+    """All cases, in this process."""
     maker = CaseMaker(folder.specification, folder.asked, ModelRack("cpu"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for reference in folder.references:
-            host = CohortHost.read(reference)
-            for case in folder.pending():
-                if case.reference == reference.name:
-                    write_case(maker.make(case, host), folder.folder_of(case.id))
-    finally:
-        torch.set_num_threads(threads)
+    for reference in folder.references:
+        host = CohortHost.read(reference)
+        for case in folder.pending():
+            if case.reference == reference.name:
+                write_case(maker.make(case, host), folder.folder_of(case.id))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from lesionbrush.cohorts import cluster
 from lesionbrush.cohorts.casting import PlannedCase
 from lesionbrush.cohorts.cluster import CaseActor, RayCrew, RayWorker, Seat
 from lesionbrush.cohorts.folder import CohortFolder
+from lesionbrush.cohorts.running import Workplace, run_cohort
 from lesionbrush.cohorts.verifying import verify
 from lesionbrush.cohorts.workers import CaseNews, CohortTask, TaskOver, make_all
 from lesionbrush.errors import InvalidRequest
@@ -163,7 +164,8 @@ def test_an_end_of_any_kind_costs_unfinished_cases_alone(
     assert all("cohort:" in line for line in err.splitlines() if line.strip()), err
     assert verify(CohortFolder.open(folder.path)).complete
     monkeypatch.setenv("LESIONBRUSH_MODELS", nodes.environment["LESIONBRUSH_MODELS"])
-    make_here(begin(base, tmp_path / "here", cases={"per_reference": CASES}))
+    here = begin(base, tmp_path / "here", cases={"per_reference": CASES})
+    list(run_cohort(here, Workplace(1, "cpu")))
     assert state(folder.path / "cases") == state(tmp_path / "here" / "cases")
 
 
