@@ -136,6 +136,10 @@ def test_msd_and_monai_as_boxes(command: Command, cohort: CohortFolder, tmp_path
         done = command("cohort", "export", cohort.path, "--format", form, "-o", out, "--boxes",
                        "--mapping", tmp_path / f"{form}.csv")  # fmt: skip
         assert done.code == 0, done
+    again = command("cohort", "export", cohort.path, "--format", "msd", "-o", tmp_path / "other", "--mapping",
+                    tmp_path / "msd.csv")  # fmt: skip
+    assert again.code == 2
+    assert "msd.csv is there already, of another export: name a new file with --mapping" in again.err
     msd = json.loads((tmp_path / "msd" / "dataset.json").read_text())
     assert (msd["numTraining"], msd["numTest"], msd["tensorImageSize"]) == (6, 2, "3D")
     pairs = [(pair["image"], pair["label"]) for pair in msd["training"]]

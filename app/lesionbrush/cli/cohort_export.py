@@ -11,6 +11,7 @@ from lesionbrush.cli.outputs import check_folder, check_outputs, reports
 from lesionbrush.cohorts.export.dataset import ExportOptions, export_dataset
 from lesionbrush.cohorts.export.layouts import FORMS
 from lesionbrush.cohorts.folder import CohortFolder
+from lesionbrush.errors import InvalidRequest
 
 _EXPORTS = "exports"
 
@@ -30,6 +31,7 @@ def export(options: Namespace) -> int:
     folder = CohortFolder.open(options.cohort)
     mapping = options.mapping or folder.path / _EXPORTS / f"{options.out.name}.mapping.csv"
     check_folder(options.out, new=True)
+    _require_new(mapping)
     check_outputs(reports(mapping))
     asked = ExportOptions(options.format, options.out, mapping, whole=not options.boxes)
     with tqdm(desc="export", unit="image") as bar:
@@ -41,3 +43,12 @@ def export(options: Namespace) -> int:
         cases = export_dataset(folder, asked, on_case)
     print(f"{options.out}  ({len(cases)} images; which patient each is: {mapping})")
     return 0
+
+
+def _require_new(mapping: Path) -> None:
+    """InvalidRequest where it may be all that says who is who in another export."""
+    if mapping.exists():
+        raise InvalidRequest(
+            f"{mapping.name} is there already, of another export: name a new file with --mapping, or call "
+            "this export otherwise"
+        )
