@@ -150,6 +150,7 @@ class TestRefusals:
             ({"scale": {"liver": float("nan")}}, "scale liver=nan"),
             ({"move": {"liver": (float("inf"), 0, 0)}}, "move liver"),
             ({"deform_mm": 13.0}, "deform 13: 0 to 12 mm; more would fold tissue over"),
+            ({"move": {"liver": (500.0, 0.0, 0.0)}}, "500 mm, of 200 at most"),
             ({}, "nothing is to be changed"),
         ],
     )

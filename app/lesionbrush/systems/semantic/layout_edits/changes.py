@@ -26,6 +26,7 @@ WAVE_MM = 40.0
 """Waves of a deformation are two to four times as long."""
 MOST_DEFORM_MM = 12.0
 """Shorter than WAVE_MM / pi, from where on tissue would be folded over."""
+MOST_MOVE_MM = 200.0
 SCALES = (0.2, 5.0)
 _OPPOSITE = {"left": "right", "right": "left", "l": "r", "r": "l", "lt": "rt", "rt": "lt"}
 Move = tuple[float, float, float]
@@ -54,6 +55,11 @@ class LayoutWish:
         for name, move in self.move.items():
             if not np.isfinite(move).all():
                 raise InvalidRequest(f"move {name}={move}: three numbers of mm are needed")
+            if (length_mm := float(np.linalg.norm(move))) > MOST_MOVE_MM:
+                raise InvalidRequest(
+                    f"move {name}={move}: {length_mm:.0f} mm, of {MOST_MOVE_MM:g} at most: further is no "
+                    "place of the same body"
+                )
         if not 0 <= self.deform_mm <= MOST_DEFORM_MM:
             raise InvalidRequest(
                 f"deform {self.deform_mm:g}: 0 to {MOST_DEFORM_MM:g} mm; more would fold tissue over"
