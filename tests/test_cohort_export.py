@@ -140,6 +140,9 @@ def test_msd_and_monai_as_boxes(command: Command, cohort: CohortFolder, tmp_path
                     tmp_path / "msd.csv")  # fmt: skip
     assert again.code == 2
     assert "msd.csv is there already, of another export: name a new file with --mapping" in again.err
+    within = command("cohort", "export", cohort.path, "--format", "msd", "-o", cohort.path / "cases" / "x")
+    assert within.code == 2
+    assert "that is where the cohort keeps its cases" in within.err
     msd = json.loads((tmp_path / "msd" / "dataset.json").read_text())
     assert (msd["numTraining"], msd["numTest"], msd["tensorImageSize"]) == (6, 2, "3D")
     pairs = [(pair["image"], pair["label"]) for pair in msd["training"]]

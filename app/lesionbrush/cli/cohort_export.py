@@ -31,6 +31,10 @@ def export(options: Namespace) -> int:
     folder = CohortFolder.open(options.cohort)
     mapping = options.mapping or folder.path / _EXPORTS / f"{options.out.name}.mapping.csv"
     check_folder(options.out, new=True)
+    if folder.folder_of("").resolve() in options.out.resolve().parents:
+        raise InvalidRequest(
+            f"{options.out}: that is where the cohort keeps its cases: choose another folder"
+        )
     _require_new(mapping)
     check_outputs(reports(mapping))
     asked = ExportOptions(options.format, options.out, mapping, whole=not options.boxes)
