@@ -81,6 +81,20 @@ _AS_TRAINED = (
     "written, and was taken to be as SimpleITK stores a CT. The network is large: minutes to hours on a CPU"
 )
 
+_SEMANTIC = KnownModel(
+    name="semantic_published",
+    title="Semantic CT, of improved-diffusion",
+    makes="Organs of a layout enlarged, moved or taken out, slice by slice.",
+    weights_license=UNSTATED,
+    code_license="MIT",
+    license_remark=_OWN_CHECKPOINT,
+    page=_IMPROVED,
+    file="ema_0.9999_150000.pt",
+    reference="Zhuang et al. 2023, by the program of Nichol & Dhariwal 2021",
+    architecture="semantic",
+    reason=_IN_CLASSES,
+)
+
 CATALOGUE: tuple[KnownModel, ...] = (
     KnownModel(
         name="lung_ddpm_published",
@@ -108,31 +122,14 @@ CATALOGUE: tuple[KnownModel, ...] = (
         architecture="lung_ddpm_plus",
         reason=_AS_TRAINED,
     ),
-    KnownModel(
-        name="semantic_published",
-        title="Semantic CT, of improved-diffusion",
-        makes="Organs of a layout enlarged, moved or taken out, slice by slice.",
-        weights_license=UNSTATED,
-        code_license="MIT",
-        license_remark=_OWN_CHECKPOINT,
-        page=_IMPROVED,
-        file="ema_0.9999_150000.pt",
-        reference="Zhuang et al. 2023, by the program of Nichol & Dhariwal 2021",
-        architecture="semantic",
-        reason=_IN_CLASSES,
-    ),
-    KnownModel(
-        name="semantic_whole_published",
-        title="Semantic CT, whole, of improved-diffusion",
-        makes="A whole abdominal CT from a layout, slice by slice.",
-        weights_license=UNSTATED,
-        code_license="MIT",
-        license_remark=_OWN_CHECKPOINT,
-        page=_IMPROVED,
-        file="ema_0.9999_150000.pt",
-        reference="Zhuang et al. 2023, by the program of Nichol & Dhariwal 2021",
-        architecture="semantic_whole",
-        reason=_IN_CLASSES,
+    _SEMANTIC,
+    _SEMANTIC.model_copy(
+        update={
+            "name": "semantic_whole_published",
+            "title": "Semantic CT, whole, of improved-diffusion",
+            "makes": "A whole abdominal CT from a layout, slice by slice.",
+            "architecture": "semantic_whole",
+        }
     ),
     KnownModel(
         name="nv_generate_ct",
