@@ -114,6 +114,22 @@ def test_two_results_are_two_files(tmp_path: Path, first: str, second: str) -> N
     refuses("would be written twice", *pictures(tmp_path / first, None, tmp_path / second))
 
 
+class TestWhatIsThere:
+    def test_a_file_of_somebody_else_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "patient.nii").touch()
+        refuses("patient.nii is there already", Output(tmp_path / "patient.nii", VOLUME, recorded=True))
+
+    def test_an_older_result_is_replaced(self, tmp_path: Path) -> None:
+        for name in ("out.nii", "out.provenance.json"):
+            (tmp_path / name).touch()
+        check_outputs([Output(tmp_path / "out.nii", VOLUME, recorded=True)])
+
+    def test_work_by_hand_is_not(self, tmp_path: Path) -> None:
+        (tmp_path / "layout.json").touch()
+        refuses("layout.json is there already", Output(tmp_path / "layout.json", new=True))
+        check_outputs([Output(tmp_path / "other.json", new=True)])
+
+
 class TestPlaces:
     def test_a_folder_of_that_name(self, tmp_path: Path) -> None:
         (tmp_path / "out.nii").mkdir()

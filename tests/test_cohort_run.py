@@ -247,7 +247,7 @@ def test_a_plan_says_what_it_comes_to(command: Command, base: Path, tmp_path: Pa
     done = command("cohort", "plan", asked, "--montage", png, "--workers", 2, "--device", "cpu")
     assert done.code == 0, done
     assert "4 cases (2 train, 2 val) of 2 CTs of 2 patients" in done.out
-    assert "4 of them were placed" in done.out
+    assert "4 of them were planned in full" in done.out
     assert "disk: up to" in done.out
     assert "with 2 workers" in done.out
     with Image.open(png) as picture:

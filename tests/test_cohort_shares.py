@@ -211,7 +211,10 @@ def test_the_plan_says_what_cannot_be_met(base: Path, tmp_path: Path) -> None:
     lines = {line.what: line for line in plan.shares}
     assert lines["healthy cases"].met
     assert (lines["sex F"].planned, lines["sex M"].planned) == (10, 0)
-    assert lines["sex M"].why == "no CT is of sex M: add some, or change the shares"
+    assert (
+        lines["sex M"].why
+        == "no CT's sex fits 'M' before others that are written: add some, or change the shares"
+    )
 
 
 def test_the_command_prints_what_comes(base: Path, command: Command) -> None:

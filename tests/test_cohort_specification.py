@@ -156,6 +156,14 @@ def test_what_a_model_does_not_take_is_said_before_it_runs(changes: dict[str, An
     assert said in str(refused.value)
 
 
+def test_only_the_field_that_is_wrong_is_named() -> None:
+    """What another field's sentence lists as known is not wrong."""
+    with pytest.raises(InvalidRequest) as refused:
+        check_specification(spec(**finding(attributes={"textur": "solid", "margin": 0.5})))
+    assert "findings.0.attributes.textur: 'solid' is not taken" in str(refused.value)
+    assert "attributes.margin: 0.5" not in str(refused.value)
+
+
 def test_values_that_are_taken_together_are_right() -> None:
     """A share of solid tissue is of part-solid lesions alone."""
     check_specification(spec(**finding(attributes={"texture": "part_solid", "solid_share": 0.4})))

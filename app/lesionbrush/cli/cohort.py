@@ -61,7 +61,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         ("verify", "every file against its record: nothing missing, nothing half"),
     ):
         _add_cohort(commands.add_parser(name, help=about))
-    add_export_arguments(commands.add_parser("export", help="a dataset for nnU-Net, MSD or MONAI"))
+    add_export_arguments(commands.add_parser("export", help="a dataset: nnU-Net, MSD, MONAI, DICOM, BIDS"))
     phantoms = commands.add_parser("phantoms", help="write chests of formulas with labels, to try it out")
     phantoms.add_argument("folder", type=Path, metavar="DIR", help="where to")
     phantoms.add_argument("--count", type=int, default=4, metavar="N", help="how many (default: %(default)s)")
@@ -132,7 +132,7 @@ def _plan_lines(plan: CohortPlan, workers: int) -> Iterator[str]:
     yield from map(_share_line, plan.shares)
     lesions = Counter(one.organ for case in plan.previewed for one in case.placed)
     listed = ", ".join(f"{count} in {organ}" for organ, count in sorted(lesions.items())) or "no lesion"
-    yield f"{len(plan.previewed)} of them were placed: {listed}"
+    yield f"{len(plan.previewed)} of them were planned in full: {listed}"
     if plan.previewed:
         yield f"disk: up to {plan.box_bytes / 1e6:.1f} MB for the boxes and masks, before compression"
     hours = plan.hours(workers)

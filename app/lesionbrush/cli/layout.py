@@ -87,8 +87,8 @@ def _add_limits(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     wish, limits = _wish_of(options), LayoutLimits(options.outside, options.give_way, options.volume)
     wish.require_possible()
-    beside = Output(tables_beside(options.out)[0])
-    outputs = [Output(options.out, VOLUME), beside, *pictures(options.montage)]
+    beside = Output(tables_beside(options.out)[0], new=True)
+    outputs = [Output(options.out, VOLUME, new=True), beside, *pictures(options.montage)]
     check_outputs(outputs, [options.layout, options.names, options.ct])
     layout = read_layout(options.layout, options.names)
     ct = _read_ct(options.ct, layout.labels)

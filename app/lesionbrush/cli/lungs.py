@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    check_outputs([Output(options.out, VOLUME), *pictures(options.montage)], [options.ct])
+    check_outputs([Output(options.out, VOLUME, new=True), *pictures(options.montage)], [options.ct])
     ct = require_ct(read_volume(options.ct))
     require_room([options.out], ct.array.size)
     lungs = find_lungs(ct)

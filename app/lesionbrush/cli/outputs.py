@@ -21,11 +21,16 @@ LONGEST_NAME_BYTES = 220
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be written. endings: of its name, in any case, () for any; recorded: with its provenance."""
+    """A file to be written.
+
+    endings: of its name, in any case, () for any; recorded: with its provenance, and an older result is
+    replaced where nothing but one is there; new: nothing may be there.
+    """
 
     path: Path
     endings: tuple[str, ...] = ()
     recorded: bool = False
+    new: bool = False
 
     @property
     def files(self) -> list[Path]:
@@ -50,6 +55,8 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path | None] = ())
     _require_apart(files, list(_list_kept(inputs)))
     for file in files:
         _require_file_place(file)
+    for output in outputs:
+        _require_replaceable(output)
 
 
 def check_folder(folder: Path, *, new: bool = False) -> None:
@@ -133,6 +140,19 @@ def _require_file_place(file: Path) -> None:
     if file.exists() and not os.access(file, os.W_OK):
         raise InvalidRequest(f"{name} is there and is write-protected: choose another name")
     _require_writable_folder(file.parent, name)
+
+
+def _require_replaceable(output: Output) -> None:
+    name = output.path.name
+    if not output.path.exists():
+        return
+    if output.new:
+        raise InvalidRequest(f"{name} is there already and is not overwritten: choose another name")
+    if output.recorded and not sidecar_path(output.path).exists():
+        raise InvalidRequest(
+            f"{name} is there already, without the record of a result, and is not overwritten: choose "
+            "another name"
+        )
 
 
 def _require_writable_folder(folder: Path, what: str) -> None:

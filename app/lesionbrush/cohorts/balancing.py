@@ -111,5 +111,5 @@ def host_lines(
 
 def _why(field: str, key: str, hosts: Counter[str | None]) -> str:
     if not hosts[key]:
-        return f"no CT is of {field} {key}: add some, or change the shares"
+        return f"no CT's {field} fits {key!r} before others that are written: add some, or change the shares"
     return f"{hosts[key]} CTs are, but other fields are to be balanced too: add CTs, or change the shares"

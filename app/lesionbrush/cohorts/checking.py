@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice, product
 from typing import Any
@@ -148,9 +149,14 @@ def _refusals(draws: Mapping[str, Draw], system: str, group: str | None = None) 
         except InvalidRequest as error:
             open_values.update((pair, str(error)) for pair in pairs)
     refused = {pair: said for pair, said in open_values.items() if pair not in taken}
-    blamed = {pair: said for pair, said in refused.items() if f"{pair[0].rsplit('.', 1)[-1]}" in said}
+    blamed = {pair: said for pair, said in refused.items() if _names_field(said, pair[0].rsplit(".", 1)[-1])}
     for (path, value), said in (blamed or refused).items():
         yield f"{path}: {value!r} is not taken: {said}"
+
+
+def _names_field(said: str, field: str) -> bool:
+    """Is it what a sentence says is wrong, and not only one of those that it lists?"""
+    return re.search(rf"\b{re.escape(field)}:", said) is not None
 
 
 def _request_values(by_path: Mapping[str, Scalar], group: str | None) -> dict[str, Any]:
