@@ -18,11 +18,13 @@ from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import GeometryMismatch, InvalidRequest, WeightsError
 from lesionbrush.systems import find_system, load_model, parse_request
+from lesionbrush.systems.semantic.card import SemanticCard
 from lesionbrush.systems.semantic.classes import BODY, CLASSES, FAT, MUSCLE
-from lesionbrush.systems.semantic.model import SemanticCT
+from lesionbrush.systems.semantic.model import SemanticCT, network_config
 from lesionbrush.systems.semantic.network import CONDITIONINGS
 from lesionbrush.systems.semantic.request import SemanticRequest
 from semantic_kit import (
+    CPU,
     FULL,
     Painter,
     install_semantic,
@@ -34,6 +36,7 @@ from semantic_kit import (
     semantic_model,
 )
 from test_promise import TURNS
+from torch import Tensor
 
 MOVED = (0, -4, 0)
 """20 mm to the back."""
@@ -94,6 +97,47 @@ class TestThePromise:
             for share in (1.0, 0.3)
         ]
         assert not np.array_equal(*found)
+
+
+class BodyAlone(Painter):
+    """Shown anything, it says body."""
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, conditions: Tensor) -> Tensor:
+        return super().forward(noisy, timesteps, torch.ones_like(conditions))
+
+
+class TestPainting:
+    """By a network that says body, of -60 HU, of everything: what is made otherwise was painted."""
+
+    def made_hu(self, organ: str, **section: Any) -> float:
+        ct, before = make_abdomen()
+        mask, card = ball(ct, (26, 20, 6), 10.0), semantic_card(**section)
+        model = SemanticCT(card, BodyAlone(network_config(SemanticCard.of(card).network)), CPU)
+        made = edited(model, ct, before, None, mask, organ=organ).volume().array
+        return float(np.median(made[mask.array > 0]))
+
+    def test_an_organ_starts_from_what_it_is_in_this_ct(self) -> None:
+        ct, before = make_abdomen()
+        liver_hu = float(np.median(ct.array[before.array == 6]))
+        made_hu = self.made_hu("liver", class_hu={"liver": 0.0}, painted_above=1e-6)
+        assert abs(made_hu - liver_hu) < 3
+
+    def test_and_from_the_card_where_the_ct_has_none(self) -> None:
+        made_hu = self.made_hu("stomach", class_hu={"stomach": 150.0}, painted_above=1e-6)
+        assert abs(made_hu - 150) < 3
+
+    @pytest.mark.parametrize("organ", ["body", "stomach"])
+    def test_body_and_what_nobody_knows_are_the_networks(self, organ: str) -> None:
+        assert abs(self.made_hu(organ, class_hu={"liver": 0.0}, painted_above=1e-6) + 60) < 5
+
+    @pytest.mark.parametrize("ratio", [None, 0.5])
+    def test_below_the_ratio_the_network_decides(self, ratio: float | None) -> None:
+        assert abs(self.made_hu("liver", painted_above=ratio) + 60) < 5
+
+    @pytest.mark.parametrize("name", ["body", "livr"])
+    def test_a_card_names_classes_that_have_a_mean(self, name: str) -> None:
+        with pytest.raises(WeightsError, match="is no class with a mean"):
+            SemanticCard.of(semantic_card(class_hu={name: 0.0}))
 
 
 class TestOrgans:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lesionbrush.core.hu import CompressiveHU, HUWindow
 from lesionbrush.systems.contract import DiffusionCard
+from lesionbrush.systems.semantic.painting import check_names
 
 
 class SemanticShape(BaseModel):
@@ -38,4 +39,16 @@ class SemanticCard(DiffusionCard):
     coarse_noise: float = Field(
         1.0, ge=0, le=1, description="share of coarse noise that sampling begins with; less is calmer"
     )
+    class_hu: dict[str, float] = Field(
+        default={}, description="mean HU of classes in training patients, which sampling begins to paint with"
+    )
+    painted_above: float | None = Field(
+        None, gt=0, description="ratio of noise to signal, above which organs are painted; null: never"
+    )
     classes: tuple[str, ...] = Field(description="that training cases had; another is answered as body")
+
+    @field_validator("class_hu")
+    @classmethod
+    def _are_classes(cls, class_hu: dict[str, float]) -> dict[str, float]:
+        check_names(class_hu)
+        return class_hu

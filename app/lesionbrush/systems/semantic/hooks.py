@@ -18,6 +18,7 @@ from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.semantic.body import add_body, add_tissues, find_body
 from lesionbrush.systems.semantic.classes import CLASSES, OUTSIDE, read_table
 from lesionbrush.systems.semantic.layouts import ClassMap, on_grid, read_classes
+from lesionbrush.systems.semantic.painting import organ_hu
 from lesionbrush.systems.semantic.request import SemanticRequest
 
 INPUTS = (
@@ -28,17 +29,20 @@ INPUTS = (
 
 @dataclass(frozen=True, eq=False)
 class LayoutScope(Scope):
-    """wished: the classes that are to come, in the view of the CT."""
+    """wished: the classes that are to come, in the view of the CT; before: uint8, those of the CT."""
 
     wished: ClassMap | None = None
+    before: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class LaidOut:
-    """labels: uint8 (L, Z, Y, X) classes on the ROIs, with tissues; slice_mm: from slice to slice."""
+    """labels: uint8 (L, Z, Y, X) classes on the ROIs, with tissues; slice_mm: from slice to slice; own_hu:
+    (classes,) of the CT's own organs, NaN where it has none."""
 
     labels: np.ndarray
     slice_mm: float
+    own_hu: np.ndarray | None = None
 
 
 def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: SemanticRequest) -> LayoutScope:
@@ -63,7 +67,8 @@ def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: Sema
             "to be made anew"
         )
     stored = np.asfortranarray(turned.to_stored(changed.astype(np.uint8)))
-    return LayoutScope(reference.with_array(stored), holds="slices", wished=ClassMap(labels, others))
+    wanted = ClassMap(labels, others)
+    return LayoutScope(reference.with_array(stored), holds="slices", wished=wanted, before=before.labels)
 
 
 def _require_paint(mask: Volume | None, request: SemanticRequest) -> None:
@@ -83,11 +88,13 @@ def prepare(
     del inputs, request
     assert isinstance(lesions.scope, LayoutScope)
     assert lesions.scope.wished is not None
+    assert lesions.scope.before is not None
     wished = lesions.scope.wished
     bodies = [_on(grid, wished.labels, lesions) for grid in grids]
     views = zip(bodies, rois.reference_hu, rois.mask, strict=True)
     labels = np.stack([np.where(mask > 0, body, add_tissues(body, hu)) for body, hu, mask in views])
-    return Prepared(LaidOut(labels, grids[0].steps_mm[0]), [wished.remarks] * len(seeds))
+    own_hu = organ_hu(lesions.scope.before, lesions.view, labels[rois.mask > 0])
+    return Prepared(LaidOut(labels, grids[0].steps_mm[0], own_hu), [wished.remarks] * len(seeds))
 
 
 def _on(grid: RoiGrid, labels: np.ndarray, lesions: Lesions) -> np.ndarray:

@@ -7,6 +7,7 @@ are averaged over neighbours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -20,8 +21,10 @@ from lesionbrush.core.rois import RoiBatch
 from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.samplers import draw_noise
 from lesionbrush.systems.running import SamplingWatch, mix_seed, visited_timesteps
+from lesionbrush.systems.semantic.card import SemanticCard
 from lesionbrush.systems.semantic.diffusion import SemanticDiffusion, Walk, show
 from lesionbrush.systems.semantic.hooks import LaidOut
+from lesionbrush.systems.semantic.painting import paint
 from lesionbrush.systems.semantic.request import Sampler
 from lesionbrush.systems.slab import Agreement, MadeSlices, calm
 
@@ -45,7 +48,7 @@ class SliceMaker(Protocol):
     diffusion: SemanticDiffusion
     scale: HUScale
     agreement: Agreement
-    coarse_noise: float
+    section: SemanticCard
 
 
 class LayoutJob:
@@ -64,6 +67,8 @@ class LayoutJob:
         self.timesteps = visited_timesteps(model.diffusion.schedule, request.steps)
         self.watch = SamplingWatch(*watched, len(items), len(self.timesteps))
         unit = model.scale.to_unit(np.where(rois.inside, rois.reference_hu, AIR_HU).astype(np.float32))
+        painted_hu = paint(self.laid_out.labels, model.section.class_hu, self.laid_out.own_hu)
+        self.painted = model.scale.to_unit(painted_hu)
         self.slices = MadeSlices.of(unit, rois.editable, self.laid_out.slice_mm, model.agreement)
 
     @property
@@ -74,20 +79,25 @@ class LayoutJob:
     def sample(self, part: Sequence[int], device: torch.device) -> Tensor:
         """(B, Z, Y, X) in units, on the CPU, of the chosen items."""
         lesions = [self.items[k][1] for k in part]
-        diffusion = self.model.diffusion
+        diffusion, section = self.model.diffusion, self.model.section
+        above = math.inf if section.painted_above is None else section.painted_above
         noise = self.slices.noise([mix_seed(*self.rois.entropy(*self.items[k])) for k in part])
         image = self.slices.lay_out(self.slices.unit, lesions, device)
         inside = self.slices.lay_out(self.rois.editable, lesions, device) > 0
         told = diffusion.denoiser(self._conditions(lesions, device), self.request.strength)
+        painted = self.slices.lay_out(self.painted, lesions, device)
         tell = self.watch.part(part, lambda x_0: self._show(x_0, lesions))
 
         def denoise(x: Tensor, t: int) -> Tensor:
             ratio = diffusion.schedule.sigma(t) / diffusion.schedule.alpha(t)
-            x_0 = torch.where(inside, self.slices.agree(told(x, t), lesions, ratio), image)
+            x_0 = told(x, t)
+            if ratio > above:
+                x_0 = torch.where(painted.isnan(), x_0, painted)
+            x_0 = torch.where(inside, self.slices.agree(x_0, lesions, ratio), image)
             tell(x_0)
             return x_0
 
-        x = calm(draw_noise(image.shape, noise, device, torch.float32), self.model.coarse_noise)
+        x = calm(draw_noise(image.shape, noise, device, torch.float32), section.coarse_noise)
         hold = keep_known(image, inside.to(image), diffusion.schedule, noise)
         made = diffusion.sample(self.request.sampler, denoise, Walk(x, self.timesteps, noise, (hold,)))
         return self.slices.put_back(made, lesions)

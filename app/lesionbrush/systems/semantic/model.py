@@ -19,7 +19,7 @@ from lesionbrush.systems.running import OutOfMemoryFallback, RunResult, pick_dev
 from lesionbrush.systems.semantic.card import SemanticCard, SemanticShape
 from lesionbrush.systems.semantic.classes import BODY, CLASSES, OUTSIDE
 from lesionbrush.systems.semantic.diffusion import SemanticDiffusion
-from lesionbrush.systems.semantic.hooks import HOOKS, LaidOut
+from lesionbrush.systems.semantic.hooks import HOOKS
 from lesionbrush.systems.semantic.job import LayoutJob, Wish
 from lesionbrush.systems.semantic.layouts import without_tissues
 from lesionbrush.systems.semantic.network import SemanticUNet, SemanticUNetConfig
@@ -37,7 +37,7 @@ class SemanticCT:
         self.card, self.section, self.device = card, SemanticCard.of(card), device
         self.network = network.to(device).eval()
         self.evaluate = Evaluator(self.network)
-        self.scale, self.coarse_noise = self.section.scale, self.section.coarse_noise
+        self.scale = self.section.scale
         self.diffusion = SemanticDiffusion(
             self.evaluate,
             SCHEDULES[self.section.schedule](self.section.timesteps),
@@ -80,7 +80,7 @@ class SemanticCT:
         """(N, Z, Y, X) in units, of every lesion for every seed, and what is told of classes. rois: with
         `LaidOut`."""
         labels, told = self._learnt(rois.own.labels)
-        rois = replace(rois, own=LaidOut(labels, rois.own.slice_mm))
+        rois = replace(rois, own=replace(rois.own, labels=labels))
         items = rois.items(seeds)
         job = LayoutJob(self, rois, request, items, watched)
         return OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample), told
