@@ -32,12 +32,13 @@ from lesionbrush.evaluation.semantic.slices import (
     frame_of,
     make_slices,
     numbers_beside,
+    painted_hu,
 )
-from lesionbrush.evaluation.semantic.stages import card_of, last_stages, list_stages
+from lesionbrush.evaluation.semantic.stages import SamplingStart, card_of, last_stages, list_stages
 from lesionbrush.evaluation.semantic.study import compare
 from lesionbrush.evaluation.semantic.tables import lines
 from lesionbrush.systems.palette.fills import fill_number
-from lesionbrush.systems.semantic.classes import BODY, BONE, OUTSIDE, TISSUES
+from lesionbrush.systems.semantic.classes import BODY, BONE, CLASSES, OUTSIDE, TISSUES
 from lesionbrush.systems.semantic.network import CONDITIONINGS
 from lesionbrush.systems.semantic.pack import ClassedCT
 from PIL import Image
@@ -98,6 +99,10 @@ class TestSlices:
         assert means[OUTSIDE] == pytest.approx(-160, abs=5)
         assert means[13] < -900
         assert classes_in([patient]) == ("spleen", "right kidney", "left kidney", "liver", "body")
+        painted = painted_hu([patient])
+        assert {"outside", "liver", "bone"} <= set(painted) <= set(CLASSES) - {"body"}
+        assert painted["liver"] == pytest.approx(110, abs=2)
+        assert painted["outside"] == pytest.approx(-1000, abs=5)
 
 
 class TestFigures:
@@ -196,6 +201,9 @@ class TestStages:
         assert model.section.classes == ("liver", "body")
         recipe = replace(RECIPE, network=replace(RECIPE.network, tissues=True))
         assert card_of(recipe, ("liver",), "one").section["classes"] == ["liver", *TISSUES]
+        start = SamplingStart({"liver": 100.0}, 1.6, 0.3)
+        section = list_stages(runs, ("liver", "body"), start)[0].model.section
+        assert (section.class_hu, section.painted_above, section.coarse_noise) == ({"liver": 100.0}, 1.6, 0.3)
         state = torch.load(runs / "edge_guided" / "checkpoint.pt", weights_only=True)
         name = "first.weight"
         assert torch.equal(model.network.state_dict()[name], state["average"][name])
@@ -277,6 +285,7 @@ class TestCommand:
             (("--slices", "1"), "--slices 1: give a number of slices, 2 or more"),
             (("--steps", "0"), "--steps 0: give a number of evaluations, 1 or more"),
             (("--runs", "nowhere"), "--runs nowhere: there is no such folder"),
+            (("--paint",), "--paint is for --runs: the card of an installed model says how it starts"),
             (("--cases", "3"), "take --slices N"),
             (("--quick",), "--quick does not belong to `evaluate semantic`"),
             (("--hole-mm", "30"), "--hole-mm 30.0 belongs to `evaluate inpainting`"),

@@ -32,6 +32,7 @@ OWNERS = {
     "train_baselines": (INPAINTING,),
     "runs": (SEMANTIC,),
     "tissues": (SEMANTIC,),
+    "paint": (SEMANTIC,),
     "steps": (SEMANTIC, DOWNSTREAM),
     "shares": (DOWNSTREAM,),
     "arms": (DOWNSTREAM,),

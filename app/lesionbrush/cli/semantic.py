@@ -25,6 +25,12 @@ def add_semantic_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="layouts have fat, muscle, bone and air of the CT",
     )
+    group.add_argument(
+        "--paint",
+        action="store_true",
+        default=None,
+        help="networks of --runs start from organs in their mean HU, as shipped cards say",
+    )
     group.add_argument("--steps", type=int, metavar="N", help="evaluations of the network (default: 25)")
 
 
@@ -50,6 +56,7 @@ def semantic(options: Namespace) -> int:
         seeds=options.seeds,
         steps=25 if options.steps is None else options.steps,
         tissues=bool(options.tissues),
+        paint=bool(options.paint),
         reader=options.reader,
     )
     report = evaluate_semantic(order, say=print)
@@ -65,5 +72,7 @@ def _require_sensible(options: Namespace) -> None:
         raise InvalidRequest(f"--slices {options.slices}: give a number of slices, 2 or more")
     if options.steps is not None and options.steps < 1:
         raise InvalidRequest(f"--steps {options.steps}: give a number of evaluations, 1 or more")
+    if options.paint and options.runs is None:
+        raise InvalidRequest("--paint is for --runs: the card of an installed model says how it starts")
     if options.runs is not None and not options.runs.is_dir():
         raise InvalidRequest(f"--runs {options.runs.name}: there is no such folder")

@@ -82,6 +82,7 @@ class SemanticReport(Typed):
     slices: int
     seeds: int
     tissues: bool
+    painted: bool = False
     pixel_mm: float
     reader: ReaderFacts
     crops: str

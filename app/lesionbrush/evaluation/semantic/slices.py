@@ -145,6 +145,13 @@ def class_means(cts: list[ClassedCT], window: HUWindow = ABDOMEN, *, tissues: bo
     return np.where(counts > 0, sums / np.maximum(counts, 1), AIR_HU)
 
 
+def painted_hu(cts: list[ClassedCT]) -> dict[str, float]:
+    """Means of all classes that training patients have, by name, for a card: of all but body."""
+    means = class_means(cts, HUWindow(-1024, 3071), tissues=True)
+    present = {int(n) for ct in cts for n in np.unique(ct.labels) if n < len(CLASSES) and n != BODY}
+    return {CLASSES[number]: round(float(means[number]), 1) for number in sorted(present)}
+
+
 def classes_in(cts: list[ClassedCT]) -> tuple[str, ...]:
     """Names of the organs that they have, and the body."""
     numbers = {int(n) for ct in cts for n in np.unique(without_tissues(ct.labels)) if OUTSIDE < n <= BODY}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,26 @@ class TrainedStage:
         return self.load()
 
 
-def list_stages(runs: Path | None, classes: Sequence[str]) -> list[TrainedStage]:
+@dataclass(frozen=True)
+class SamplingStart:
+    """What a card says of how sampling starts: of pure noise, as published."""
+
+    class_hu: dict[str, float] = field(default_factory=dict)
+    painted_above: float | None = None
+    coarse_noise: float = 1.0
+
+
+def list_stages(
+    runs: Path | None, classes: Sequence[str], start: SamplingStart | None = None
+) -> list[TrainedStage]:
     """By conditioning, name and steps.
 
     runs: a folder of folders that `train semantic` wrote, None for the installed models. classes: that
-    training cases have, which no run's folder tells.
+    training cases have, which no run's folder tells, nor how sampling starts.
 
     InvalidRequest where there is none, WeightsError for a file that is no checkpoint of this system.
     """
-    found = list(_installed() if runs is None else _left_in(runs, tuple(classes)))
+    found = list(_installed() if runs is None else _left_in(runs, tuple(classes), start or SamplingStart()))
     if not found:
         where = "no model of semantic CT is installed" if runs is None else f"--runs {runs.name} holds none"
         raise InvalidRequest(
@@ -74,7 +85,7 @@ def _installed() -> Iterator[TrainedStage]:
             yield TrainedStage(one.card.name, how, steps, partial(load_model, one))
 
 
-def _left_in(runs: Path, classes: tuple[str, ...]) -> Iterator[TrainedStage]:
+def _left_in(runs: Path, classes: tuple[str, ...], start: SamplingStart) -> Iterator[TrainedStage]:
     """Each number of steps of a run once, though its last checkpoint is a snapshot too."""
     for folder in sorted(path for path in runs.iterdir() if path.is_dir()):
         files = [folder / "checkpoint.pt", *sorted((folder / SNAPSHOTS).glob("*.pt"))]
@@ -84,7 +95,7 @@ def _left_in(runs: Path, classes: tuple[str, ...]) -> Iterator[TrainedStage]:
             recipe, steps = recipe_of(state["recipe"], path), int(state["progress"]["step"])
             if steps not in seen:
                 seen.add(steps)
-                card = card_of(recipe, classes, folder.name)
+                card = card_of(recipe, classes, folder.name, start)
                 how = recipe.network.conditioning
                 yield TrainedStage(folder.name, how, steps, partial(_model, path, card))
 
@@ -121,7 +132,9 @@ def recipe_of(name: str, path: Path) -> SemanticRecipe:
     return training.adapt(training.recipes[base], said)
 
 
-def card_of(recipe: SemanticRecipe, classes: tuple[str, ...], name: str) -> ModelCard:
+def card_of(
+    recipe: SemanticRecipe, classes: tuple[str, ...], name: str, start: SamplingStart = SamplingStart()
+) -> ModelCard:
     """Of a network that has none yet."""
     facts = asdict(replace(recipe.network, prediction=recipe.prediction))
     known = {field: facts[field] for field in SemanticShape.model_fields if field in facts}
@@ -131,6 +144,7 @@ def card_of(recipe: SemanticRecipe, classes: tuple[str, ...], name: str) -> Mode
         network=SemanticShape(**known, data_spread=recipe.data_spread),
         scale=recipe.scale,
         classes=(*classes, *TISSUES) if recipe.network.tissues else classes,
+        **asdict(start),
     )
     window = HUWindow(*ends_hu(recipe.scale))
     card = draft_card(SYSTEM, section, window, recipe.patches.sides, recipe.network.multiple)

@@ -40,9 +40,10 @@ from lesionbrush.evaluation.semantic.slices import (
     frame_of,
     make_slices,
     numbers_beside,
+    painted_hu,
     spread,
 )
-from lesionbrush.evaluation.semantic.stages import TrainedStage, last_stages, list_stages
+from lesionbrush.evaluation.semantic.stages import SamplingStart, TrainedStage, last_stages, list_stages
 from lesionbrush.evaluation.semantic.tables import BESIDE, FLAT
 from lesionbrush.files.durable import whole_files
 from lesionbrush.systems.semantic.pack import LABELLED, ClassedCT, load_classed, write_pack
@@ -54,14 +55,16 @@ PACK, FINDER = "semantic_pack.npz", "organ_finder.safetensors"
 SAMPLERS: tuple[Sampler, ...] = ("dpm_solver_pp_2m", "ddim")
 EVALUATIONS, FEW = (5, 10, 25, 50), 8
 """What the last weights are asked with beside, and for how many slices at most."""
+PAINTED_ABOVE, CALMED = 1.6, 0.3
+"""Of the ratio of noise to signal, and of coarse noise: as the starter's card has them."""
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class SemanticOrder:
     """What a run is asked for. runs: see `list_stages`; slices: of the patient, spread over the CT; seeds: of
-    every slice; steps: evaluations of the network; tissues: whether networks that know them are told; reader:
-    a TorchScript file."""
+    every slice; steps: evaluations of the network; tissues: whether networks that know them are told; paint:
+    whether those of runs start from organs in their mean HU; reader: a TorchScript file."""
 
     data: Path
     out: Path
@@ -71,6 +74,7 @@ class SemanticOrder:
     seeds: int = 1
     steps: int = 25
     tissues: bool = False
+    paint: bool = False
     reader: Path | None = None
 
 
@@ -83,7 +87,8 @@ def evaluate_semantic(order: SemanticOrder, say: Say = lambda line: None) -> Sem
     order.out.mkdir(parents=True, exist_ok=True)
     pack = make_once(order.out / PACK, partial(write_pack, order.data))
     seen, held_out = (load_classed(pack, validation=flag) for flag in (False, True))
-    stages = list_stages(order.runs, classes_in(seen))
+    start = SamplingStart(painted_hu(seen), PAINTED_ABOVE, CALMED) if order.paint else None
+    stages = list_stages(order.runs, classes_in(seen), start)
     for stage in stages:
         say(f"{stage.name}: {stage.conditioning}, {stage.steps} steps")
     study = SliceStudy(order, stages, seen, held_out[0])
@@ -153,6 +158,7 @@ class SliceStudy:
             slices=len(slices.hu),
             seeds=order.seeds,
             tissues=order.tissues,
+            painted=order.paint,
             pixel_mm=round(self.pixel_mm, 3),
             reader=facts,
             crops=WHOLE if scorer.whole else ORGANS_ALONE,

@@ -43,6 +43,8 @@ def _facts(report: SemanticReport) -> Iterator[str]:
     )
     if report.tissues:
         yield "Layouts had the CT's fat, muscle, bone, air: told to networks with them and to the floor."
+    if report.painted:
+        yield "Sampling started from organs and tissues in their mean HU, not from noise alone."
     reader = report.reader
     said = "" if reader.accuracy is None else f", {reader.accuracy:.0%} right on {reader.accuracy_n} crops"
     yield f"FID by: {reader.name} ({report.crops}{said}); real halves {text(report.real_halves)}."
