@@ -12,7 +12,7 @@ from core_fixtures import ball, grid
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.files.io import write_volume
+from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.layouts import read_layout, write_layout
 from lesionbrush.systems.semantic.layout_edits.changes import ChangedLayout, LayoutWish, change_layout
 from lesionbrush.systems.semantic.layout_edits.checks import (
@@ -151,7 +151,6 @@ class TestRefusals:
             ({"move": {"liver": (float("inf"), 0, 0)}}, "move liver"),
             ({"deform_mm": 13.0}, "deform 13: 0 to 12 mm; more would fold tissue over"),
             ({"move": {"liver": (500.0, 0.0, 0.0)}}, "500 mm, of 200 at most"),
-            ({}, "nothing is to be changed"),
         ],
     )
     def test_what_makes_no_sense(self, wish: dict[str, Any], said: str) -> None:
@@ -238,6 +237,21 @@ class TestCommand:
         with Image.open(files / "both.png") as picture:
             assert picture.width > 700
 
+    def test_with_the_tissues_of_the_ct(self, command: Command, files: Path) -> None:
+        wish = ("--tissues", "--scale", "spleen=1.2", "--remove", "left kidney")
+        more = ("--ct", files / "ct.nii.gz", "-o", files / "after.nii.gz")
+        outcome = command("layout", files / "before.nii.gz", *wish, *more)
+        assert (outcome.code, outcome.err) == (0, "")
+        ct, before = read_volume(files / "ct.nii.gz").array, read_layout(files / "before.nii.gz")
+        after = read_layout(files / "after.nii.gz")
+        assert {"body", "fat", "muscle", "bone"} <= set(after.names.values())
+        assert ct[after.mask("fat")].max() < 0 < ct[after.mask("muscle")].min() + 60
+        assert ct[after.mask("bone")].min() > 200
+        left, liver = before.mask("left kidney"), before.mask("liver")
+        assert np.array_equal(after.mask("liver"), liver)
+        assert after.mask("body")[left & ~after.mask("spleen")].all()
+        assert not after.labels.array[ct < -800].any()
+
     @pytest.mark.parametrize(
         ("wish", "said"),
         [
@@ -260,3 +274,8 @@ class TestCommand:
         assert outcome.code == 2
         assert said in outcome.one_line
         assert not (files / "after.nii.gz").exists()
+
+    def test_tissues_without_a_ct(self, command: Command, files: Path) -> None:
+        outcome = command("layout", files / "before.nii.gz", "--tissues", "-o", files / "after.nii.gz")
+        assert outcome.code == 2
+        assert "--tissues are those of a CT: name it as --ct" in outcome.one_line

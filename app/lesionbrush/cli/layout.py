@@ -27,6 +27,7 @@ from lesionbrush.systems.semantic.layout_edits.checks import (
     list_volumes,
     require_possible,
 )
+from lesionbrush.systems.semantic.layout_edits.tissues import with_tissues
 
 LIMITS = LayoutLimits()
 
@@ -42,6 +43,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ct", type=Path, help="the CT that it is of: nothing leaves its body, and the picture shows it"
+    )
+    parser.add_argument(
+        "--tissues",
+        action="store_true",
+        help="with body, fat, muscle, bone and air of --ct where no organ is, for whole CTs",
     )
     parser.add_argument("--montage", type=Path, metavar="PNG", help="a picture of before and after")
     _add_wishes(parser)
@@ -86,6 +92,10 @@ def _add_limits(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     wish, limits = _wish_of(options), LayoutLimits(options.outside, options.give_way, options.volume)
+    if options.tissues and options.ct is None:
+        raise InvalidRequest("--tissues are those of a CT: name it as --ct")
+    if not options.tissues:
+        wish.require_some()
     wish.require_possible()
     beside = Output(tables_beside(options.out)[0], new=True)
     outputs = [Output(options.out, VOLUME, new=True), beside, *pictures(options.montage)]
@@ -93,7 +103,8 @@ def run(options: Namespace) -> int:
     layout = read_layout(options.layout, options.names)
     ct = _read_ct(options.ct, layout.labels)
     body = None if ct is None else body_of(ct)
-    changed = change_layout(layout, wish, np.random.default_rng(options.seed), body)
+    full = with_tissues(layout, ct) if options.tissues and ct is not None else layout
+    changed = change_layout(full, wish, np.random.default_rng(options.seed), body)
     for sentence in list_given(changed):
         print(sentence)
     require_possible(changed, limits)

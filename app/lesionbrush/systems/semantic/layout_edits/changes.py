@@ -46,7 +46,7 @@ class LayoutWish:
     mirror: bool = False
 
     def require_possible(self) -> None:
-        """InvalidRequest for numbers beyond what is meant, and where nothing is wished."""
+        """InvalidRequest for numbers beyond what is meant."""
         for name, factor in self.scale.items():
             if not SCALES[0] <= factor <= SCALES[1]:
                 raise InvalidRequest(
@@ -64,6 +64,9 @@ class LayoutWish:
             raise InvalidRequest(
                 f"deform {self.deform_mm:g}: 0 to {MOST_DEFORM_MM:g} mm; more would fold tissue over"
             )
+
+    def require_some(self) -> None:
+        """InvalidRequest where nothing is wished."""
         if not (self.scale or self.move or self.remove or self.deform_mm or self.mirror):
             raise InvalidRequest("nothing is to be changed: scale, move, remove, deform or mirror something")
 

@@ -20,7 +20,20 @@ from lesionbrush.transfer.forms import LesionForm
 from lesionbrush.transfer.names import OrganName
 
 SURROUNDINGS = frozenset(
-    {"body", "skin", "trunk", "thorax", "abdomen", "tissue", "fat", "muscle", "outside", "background"}
+    {
+        "body",
+        "skin",
+        "trunk",
+        "thorax",
+        "abdomen",
+        "tissue",
+        "fat",
+        "muscle",
+        "bone",
+        "air",
+        "outside",
+        "background",
+    }
 )
 """What organs lie in: it gives way to them without being asked, and nobody checks its shape."""
 LEAST_PART = 0.01
