@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from core_fixtures import grid
+from lesionbrush.core.boxes import box_of
 from lesionbrush.core.generate import Frame, Generation, generate
 from lesionbrush.core.inputs import Inputs, Layout
 from lesionbrush.core.registry import find_model
@@ -17,7 +18,7 @@ from lesionbrush.systems import load_model
 from lesionbrush.systems.semantic.classes import BODY
 from lesionbrush.systems.semantic.model import SemanticCT
 from lesionbrush.systems.semantic.request import SemanticWholeRequest
-from lesionbrush.systems.semantic.whole import SemanticWhole, grid_of
+from lesionbrush.systems.semantic.whole import SemanticWhole, body_box, grid_of
 from lesionbrush.systems.slab import Agreement
 from semantic_kit import (
     FULL,
@@ -95,12 +96,21 @@ class TestWhole:
     def test_slices_lie_on_the_smallest_square_and_wide_ones_are_coarser(
         self, shape: tuple[int, ...], side: int, pixel_mm: float
     ) -> None:
-        found = grid_of(shape, np.array([8.0, 5.0, 5.0]), semantic_card())
+        found = grid_of(box_of((0, size) for size in shape), np.array([8.0, 5.0, 5.0]), semantic_card())
         assert found.shape == (3, side, side)
         assert found.spacing_mm == pixel_mm
         assert found.steps_mm[0] == 8.0
         middle = found.origin_mm[1] + (side - 1) / 2 * pixel_mm
         assert middle == pytest.approx((shape[1] - 1) / 2 * 5.0)
+
+    def test_only_the_body_and_a_rim_are_made(self) -> None:
+        labels = np.zeros((4, 20, 30), np.uint8)
+        labels[1, 5:9, 25:29] = BODY
+        assert body_box(labels, np.array([5.0, 2.0, 5.0])) == box_of([(0, 4), (2, 12), (23, 30)])
+        (made,) = made_of(with_body(), painting())
+        assert made.layout is not None
+        around = made.layout.labels.array == 0
+        assert (made.ct.array[around] == -1000).all()
 
     def test_it_loads_from_a_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         install_semantic(tmp_path, "semantic_whole")

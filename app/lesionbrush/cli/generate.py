@@ -22,7 +22,7 @@ from lesionbrush.core.request import BaseRequest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.layouts import tables_beside, write_layout
-from lesionbrush.montage import BONE, LUNG, SOFT, Panel, sheet, to_lps
+from lesionbrush.montage import Panel, sheet, to_lps, windows_for
 from lesionbrush.systems import find_system, load_model
 
 DEFAULT_MODEL = "mddpm_whole"
@@ -84,12 +84,11 @@ def picture(generation: Generation, panel_px: int = 384) -> Image.Image:
             shown, _ = to_lps(generation.ct.with_array(lesion.astype(np.uint8)))
             z = int(shown.sum(axis=(0, 1)).argmax())
     pixel_mm, slice_hu = (spacing_mm[1], spacing_mm[0]), hu[:, :, z].T
-    panels = [
-        Panel(slice_hu, pixel_mm, window, str(window), badge="GENERATED") for window in (LUNG, SOFT, BONE)
-    ]
+    windows = windows_for(slice_hu)
+    panels = [Panel(slice_hu, pixel_mm, window, str(window), badge="GENERATED") for window in windows]
     for number, name in names.items():
         if (labels[:, :, z] == number).any():
             outline = np.equal(labels[:, :, z].T, number)
-            panels.append(Panel(slice_hu, pixel_mm, LUNG, name, outline, badge="GENERATED"))
+            panels.append(Panel(slice_hu, pixel_mm, windows[0], name, outline, badge="GENERATED"))
     record = generation.provenance
     return sheet(panels, 3, title=f"{record.model}, seed {record.seed}, slice {z + 1}", panel_px=panel_px)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lesionbrush.core.boxes import box_of
+from lesionbrush.core.boxes import Box, bounding_box, box_of
 from lesionbrush.core.generate import Frame, Made
 from lesionbrush.core.hu import HUWindow
 from lesionbrush.core.inputs import Inputs, Layout
@@ -22,6 +22,9 @@ from lesionbrush.systems.semantic.layouts import ClassMap, on_grid
 from lesionbrush.systems.semantic.model import SemanticCT
 from lesionbrush.systems.semantic.request import SemanticWholeRequest
 from lesionbrush.systems.semantic.whole_hooks import HOOKS, classes_of
+
+RIM_MM = 6.0
+"""Of air around the body."""
 
 
 class SemanticWhole:
@@ -49,10 +52,11 @@ class SemanticWhole:
         """One CT for every seed; see `core.generate.VolumeModel`. InvalidRequest."""
         wished, turned = classes_of(inputs, request), Orientation.of(frame.affine)
         spacing_mm = turned.spacing_mm(np.linalg.norm(frame.affine[:3, :3], axis=0).tolist())
-        grid = grid_of(wished.labels.shape, spacing_mm, self.card)
+        box = body_box(wished.labels, spacing_mm)
+        grid = grid_of(box, spacing_mm, self.card)
         run, told = self.slices.run(rois_of(wished, spacing_mm, grid), request, seeds, (on_step, on_estimate))
         hu = self.slices.scale.from_unit(run.results.numpy())
-        made = [turned.to_stored(self._back(one, wished, grid, spacing_mm)) for one in hu]
+        made = [turned.to_stored(self._back(one, wished, (grid, box), spacing_mm)) for one in hu]
         stored = np.asfortranarray(turned.to_stored(wished.labels))
         present = np.unique(stored).tolist()
         names = {number: CLASSES[number] for number in present if number != OUTSIDE}
@@ -60,12 +64,15 @@ class SemanticWhole:
         remarks = (*run.remarks, *wished.remarks, *told, *self._on_window())
         return Made(np.stack(made), run.where, [layout] * len(seeds), [remarks] * len(seeds))
 
-    def _back(self, hu: np.ndarray, wished: ClassMap, grid: RoiGrid, spacing_mm: np.ndarray) -> np.ndarray:
+    def _back(
+        self, hu: np.ndarray, wished: ClassMap, where: tuple[RoiGrid, Box], spacing_mm: np.ndarray
+    ) -> np.ndarray:
         """(Z, Y, X) HU on the grid of the layout; around the body there is air, which no window has."""
-        whole = box_of((0, size) for size in wished.labels.shape)
-        made = from_roi(hu, grid, whole, spacing_mm)
+        grid, box = where
+        made = np.full(wished.labels.shape, AIR_HU, np.float32)
+        made[box] = from_roi(hu, grid, box, spacing_mm)
         if isinstance(self.slices.scale, HUWindow):
-            made = np.where(wished.labels == OUTSIDE, np.float32(AIR_HU), made)
+            made[wished.labels == OUTSIDE] = AIR_HU
         return made
 
     def _on_window(self) -> tuple[str, ...]:
@@ -78,14 +85,24 @@ class SemanticWhole:
         )
 
 
-def grid_of(shape: Sequence[int], spacing_mm: np.ndarray, card: ModelCard) -> RoiGrid:
-    """The slices as they are, each on the smallest square of the model's that holds it; what is too wide is
-    coarser."""
+def body_box(labels: np.ndarray, spacing_mm: np.ndarray) -> Box:
+    """All slices, and of each the rows and columns with something in any of them, and a rim."""
+    _, *plane = bounding_box(labels)
+    rims = (int(np.ceil(RIM_MM / mm)) for mm in spacing_mm[1:])
+    spans = zip(plane, rims, labels.shape[1:], strict=True)
+    ends = ((max(part.start - rim, 0), min(part.stop + rim, size)) for part, rim, size in spans)
+    return box_of([(0, len(labels)), *ends])
+
+
+def grid_of(box: Box, spacing_mm: np.ndarray, card: ModelCard) -> RoiGrid:
+    """The slices as they are, each on the smallest square of the model's that holds the box; one that is too
+    wide is coarser."""
+    shape = [part.stop - part.start for part in box]
     extent_mm = np.array(shape) * spacing_mm
     sides = [side for side in card.roi_voxels if side * card.spacing_mm >= extent_mm[1:].max()]
     side = sides[0] if sides else card.roi_voxels[-1]
     pixel_mm = max(card.spacing_mm, float(extent_mm[1:].max()) / side)
-    middle = (np.array(shape) - 1) / 2 * spacing_mm
+    middle = np.array([part.start + part.stop - 1 for part in box]) / 2 * spacing_mm
     y, x = (float(middle[axis] - (side - 1) / 2 * pixel_mm) for axis in (1, 2))
     return RoiGrid((shape[0], side, side), pixel_mm, (0.0, y, x), slice_mm=float(spacing_mm[0]))
 
