@@ -21,12 +21,22 @@ from mddpm_kit import install_guided
 from med_ddpm_kit import install_med
 from monai.bundle import ConfigParser
 from palette_kit import install_palette
+from semantic_kit import install_semantic
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 MODELS = REPOSITORY / "models"
 SHIPPED = sorted(path.parents[1].name for path in MODELS.glob(f"*/{METADATA.as_posix()}"))
 SCHEMA_COPY = REPOSITORY / "tests" / "monai_schema" / "meta_schema_20240725.json"
-SYSTEMS = ("lesion_inpainting", "lung_ddpm", "lung_ddpm_plus", "mddpm", "mddpm_3d", "med_ddpm", "palette")
+SYSTEMS = (
+    "lesion_inpainting",
+    "lung_ddpm",
+    "lung_ddpm_plus",
+    "mddpm",
+    "mddpm_3d",
+    "med_ddpm",
+    "palette",
+    "semantic",
+)
 
 
 def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
@@ -39,6 +49,8 @@ def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
         folder = install_med(root)
     elif system == "palette":
         folder = install_palette(root)
+    elif system == "semantic":
+        folder = install_semantic(root)
     else:
         folder = install_guided(root, system)
     for one in root.iterdir():

@@ -25,7 +25,7 @@ def _network_words(card: ModelCard) -> NetworkWords:
     variance = ("where between its bounds the log variance lies",)
     learned = variance if network.variance == "learned_range" else ()
     inputs = {
-        "noisy": image(("noisy slice",), sides),
+        "image": image(("noisy slice",), sides),
         "timesteps": numbers(1, "int64", [0, section.timesteps - 1]),
         "conditions": image((*layout, *edges), sides),
     }
