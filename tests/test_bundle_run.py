@@ -14,10 +14,13 @@ from bundle_kit import MODELS, SYSTEMS, install_bundle, monai, read
 from cli_kit import Command
 from lesionbrush.bundles.configs import INFERENCE
 from lesionbrush.cli.bundle import BundleSynthesis
+from lesionbrush.core.inputs import Layout
 from lesionbrush.core.registry import METADATA, WEIGHTS
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.files.io import read_volume, write_volume
+from lesionbrush.files.layouts import write_layout
 from monai.bundle import create_workflow
+from semantic_kit import NAMES, make_abdomen, move
 from server_kit import make_ct, make_mask
 
 from run import child_environment
@@ -173,6 +176,30 @@ class TestEverySystem:
         workflow(name, output_dir=str(tmp_path), output="bundle.nii.gz", params=params, **files)
         for number in (1, 2):
             require_same(tmp_path / f"bundle-{number}.nii.gz", tmp_path / f"own-{number}.nii.gz")
+
+    def test_a_changed_layout_needs_no_mask(
+        self, workflow: Any, command: Command, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LESIONBRUSH_MODELS", str(models))
+        ct, before = make_abdomen()
+        write_volume(ct, tmp_path / "abdomen.nii.gz")
+        for name, labels in (("layout", before), ("new_layout", move(before, 6, (0, -4, 0)))):
+            write_layout(Layout(labels, NAMES), tmp_path / f"{name}.nii.gz")
+        files = [tmp_path / f"{name}.nii.gz" for name in ("abdomen", "layout", "new_layout")]
+        made = command(
+            *("synthesize", files[0], "--layout", files[1], "--new-layout", files[2], "--model", "semantic"),
+            *("-o", tmp_path / "own.nii.gz", "--device", "cpu", "--seed", 3, "--param", "steps=2"),
+        )
+        assert made.code == 0, made.err
+        given = {"image": files[0], "label": None, "layout": files[1], "new_layout": files[2]}
+        params = {"seed": 3, "steps": 2}
+        workflow(
+            "semantic",
+            output=str(tmp_path / "bundle.nii.gz"),
+            params=params,
+            **{name: None if path is None else str(path) for name, path in given.items()},
+        )
+        require_same(tmp_path / "bundle.nii.gz", tmp_path / "own.nii.gz")
 
     def test_one_that_ran_before_is_not_taken_for_it(
         self, workflow: Any, models: Path, tmp_path: Path

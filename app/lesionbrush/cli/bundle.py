@@ -84,7 +84,7 @@ class BundleSynthesis:
             model=installed,
             request=require_edit(request, self.model),
             ct=self._input("image", self.image),
-            mask=self._input("label", self.label),
+            mask=self._mask(system),
             out=out,
             inputs=inputs,
             device=device,
@@ -97,6 +97,12 @@ class BundleSynthesis:
         return {
             name: str(value) if name in texts else self._input(name, value) for name, value in given.items()
         }
+
+    def _mask(self, system: System) -> Path | None:
+        """None for a model that can do without, where none is given."""
+        if self.label is None and not getattr(system.hooks, "needs_mask", True):
+            return None
+        return self._input("label", self.label)
 
     def _input(self, name: str, value: object) -> Path:
         return Path(self.dataset_dir) / _path(name, value)
