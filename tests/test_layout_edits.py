@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from cli_kit import Command
 from core_fixtures import ball, grid
+from lesionbrush.cli.layout_sheet import most_telling
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.layouts import read_layout, write_layout
+from lesionbrush.montage import AXIAL
 from lesionbrush.systems.semantic.layout_edits.changes import ChangedLayout, LayoutWish, change_layout
 from lesionbrush.systems.semantic.layout_edits.checks import (
     LayoutLimits,
@@ -207,6 +209,15 @@ class TestRefusals:
     def test_shares_are_shares(self) -> None:
         with pytest.raises(InvalidRequest, match="give-way 10: a share from 0 to 1"):
             require_possible(changed_by(remove=("spleen",)), LayoutLimits(give_way=10))
+
+
+def test_the_picture_is_where_a_small_organ_changed_too() -> None:
+    """A hundred voxels of a large one in slice 2 are outweighed by all ten of a small one in slice 7."""
+    numbers = np.zeros((12, 12, 9), np.uint16)
+    numbers[:10, :10, 2] = 1
+    numbers[:10, :10, 3] = 1
+    numbers[0, :10, 7] = 2
+    assert most_telling(Volume(numbers, grid((1.0, 1.0, 1.0))), AXIAL) == 7
 
 
 class TestCommand:

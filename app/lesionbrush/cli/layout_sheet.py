@@ -1,4 +1,4 @@
-"""The picture of a layout before and after a change, where most of it is."""
+"""The picture of a layout before and after a change, where most of what changed is seen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from PIL import Image
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.montage import AXIAL, CORONAL, SOFT, Panel, Plane, View, badge_of, sheet, to_lps
+from lesionbrush.systems.semantic.layout_edits.organs import is_organ
 
 _LEVELS, _DARKEST_HU, _BRIGHTEST_HU = 12, -120, 220
 """Greys of labels where there is no CT: so many between, after which they come again."""
@@ -17,7 +18,7 @@ def picture(before: Layout, after: Layout, ct: Volume | None) -> Image.Image:
     """An axial and a coronal slice with the outlines of all labels, before and after side by side."""
     changed = _changed(before, after)
     panels = [
-        _panel(layout, ct, plane, changed, caption)
+        _panel(layout, ct, (plane, most_telling(changed, plane)), caption)
         for plane in (AXIAL, CORONAL)
         for layout, caption in ((before, "before"), (after, "after"))
     ]
@@ -25,10 +26,20 @@ def picture(before: Layout, after: Layout, ct: Volume | None) -> Image.Image:
 
 
 def _changed(before: Layout, after: Layout) -> Volume:
-    """uint8: where another name stands."""
-    names = sorted({*before.names.values(), *after.names.values()})
+    """uint16, in LPS: where another name stands, the number of one of both, an organ's before body's."""
+    names = sorted({*before.names.values(), *after.names.values()}, key=lambda name: (is_organ(name), name))
     one, other = (_by_name(layout, names) for layout in (before, after))
-    return before.labels.with_array((one != other).astype(np.uint8))
+    numbers = np.where(one != other, np.maximum(one, other), 0).astype(np.uint16)
+    return before.labels.with_array(numbers)
+
+
+def most_telling(changed: Volume, plane: Plane) -> int:
+    """The slice with most of the changes, those of a small organ counted as much as those of a large one."""
+    lps, _ = to_lps(changed)
+    slices = np.moveaxis(lps, plane.normal, 0).reshape(lps.shape[plane.normal], -1)
+    counts = np.stack([np.bincount(one, minlength=int(lps.max()) + 1) for one in slices])[:, 1:]
+    shares = counts / np.maximum(counts.sum(axis=0), 1)
+    return int(shares.sum(axis=1).argmax())
 
 
 def _by_name(layout: Layout, names: list[str]) -> Array:
@@ -40,10 +51,10 @@ def _by_name(layout: Layout, names: list[str]) -> Array:
     return found
 
 
-def _panel(layout: Layout, ct: Volume | None, plane: Plane, changed: Volume, caption: str) -> Panel:
-    lps, spacing_mm = to_lps(changed)
-    others = tuple(axis for axis in range(3) if axis != plane.normal)
-    view = View(plane, int(lps.sum(axis=others, dtype=np.int64).argmax()), (0, 0), None)
+def _panel(layout: Layout, ct: Volume | None, where: tuple[Plane, int], caption: str) -> Panel:
+    plane, index = where
+    _, spacing_mm = to_lps(layout.labels)
+    view = View(plane, index, (0, 0), None)
     labels = view.cut(layout.labels, fill=0)
     hu = _greys(labels) if ct is None else view.cut(ct)
     pixel_mm = (spacing_mm[plane.rows], spacing_mm[0])
