@@ -34,6 +34,8 @@ COMMANDS = {
     "montage": "draw reference, mask and result side by side",
     "models": "list the installed models and check their weights",
     "lungs": "find both lungs of a chest CT",
+    "anatomy-masks": "lobes, airways and vessels of a chest CT",
+    "describe": "a report of a chest CT, written from measurements",
     "anatomy": "fit, sample and draw anatomy maps for mDDPM",
     "variations": "one lesion, followed more and less strictly by mDDPM, as a sheet",
     "export": "write a synthetic CT and its mask as DICOM, or generated CTs for nnU-Net",

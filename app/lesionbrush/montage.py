@@ -23,6 +23,9 @@ ORANGE: Colour = (255, 160, 40)
 WHITE: Colour = (235, 235, 235)
 GREY: Colour = (150, 150, 150)
 BLACK: Colour = (0, 0, 0)
+TINTS = (BLACK, (235, 90, 80), (250, 200, 60), (90, 150, 250), (190, 110, 230), (90, 200, 120), GREY, GREY)
+"""Of labels from 0; what comes after them begins again. 0 is not tinted."""
+TINT_SHARE = 0.35
 PLAIN_AIR_HU, AERATED_HU = -970, -300
 """Below the first: the room, airways and bowel; between them: lung."""
 LUNG_SHARE = 0.3
@@ -69,7 +72,8 @@ class Panel:
     """One picture of a sheet.
 
     hu: (rows, columns) as displayed; spacing_mm: between rows, between columns; caption: above the picture;
-    outline: a mask of the shape of hu whose border is drawn; note, badge: lower and upper right corner.
+    outline: a mask of the shape of hu whose border is drawn; note, badge: lower and upper right corner;
+    tint: labels of the shape of hu, in the colours of TINTS; marks: the same, opaque.
     """
 
     hu: Array
@@ -79,6 +83,8 @@ class Panel:
     outline: Array | None = None
     note: str = ""
     badge: str = ""
+    tint: Array | None = None
+    marks: Array | None = None
 
     def size_px(self, longest_px: int) -> tuple[int, int]:
         """Width and height with square millimetres, the longer side `longest_px`."""
@@ -264,6 +270,8 @@ def draw_panel(panel: Panel, longest_px: int) -> Image.Image:
     size = panel.size_px(longest_px)
     hu = Image.fromarray(panel.hu.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
     rgb = np.repeat(panel.window.to_grey(np.asarray(hu))[:, :, None], 3, axis=2)
+    for labels, share in ((panel.tint, TINT_SHARE), (panel.marks, 1.0)):
+        rgb = rgb if labels is None else _tinted(rgb, labels, size, share)
     if panel.outline is not None:
         shown = Image.fromarray(panel.outline.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
         rgb[_border(np.asarray(shown) > 0)] = CYAN
@@ -273,6 +281,13 @@ def draw_panel(panel: Panel, longest_px: int) -> Image.Image:
     _text(draw, (size[0] - 5, size[1] - 7), panel.note, WHITE, "rs")
     _text(draw, (size[0] - 5, 5), panel.badge, ORANGE, "rt")
     return picture
+
+
+def _tinted(rgb: Array, labels: Array, size: tuple[int, int], share: float) -> Array:
+    shown = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+    colours = np.array(TINTS)[shown % len(TINTS)]
+    mixed: Array = np.where(shown[..., None] > 0, (1 - share) * rgb + share * colours, rgb).astype(np.uint8)
+    return mixed
 
 
 def _border(mask: Array) -> Array:

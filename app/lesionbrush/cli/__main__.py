@@ -27,6 +27,8 @@ COMMANDS = (
     "bench",
     "export",
     "lungs",
+    "anatomy-masks",
+    "describe",
     "anatomy",
     "layout",
     "variations",
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"run.py: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return BAD_INPUT
     with no_collections():
-        command = import_module(f"lesionbrush.cli.{name}")
+        command = import_module(f"lesionbrush.cli.{name.replace('-', '_')}")
     parser = OneLineParser(prog=f"run.py {name}", description=command.__doc__)
     command.add_arguments(parser)
     try:

@@ -35,8 +35,9 @@ class CoarseGrid:
     stored: Array
 
     @classmethod
-    def of(cls, ct: Volume) -> CoarseGrid:
-        i, j, k = (max(1, round(COARSE_MM / mm)) for mm in ct.spacing_mm)
+    def of(cls, ct: Volume, edge_mm: float = COARSE_MM) -> CoarseGrid:
+        """Blocks of some `edge_mm`; of one voxel where voxels are no smaller."""
+        i, j, k = (max(1, round(edge_mm / mm)) for mm in ct.spacing_mm)
         stored = io_orientation(ct.affine)
         turn = ornt_transform(stored, _LPS)
         spacing_mm = np.empty(3)
@@ -60,6 +61,18 @@ class CoarseGrid:
         image.SetSpacing(self.spacing_mm[::-1])
         signed = SimpleITK.SignedMaurerDistanceMap(image, False, False, True)  # negative inside
         return np.maximum(SimpleITK.GetArrayFromImage(signed), 0)
+
+    def thin(self, array: Array) -> Array:
+        """The first voxel of each block of an array (I, J, K) of the CT, on the grid (X, Y, Z)."""
+        first = array[tuple(slice(None, None, block) for block in self.blocks)]
+        return np.ascontiguousarray(apply_orientation(first, ornt_transform(self.stored, _LPS)))
+
+    def spread(self, coarse: Array, shape: tuple[int, ...]) -> Array:
+        """The value of its block for each voxel (I, J, K) of a CT of this shape."""
+        stored = self.as_stored(coarse)
+        for axis, (block, length) in enumerate(zip(self.blocks, shape, strict=True)):
+            stored = stored.repeat(block, axis).take(range(length), axis) if block > 1 else stored
+        return np.asfortranarray(stored)
 
     def as_stored(self, coarse: Array) -> Array:
         """A coarse array along the stored axes (I, J, K), still coarse."""
