@@ -232,6 +232,7 @@ class TestDescribe:
         outcome = command("describe", paths[0], "--lungs", paths[1], "--lesion", paths[2], "--json", json)
         assert outcome.code == 0
         assert "14 x " in outcome.out or "14 mm" in outcome.out
+        assert outcome.out.count("read by nobody: no diagnosis") == 1
         assert ChestFindings.model_validate_json(json.read_text()).nodules
 
     def test_refusals(self, command: Command, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def run(options: Namespace) -> int:
     masks = find_chest_masks(ct, read_volume(options.lungs) if options.lungs else None)
     findings = measure_chest(ct, masks, [read_volume(path) for path in lesions] if lesions else None)
     print(write_report(findings, np.random.default_rng(options.seed)))
+    print("Measured by thresholds and filters, read by nobody: no diagnosis.")
     for remark in findings.remarks:
         print(f"remark: {remark}")
     if options.json:

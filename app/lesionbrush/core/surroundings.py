@@ -75,10 +75,11 @@ def _remark(name: str, tissue: Tissue, strange: Sequence[Place], count: int) -> 
 
 
 def _find_fitting(strange: Sequence[Place]) -> list[str]:
-    """Models made for what all of these lesions lie in, those that are recommended first."""
+    """Models made for what all of these lesions lie in: those that are recommended, else all."""
     try:
         cards = [model.card for model in list_models()]
     except WeightsError:  # a damaged card of another model is for `models verify` to tell, not for this one
         return []
     cards = [card for card in cards if card.tissue and all(place.is_in(card.tissue) for place in strange)]
-    return [card.name for card in sorted(cards, key=lambda card: not card.recommended)]
+    recommended = [card for card in cards if card.recommended]
+    return [card.name for card in recommended or cards]
