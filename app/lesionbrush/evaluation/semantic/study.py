@@ -55,7 +55,7 @@ PACK, FINDER = "semantic_pack.npz", "organ_finder.safetensors"
 SAMPLERS: tuple[Sampler, ...] = ("dpm_solver_pp_2m", "ddim")
 EVALUATIONS, FEW = (5, 10, 25, 50), 8
 """What the last weights are asked with beside, and for how many slices at most."""
-PAINTED_ABOVE, CALMED = 1.6, 0.3
+PAINTED_ABOVE, CALMED = 0.5, 0.3
 """Of the ratio of noise to signal, and of coarse noise: as the starter's card has them."""
 Say = Callable[[str], None]
 
