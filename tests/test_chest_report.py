@@ -234,6 +234,8 @@ class TestDescribe:
         assert "14 x " in outcome.out or "14 mm" in outcome.out
         assert outcome.out.count("read by nobody: no diagnosis") == 1
         assert ChestFindings.model_validate_json(json.read_text()).nodules
+        again = command("describe", paths[0], "--lungs", paths[1], "--json", json)
+        assert "findings.json is there already and is not overwritten" in again.one_line
 
     def test_refusals(self, command: Command, tmp_path: Path) -> None:
         ct, _ = make_chest()

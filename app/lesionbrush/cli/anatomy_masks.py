@@ -50,8 +50,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     one = options.out.name.lower().endswith(SUFFIXES)
     paths = [options.out] if one else [options.out / f"{name}.nii.gz" for name in PARTS]
-    tables = [Output(tables_beside(path)[0]) for path in paths]
-    volumes = [Output(path, VOLUME) for path in paths]
+    tables = [Output(tables_beside(path)[0], new=True) for path in paths]
+    volumes = [Output(path, VOLUME, new=True) for path in paths]
     check_outputs([*volumes, *tables, *pictures(options.montage)], [options.ct, options.lungs])
     ct = require_ct(read_volume(options.ct))
     require_room(paths, ct.array.size)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionbrush.anatomy.chest.masks import find_chest_masks
-from lesionbrush.cli.outputs import check_outputs, reports
+from lesionbrush.cli.outputs import Output, check_outputs
 from lesionbrush.cli.outputs import write_report as write_text
 from lesionbrush.core.volume import require_ct
 from lesionbrush.files.io import read_volume
@@ -32,7 +32,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     lesions = options.lesion or []
-    check_outputs(reports(options.json), [options.ct, options.lungs, *lesions])
+    check_outputs(
+        [Output(options.json, new=True)] if options.json else [], [options.ct, options.lungs, *lesions]
+    )
     ct = require_ct(read_volume(options.ct))
     masks = find_chest_masks(ct, read_volume(options.lungs) if options.lungs else None)
     findings = measure_chest(ct, masks, [read_volume(path) for path in lesions] if lesions else None)
