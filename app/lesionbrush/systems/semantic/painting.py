@@ -1,4 +1,4 @@
-"""What the first half of a sampling paints instead of asking: each organ in its mean HU. Imports no torch.
+"""What sampling paints while there is much noise, whatever the network says: organs in their HU. No torch.
 
 While there is more noise than image, all that can be said of an organ is its mean, and a young network says
 even that badly: it makes clouds and crumbs, which later steps keep. Starting from a painting is SDEdit (Meng
