@@ -180,6 +180,12 @@ def to_lps(volume: Volume) -> tuple[Array, tuple[float, float, float]]:
     return apply_orientation(volume.array, turn), (x, y, z)
 
 
+def upright(plane: Array, normal: int) -> Array:
+    """(rows, columns) as displayed, of a plane of `to_lps` across axis `normal`: front or head up, the
+    patient's right or front on the left."""
+    return plane.T if normal == 2 else plane.T[::-1]
+
+
 @dataclass(frozen=True)
 class View:
     """A slice and the part of it that is shown. centre: row, column in voxels; size: None for all of it."""

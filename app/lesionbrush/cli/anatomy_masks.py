@@ -21,7 +21,7 @@ from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Array, Volume, require_ct
 from lesionbrush.files.io import read_volume
 from lesionbrush.files.layouts import tables_beside, write_layout
-from lesionbrush.montage import LUNG, Panel, badge_of, sheet, to_lps
+from lesionbrush.montage import LUNG, Panel, badge_of, sheet, to_lps, upright
 
 PARTS = ("lobes", "airways", "vessels")
 PLACES = (
@@ -89,21 +89,14 @@ def picture(ct: Volume, masks: ChestMasks) -> Image.Image:
         rows, columns = [axis for axis in (2, 1, 0) if axis != normal]
         for share in shares:
             index = round(box[normal].start + share * (box[normal].stop - 1 - box[normal].start))
-            shown, tint, mark = (_upright(array.take(index, normal), normal) for array in (hu, lobes, marks))
+            shown, tint, mark = (upright(array.take(index, normal), normal) for array in (hu, lobes, marks))
             pixel_mm = (spacing_mm[rows], spacing_mm[columns])
             panels += [
                 Panel(shown, pixel_mm, LUNG, f"{name} {index + 1}", badge=badge_of(ct)),
                 Panel(shown, pixel_mm, LUNG, "lobes, airways, vessels", tint=tint, marks=mark),
             ]
-    return sheet(
-        panels, 4, title=", ".join(f"{n} {ml:.0f} ml" for n, ml in list_ml(masks)), panel_px=PANEL_PX
-    )
+    return sheet(panels, 4, title="lobes tinted, airways yellow, vessels red", panel_px=PANEL_PX)
 
 
 def _turned(layout: Layout) -> Array:
     return to_lps(layout.labels)[0]
-
-
-def _upright(plane: Array, normal: int) -> Array:
-    """(rows, columns) as displayed: front or head up, patient's right or front on the left."""
-    return plane.T if normal == 2 else plane.T[::-1]

@@ -13,7 +13,7 @@ from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, req
 from lesionbrush.core.boxes import bounding_box
 from lesionbrush.core.volume import Array, Volume, require_ct
 from lesionbrush.files.io import read_volume, write_volume
-from lesionbrush.montage import LUNG, Panel, sheet, to_lps
+from lesionbrush.montage import LUNG, Panel, sheet, to_lps, upright
 
 AXIAL_SLICES, OTHER_SLICES = 8, 4
 
@@ -55,17 +55,12 @@ def picture(ct: Volume, lungs: Lungs, panel_px: int = 256) -> Image.Image:
         rows, columns = [axis for axis in (2, 1, 0) if axis != normal]
         places = np.linspace(box[normal].start, box[normal].stop - 1, count + 2)[1:-1].round().astype(int)
         for index in places:
-            shown, outline = (_upright(array.take(index, normal), normal) for array in (hu, labels))
+            shown, outline = (upright(array.take(index, normal), normal) for array in (hu, labels))
             caption = f"{name} {index + 1}, {LUNG}"
             pixel_mm = (spacing_mm[rows], spacing_mm[columns])
             panels.append(Panel(shown, pixel_mm, LUNG, caption, _with_border_between(outline)))
     title = f"right lung {lungs.right_ml:.0f} ml, left lung {lungs.left_ml:.0f} ml"
     return sheet(panels, OTHER_SLICES, title=title, panel_px=panel_px)
-
-
-def _upright(plane: Array, normal: int) -> Array:
-    """(rows, columns) as displayed: front or head up, patient's right or front on the left."""
-    return plane.T if normal == 2 else plane.T[::-1]
 
 
 def _with_border_between(labels: Array) -> Array:
