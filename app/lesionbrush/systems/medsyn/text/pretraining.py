@@ -1,0 +1,214 @@
+"""How the encoder of words is pretrained: by the two tasks of Xu et al. 2024, Sec. IV.A, on pairs of sections.
+
+15 % of the tokens are masked, to be named; and half of the findings get the impression of another report, to
+be told from those that belong together, by a linear layer on [CLS]. Nobody has to give a report: by default
+findings are drawn and our own writer reports on them. A run takes minutes, so none is resumed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lesionbrush.reports.writing import write_report
+from lesionbrush.systems.medsyn.text.drawn import draw_findings
+from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, WordEncoder, pad
+from lesionbrush.systems.medsyn.text.own_reports import OwnReports, ReportPair, read_reports
+from lesionbrush.systems.medsyn.text.prompts import write_short
+from lesionbrush.systems.medsyn.text.vocabulary import BETWEEN, MASK, SPECIAL, WHOLE, Vocabulary
+from lesionbrush.training.loop import OPTIMISERS
+from lesionbrush.training.recipes import Optimiser
+
+MASKED_SHARE, HELD_OUT = 0.15, 0.1
+SAY_EVERY, MOST_JUDGED = 250, 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingPlan:
+    """drawn: how many reports are drawn where none are given. least: how often a word of given reports
+    occurs, to be known."""
+
+    steps: int = 1500
+    batch: int = 24
+    drawn: int = 10_000
+    least: int = 3
+    seed: int = 0
+    sizes: EncoderSizes = field(default_factory=EncoderSizes)
+    optimiser: Optimiser = field(
+        default_factory=lambda: Optimiser(learning_rate=2e-3, warmup_steps=100, cooldown_share=0.6)
+    )
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """On reports that were held out: shares of masked tokens named, and of pairs told. cut: how many reports
+    were longer than the encoder, and lost the end of their findings; without: see `OwnReports`."""
+
+    masked_accuracy: float
+    pair_accuracy: float
+    words: int
+    reports: int
+    without: int
+    cut: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class MaskedBatch:
+    """numbers: (B, N), masked; wanted: (B, N), -100 where none was; paired: (B,) 1 or 0."""
+
+    numbers: Tensor
+    wanted: Tensor
+    paired: Tensor
+
+
+def pretrain(
+    out: Path,
+    reports: Path | None = None,
+    plan: PretrainingPlan | None = None,
+    say: Callable[[str], object] = print,
+) -> Pretrained:
+    """Write the encoder to `out`, a safetensors file. reports: a folder of .txt files; None: drawn ones.
+
+    On the CPU, with torch's threads. Raises InvalidRequest as `read_reports`.
+    """
+    plan, started = plan or PretrainingPlan(), time.perf_counter()
+    own = draw_reports(plan) if reports is None else read_reports(reports)
+    texts = (text for pair in own.pairs for text in (pair.findings, pair.impression))
+    vocabulary = Vocabulary.of(texts, 1 if reports is None else plan.least)
+    batches = _Batches(own.pairs, vocabulary, plan)
+    say(
+        f"{len(own.pairs)} reports, {len(vocabulary.words)} words; {own.without} files without both sections, "
+        f"{batches.cut} reports cut to {plan.sizes.longest} tokens"
+    )
+    with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
+        torch.manual_seed(plan.seed)
+        tasks = _Tasks(WordEncoder(vocabulary, plan.sizes))
+    _fit(tasks, batches, plan, say)
+    masked, paired = _judge(tasks, batches)
+    tasks.encoder.save(out)
+    seconds = time.perf_counter() - started
+    say(f"{out}: {masked:.1%} of masked tokens, {paired:.1%} of pairs, in {seconds:.0f} s")
+    words = len(vocabulary.words)
+    return Pretrained(masked, paired, words, len(own.pairs), own.without, batches.cut, seconds)
+
+
+def draw_reports(plan: PretrainingPlan) -> OwnReports:
+    """Findings as our writer says them, and as impression a short prompt on the same."""
+    generator = np.random.default_rng(plan.seed)
+    pairs = []
+    for _ in range(plan.drawn):
+        findings = draw_findings(generator)
+        pairs.append(ReportPair(write_report(findings, generator, drop=0.3), write_short(findings, generator)))
+    return OwnReports(tuple(pairs), 0)
+
+
+class _Batches:
+    """Of pairs of numbers, the last of them held out."""
+
+    def __init__(self, pairs: Sequence[ReportPair], vocabulary: Vocabulary, plan: PretrainingPlan) -> None:
+        self._index, self._longest = vocabulary.index, plan.sizes.longest
+        self._vocabulary_size, self._batch = len(vocabulary), plan.batch
+        self._generator = np.random.default_rng(plan.seed)
+        self.cut = 0
+        numbers = [self._numbers(pair, vocabulary) for pair in pairs]
+        order = self._generator.permutation(len(numbers))
+        kept = max(2, round(HELD_OUT * len(numbers)))
+        self._held_out = [numbers[k] for k in order[:kept]][:MOST_JUDGED]
+        self._seen = [numbers[k] for k in order[kept:]]
+
+    def _numbers(self, pair: ReportPair, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
+        """Findings and impression, of which no more is read than half of what the encoder takes."""
+        findings, impression = vocabulary.numbers(pair.findings), vocabulary.numbers(pair.impression)
+        room = self._longest - 2
+        self.cut += len(findings) + len(impression) > room
+        return findings, impression[: room // 2]
+
+    def draw(self) -> MaskedBatch:
+        chosen = self._generator.choice(len(self._seen), min(self._batch, len(self._seen)), replace=False)
+        return self._make([self._seen[k] for k in chosen], self._generator)
+
+    def held_out(self) -> list[MaskedBatch]:
+        """The same every time."""
+        generator, rows = np.random.default_rng(1), self._held_out
+        parts = [rows[k : k + self._batch] for k in range(0, len(rows), self._batch)]
+        return [self._make(part, generator) for part in parts if len(part) > 1]
+
+    def _make(self, pairs: Sequence[tuple[list[int], list[int]]], generator: np.random.Generator) -> MaskedBatch:
+        """The first half have the impression of another report; either section may stand first."""
+        half = len(pairs) // 2
+        impressions = [pair[1] for pair in pairs]
+        swapped = impressions[:half] if half > 1 else impressions
+        given = [*np.roll(np.arange(len(swapped)), 1), *range(len(swapped), len(pairs))]
+        whole, between = self._index[WHOLE], self._index[BETWEEN]
+        rows = []
+        for (findings, _), k in zip(pairs, given, strict=True):
+            part = findings[: self._longest - 2 - len(impressions[k])]
+            first, second = (part, impressions[k]) if generator.random() < 0.5 else (impressions[k], part)
+            rows.append([whole, *first, between, *second])
+        paired = torch.tensor([k == given[k] for k in range(len(pairs))], dtype=torch.float32)
+        return self._mask(pad(rows), paired, generator)
+
+    def _mask(self, numbers: Tensor, paired: Tensor, generator: np.random.Generator) -> MaskedBatch:
+        drawn = torch.from_numpy(generator.random(tuple(numbers.shape)) < MASKED_SHARE)
+        masked = drawn & (numbers >= len(SPECIAL))
+        wanted = numbers.masked_fill(~masked, -100)
+        return MaskedBatch(numbers.masked_fill(masked, self._index[MASK]), wanted, paired)
+
+
+class _Tasks(nn.Module):
+    """The encoder with what the two tasks need of their own."""
+
+    def __init__(self, encoder: WordEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.bias = nn.Parameter(torch.zeros(len(encoder.vocabulary)))
+        self.pair = nn.Linear(encoder.width, 1)
+
+    def forward(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+        """Logits of the masked tokens (M, words), and of the pairs (B,)."""
+        said = self.encoder(batch.numbers)
+        masked = said[batch.wanted != -100]
+        return masked @ self.encoder.words.weight.T + self.bias, self.pair(said[:, 0])[:, 0]
+
+
+def _fit(tasks: _Tasks, batches: _Batches, plan: PretrainingPlan, say: Callable[[str], object]) -> None:
+    optimiser = plan.optimiser
+    steps = OPTIMISERS[optimiser.kind](
+        tasks.parameters(),
+        lr=optimiser.learning_rate,
+        betas=optimiser.betas,
+        weight_decay=optimiser.weight_decay,
+    )
+    for done in range(plan.steps):
+        batch = batches.draw()
+        for group in steps.param_groups:
+            group["lr"] = optimiser.rate(done, plan.steps)
+        words, pairs = tasks(batch)
+        of_words = F.cross_entropy(words, batch.wanted[batch.wanted != -100])
+        of_pairs = F.binary_cross_entropy_with_logits(pairs, batch.paired)
+        steps.zero_grad(set_to_none=True)
+        (of_words + of_pairs).backward()
+        if optimiser.clip_norm is not None:
+            nn.utils.clip_grad_norm_(tasks.parameters(), optimiser.clip_norm)
+        steps.step()
+        if (done + 1) % SAY_EVERY == 0:
+            say(f"step {done + 1} of {plan.steps}: words {of_words.item():.3f}, pairs {of_pairs.item():.3f}")
+
+
+@torch.no_grad()
+def _judge(tasks: _Tasks, batches: _Batches) -> tuple[float, float]:
+    """Shares of masked tokens named and of pairs told, of the reports held out."""
+    named, told = list[Tensor](), list[Tensor]()
+    for batch in batches.held_out():
+        words, pairs = tasks(batch)
+        named.append(words.argmax(1) == batch.wanted[batch.wanted != -100])
+        told.append((pairs > 0) == (batch.paired > 0))
+    return tuple(float(torch.cat(found).float().mean()) for found in (named, told))  # type: ignore[return-value]
