@@ -111,7 +111,9 @@ class _Draw:
             contrast_hu=None,
             cnr=None,
         )
-        return NoduleFinding(lobe=names[int(self._generator.integers(len(names)))], texture=texture, truth=truth)
+        return NoduleFinding(
+            lobe=names[int(self._generator.integers(len(names)))], texture=texture, truth=truth
+        )
 
     def _chance(self, share: float) -> bool:
         return bool(self._generator.random() < share)

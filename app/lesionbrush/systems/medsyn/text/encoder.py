@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.files.durable import whole_files
 from lesionbrush.systems.fit import compare
-from lesionbrush.systems.medsyn.text.vocabulary import PADDING, WHOLE, Reading, Vocabulary
+from lesionbrush.systems.medsyn.text.vocabulary import BETWEEN, PADDING, WHOLE, Reading, Vocabulary
 
 
 class TextEncoder(Protocol):
@@ -57,8 +57,9 @@ class WordEncoder(nn.Module):
         self.width, self.longest = self.sizes.width, self.sizes.longest
         self.words = nn.Embedding(len(vocabulary), self.width)
         self.places = nn.Embedding(self.longest, self.width)
-        nn.init.normal_(self.words.weight, std=0.1)
-        nn.init.normal_(self.places.weight, std=0.1)
+        self.sections = nn.Embedding(2, self.width)
+        for table in (self.words, self.places, self.sections):
+            nn.init.normal_(table.weight, std=0.1)
         layer = nn.TransformerEncoderLayer(
             self.width,
             self.sizes.heads,
@@ -73,8 +74,12 @@ class WordEncoder(nn.Module):
         self.eval()
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """numbers: (B, N) of tokens, padding at the end, none of them padding alone. (B, N, width)."""
-        inner = self.words(numbers) + self.places.weight[: numbers.shape[1]]
+        """numbers: (B, N) of tokens, padding at the end, none of them padding alone. (B, N, width).
+
+        What is behind a [SEP] is told to be of the second section.
+        """
+        second = (numbers == self.vocabulary.index[BETWEEN]).cumsum(1).clamp(max=1)
+        inner = self.words(numbers) + self.places.weight[: numbers.shape[1]] + self.sections(second)
         padding = numbers == self.vocabulary.index[PADDING]
         said: Tensor = self.layers(inner, src_key_padding_mask=padding)
         return said * ~padding[..., None]

@@ -46,6 +46,8 @@ def split_report(text: str) -> ReportPair | None:
     """None where one of the sections is missing or empty. A section ends where the next heading begins."""
     headings = list(_HEADING.finditer(text))
     ends = [one.start() for one in headings[1:]] + [len(text)]
-    sections = {one[1].lower().rstrip("s"): text[one.end() : end] for one, end in zip(headings, ends, strict=False)}
+    sections = {
+        one[1].lower().rstrip("s"): text[one.end() : end] for one, end in zip(headings, ends, strict=False)
+    }
     findings, impression = (sections.get(name, "").strip() for name in ("finding", "impression"))
     return ReportPair(findings, impression) if findings and impression else None

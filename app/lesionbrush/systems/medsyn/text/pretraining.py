@@ -1,4 +1,4 @@
-"""How the encoder of words is pretrained: by the two tasks of Xu et al. 2024, Sec. IV.A, on pairs of sections.
+"""How the encoder of words is pretrained: by the two tasks of Xu et al. 2024, Sec. IV.A, on two sections.
 
 15 % of the tokens are masked, to be named; and half of the findings get the impression of another report, to
 be told from those that belong together, by a linear layer on [CLS]. Nobody has to give a report: by default
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lesionbrush.reports.writing import write_report
+from lesionbrush.reports.writing import PARTS, ReportPart, write_report
 from lesionbrush.systems.medsyn.text.drawn import draw_findings
 from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, WordEncoder, pad
 from lesionbrush.systems.medsyn.text.own_reports import OwnReports, ReportPair, read_reports
@@ -28,6 +28,8 @@ from lesionbrush.training.recipes import Optimiser
 
 MASKED_SHARE, HELD_OUT = 0.15, 0.1
 SAY_EVERY, MOST_JUDGED = 250, 1000
+PROMPTED: tuple[ReportPart, ...] = ("lungs", "emphysema", "heart", "effusion", "consolidation")
+IMPRESSION_PROMPTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class PretrainingPlan:
     """drawn: how many reports are drawn where none are given. least: how often a word of given reports
     occurs, to be known."""
 
-    steps: int = 1500
+    steps: int = 2000
     batch: int = 24
     drawn: int = 10_000
     least: int = 3
@@ -85,8 +87,8 @@ def pretrain(
     vocabulary = Vocabulary.of(texts, 1 if reports is None else plan.least)
     batches = _Batches(own.pairs, vocabulary, plan)
     say(
-        f"{len(own.pairs)} reports, {len(vocabulary.words)} words; {own.without} files without both sections, "
-        f"{batches.cut} reports cut to {plan.sizes.longest} tokens"
+        f"{len(own.pairs)} reports, {len(vocabulary.words)} words; {own.without} files without both "
+        f"sections, {batches.cut} reports cut to {plan.sizes.longest} tokens"
     )
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(plan.seed)
@@ -101,12 +103,18 @@ def pretrain(
 
 
 def draw_reports(plan: PretrainingPlan) -> OwnReports:
-    """Findings as our writer says them, and as impression a short prompt on the same."""
+    """Findings as our writer says them, and as impression short prompts on the same.
+
+    Most findings are of what prompts speak of; one in three may have any line, but not all of them.
+    """
     generator = np.random.default_rng(plan.seed)
     pairs = []
-    for _ in range(plan.drawn):
+    for k in range(plan.drawn):
         findings = draw_findings(generator)
-        pairs.append(ReportPair(write_report(findings, generator, drop=0.3), write_short(findings, generator)))
+        parts, drop = (PARTS, 0.3) if k % 3 == 0 else (PROMPTED, 0.0)
+        report = write_report(findings, generator, parts=parts, drop=drop)
+        impression = " ".join(write_short(findings, generator) for _ in range(IMPRESSION_PROMPTS))
+        pairs.append(ReportPair(report, impression))
     return OwnReports(tuple(pairs), 0)
 
 
@@ -141,7 +149,9 @@ class _Batches:
         parts = [rows[k : k + self._batch] for k in range(0, len(rows), self._batch)]
         return [self._make(part, generator) for part in parts if len(part) > 1]
 
-    def _make(self, pairs: Sequence[tuple[list[int], list[int]]], generator: np.random.Generator) -> MaskedBatch:
+    def _make(
+        self, pairs: Sequence[tuple[list[int], list[int]]], generator: np.random.Generator
+    ) -> MaskedBatch:
         """The first half have the impression of another report; either section may stand first."""
         half = len(pairs) // 2
         impressions = [pair[1] for pair in pairs]
@@ -187,6 +197,7 @@ def _fit(tasks: _Tasks, batches: _Batches, plan: PretrainingPlan, say: Callable[
         betas=optimiser.betas,
         weight_decay=optimiser.weight_decay,
     )
+    since = list[tuple[float, float]]()
     for done in range(plan.steps):
         batch = batches.draw()
         for group in steps.param_groups:
@@ -199,8 +210,11 @@ def _fit(tasks: _Tasks, batches: _Batches, plan: PretrainingPlan, say: Callable[
         if optimiser.clip_norm is not None:
             nn.utils.clip_grad_norm_(tasks.parameters(), optimiser.clip_norm)
         steps.step()
+        since.append((of_words.item(), of_pairs.item()))
         if (done + 1) % SAY_EVERY == 0:
-            say(f"step {done + 1} of {plan.steps}: words {of_words.item():.3f}, pairs {of_pairs.item():.3f}")
+            mean = np.mean(since, axis=0)
+            say(f"step {done + 1} of {plan.steps}: words {mean[0]:.3f}, pairs {mean[1]:.3f}")
+            since.clear()
 
 
 @torch.no_grad()

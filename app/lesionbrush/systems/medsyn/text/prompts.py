@@ -1,6 +1,6 @@
 """What a network of whole chests is trained on: a few words, as a user would type them, or a whole report.
 
-Both say what was measured, by the limits of `reports.writing`; what was not measured, short prompts leave out.
+Both say what was measured, by the limits of `reports.writing`; short prompts leave out what was not.
 """
 
 from __future__ import annotations
