@@ -30,11 +30,11 @@ SHORT_LOBES = {"rul": "right upper", "rml": "right middle", "rll": "right lower"
 SHORT_LOBES |= {"lll": "left lower", "lingula": "left upper"}
 _DETAIL = """
 a an the one there this that in on of at its is are it and with which measuring measures about size sized
-approximately diameter long wide mean hu ml mm cm x by solid part partly partially semi sub non mixed ground
-glass ggo ggos ggn ggns pure right left lung lungs lobe upper middle lower apex base lingula rul rml rll lul
-lll located lying seen noted present round small large tiny big side both bilateral each pulmonary calcified
-spiculated smooth outside as outlined centimetre centimetres centimeter centimeters millimetre millimetres
-millimeter millimeters
+approximately diameter long wide mean hu ml mm cm x by solid part partly partially semi sub non mixed
+subsolid semisolid ground glass ggo ggos ggn ggns pure right left lung lungs lobe upper middle lower apex
+base lingula rul rml rll lul lll located lying seen noted present round small large tiny big side both
+bilateral each pulmonary calcified spiculated smooth outside as outlined centimetre centimetres
+centimeter centimeters millimetre millimetres millimeter millimeters
 """
 DETAIL = frozenset((*_DETAIL.split(), *COUNTS))
 """What says no more than where a nodule is or what it is like."""
