@@ -43,18 +43,41 @@ class HeartWidths:
     chest_mm: float
 
 
+@dataclass(frozen=True, eq=False)
+class Heart:
+    """mask: bool (X, Y, Z), with the spine behind it; widths_mm: of its slices, smoothed, from above down."""
+
+    mask: Array
+    slices: tuple[int, ...]
+    widths_mm: Array
+
+
 def measure_heart(grid: CoarseGrid, lungs: Array, carina_mm: float) -> HeartWidths | None:
     """lungs: not 0 in both. None: no heart is seen to end above the diaphragm in this volume."""
+    heart = find_heart(grid, lungs, carina_mm)
+    if heart is None:
+        return None
+    widest = int(heart.widths_mm.argmax())
+    chest = _width(lungs[:, :, heart.slices[widest]] > 0)
+    return HeartWidths(float(heart.widths_mm[widest]), chest * grid.spacing_mm[0])
+
+
+def find_heart(grid: CoarseGrid, lungs: Array, carina_mm: float) -> Heart | None:
+    """From below the carina to above the diaphragm; None as of `measure_heart`."""
     x_mm, _, z_mm = grid.spacing_mm
     start = min(int((carina_mm - BELOW_CARINA_MM) / z_mm), lungs.shape[2] - 1)
     slices = range(start, -1, -1)
-    found = [_width(_heart_in(grid, lungs[:, :, z] > 0, z)) * x_mm for z in slices]
-    widths_mm = ndimage.median_filter(np.array(found), USUAL_OF, mode="nearest")
+    masks = [_heart_in(grid, lungs[:, :, z] > 0, z) for z in slices]
+    found = np.array([_width(mask) * x_mm for mask in masks])
+    widths_mm = ndimage.median_filter(found, USUAL_OF, mode="nearest")
     ends = np.flatnonzero((np.diff(widths_mm) > MERGED_MM) | (widths_mm[1:] == 0))
     if not len(ends) or widths_mm[: ends[0] + 1].max() < LEAST_HEART_MM:
         return None
-    widest = int(widths_mm[: ends[0] + 1].argmax())
-    return HeartWidths(float(widths_mm[widest]), _width(lungs[:, :, slices[widest]] > 0) * x_mm)
+    count = int(ends[0]) + 1
+    inside = np.zeros(lungs.shape, bool)
+    for z, mask in zip(slices[:count], masks[:count], strict=True):
+        inside[:, :, z] = mask
+    return Heart(inside, tuple(slices[:count]), widths_mm[:count])
 
 
 def _heart_in(grid: CoarseGrid, lung: Array, z: int) -> Array:

@@ -29,6 +29,7 @@ FOLDERS = (
     "lesion_inpainting",
     "lung_ddpm",
     "med_ddpm",
+    "medsyn",
     "mddpm",
     "palette",
     "semantic",

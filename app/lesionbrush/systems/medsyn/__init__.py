@@ -1,1 +1,21 @@
-"""MedSyn: a whole chest CT from a report (Xu et al. 2024)."""
+"""MedSyn (Xu et al. 2024, arXiv:2310.03559): a text becomes a chest CT with lobes, airways and vessels."""
+
+from __future__ import annotations
+
+from lesionbrush.systems.contract import System, late
+from lesionbrush.systems.medsyn.card import MedSynCard
+from lesionbrush.systems.medsyn.hooks import HOOKS
+from lesionbrush.systems.medsyn.request import MedSynRequest
+
+SYSTEMS = (
+    System(
+        name="medsyn",
+        title="MedSyn",
+        request=MedSynRequest,
+        card=MedSynCard,
+        hooks=HOOKS,
+        load=late("lesionbrush.systems.medsyn.model", "MedSyn.load"),
+        train=late("lesionbrush.systems.medsyn.training", "MedSynTraining"),
+        evaluate=late("lesionbrush.systems.medsyn.evaluation", "evaluate_text"),
+    ),
+)

@@ -67,7 +67,7 @@ class NoduleWish:
 
 
 @dataclass
-class _Part:
+class _Clause:
     """joint: what stands before it. taken: what is said of a nodule; left: the rest."""
 
     joint: str
@@ -94,15 +94,15 @@ def take_nodules(text: str) -> tuple[str, tuple[NoduleWish, ...]]:
     return "".join(rest).strip(), tuple(wishes)
 
 
-def _parts(sentence: str) -> list[_Part]:
+def _parts(sentence: str) -> list[_Clause]:
     pieces = ["", *_JOINT.split(sentence.rstrip(" .;\n"))]
-    parts: list[_Part] = []
+    parts: list[_Clause] = []
     for joint, text in zip(pieces[::2], pieces[1::2], strict=True):
-        parts.append(_Part(joint, text, _is_denied(joint, text, parts)))
+        parts.append(_Clause(joint, text, _is_denied(joint, text, parts)))
     return parts
 
 
-def _is_denied(joint: str, text: str, before: Sequence[_Part]) -> bool:
+def _is_denied(joint: str, text: str, before: Sequence[_Clause]) -> bool:
     """By itself; or as the next in a list that is: "no mass or nodule", but not "no mass, solid nodule"."""
     if _NOT.search(f"{joint} {text}"):
         return True
@@ -112,9 +112,9 @@ def _is_denied(joint: str, text: str, before: Sequence[_Part]) -> bool:
     return bare or "or" in joint.lower().split()
 
 
-def _take(parts: Sequence[_Part]) -> list[str]:
+def _take(parts: Sequence[_Clause]) -> list[str]:
     """What is said of each nodule; the parts are left without it."""
-    said: list[list[_Part]] = []
+    said: list[list[_Clause]] = []
     open_run = False
     for part in parts:
         if _NODULE.search(part.left) and not part.denied:
@@ -131,7 +131,7 @@ def _take(parts: Sequence[_Part]) -> list[str]:
     return [" ".join(one.taken for one in run) for run in said]
 
 
-def _take_opening(parts: Sequence[_Part], run: list[_Part]) -> None:
+def _take_opening(parts: Sequence[_Clause], run: list[_Clause]) -> None:
     """ "In the right upper lobe, a nodule": what a sentence begins with belongs to the first nodule."""
     before = parts[: parts.index(run[0])]
     if all(_is_detail(part.left) and not part.denied for part in before):
@@ -157,7 +157,7 @@ def _cut(text: str) -> tuple[str, str]:
     return (left if _words(left) else ""), text[start:end]
 
 
-def _rest(parts: Sequence[_Part], sentence: str) -> str:
+def _rest(parts: Sequence[_Clause], sentence: str) -> str:
     """Of a sentence, with its end; empty when nothing is left."""
     said = ""
     for part in (part for part in parts if part.left):

@@ -63,7 +63,7 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class MaskedBatch:
+class MaskedTexts:
     """numbers: (B, N), masked; wanted: (B, N), -100 where none was; paired: (B,) 1 or 0."""
 
     numbers: Tensor
@@ -139,11 +139,11 @@ class _Batches:
         self.cut += len(findings) + len(impression) > room
         return findings, impression[: room // 2]
 
-    def draw(self) -> MaskedBatch:
+    def draw(self) -> MaskedTexts:
         chosen = self._generator.choice(len(self._seen), min(self._batch, len(self._seen)), replace=False)
         return self._make([self._seen[k] for k in chosen], self._generator)
 
-    def held_out(self) -> list[MaskedBatch]:
+    def held_out(self) -> list[MaskedTexts]:
         """The same every time."""
         generator, rows = np.random.default_rng(1), self._held_out
         parts = [rows[k : k + self._batch] for k in range(0, len(rows), self._batch)]
@@ -151,7 +151,7 @@ class _Batches:
 
     def _make(
         self, pairs: Sequence[tuple[list[int], list[int]]], generator: np.random.Generator
-    ) -> MaskedBatch:
+    ) -> MaskedTexts:
         """The first half have the impression of another report; either section may stand first."""
         half = len(pairs) // 2
         impressions = [pair[1] for pair in pairs]
@@ -166,11 +166,11 @@ class _Batches:
         paired = torch.tensor([k == given[k] for k in range(len(pairs))], dtype=torch.float32)
         return self._mask(pad(rows), paired, generator)
 
-    def _mask(self, numbers: Tensor, paired: Tensor, generator: np.random.Generator) -> MaskedBatch:
+    def _mask(self, numbers: Tensor, paired: Tensor, generator: np.random.Generator) -> MaskedTexts:
         drawn = torch.from_numpy(generator.random(tuple(numbers.shape)) < MASKED_SHARE)
         masked = drawn & (numbers >= len(SPECIAL))
         wanted = numbers.masked_fill(~masked, -100)
-        return MaskedBatch(numbers.masked_fill(masked, self._index[MASK]), wanted, paired)
+        return MaskedTexts(numbers.masked_fill(masked, self._index[MASK]), wanted, paired)
 
 
 class _Tasks(nn.Module):
@@ -182,7 +182,7 @@ class _Tasks(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(encoder.vocabulary)))
         self.pair = nn.Linear(encoder.width, 1)
 
-    def forward(self, batch: MaskedBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: MaskedTexts) -> tuple[Tensor, Tensor]:
         """Logits of the masked tokens (M, words), and of the pairs (B,)."""
         said = self.encoder(batch.numbers)
         masked = said[batch.wanted != -100]

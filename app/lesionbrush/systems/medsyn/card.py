@@ -1,0 +1,49 @@
+"""What a card says of a model of MedSyn. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lesionbrush.systems.contract import DiffusionCard
+
+
+class UNetShape(BaseModel):
+    """What fixes the tensors of one of the two networks; see `network.MedSynConfig`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shown: int
+    channels: tuple[int, ...]
+    attention: tuple[bool, ...]
+    blocks: int
+    heads: int
+    norm_groups: int
+    fold: int
+    text_width: int = 0
+
+
+class WordShape(BaseModel):
+    """Of the encoder of words that is stored with the networks, and the words that it knows."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int
+    layers: int
+    heads: int
+    longest: int
+    words: tuple[str, ...]
+
+
+class MedSynCard(DiffusionCard):
+    """low: makes chests of 64³ from a text; high: makes them finer, tile by tile."""
+
+    low: UNetShape
+    high: UNetShape
+    prediction: Literal["eps", "x0", "v"]
+    data_spread: float = Field(1.0, gt=0, description="of the images that v is scaled for")
+    tile: int = Field(64, description="voxels a side of the fine tiles")
+    words: WordShape | None = Field(
+        None, description="null: the text is read by a BERT, from the folder that LESIONBRUSH_BERT names"
+    )

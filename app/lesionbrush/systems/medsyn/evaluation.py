@@ -1,0 +1,184 @@
+"""Does a text steer? The paper's controls (Sec. V.D): a prompt against its negation, measured in the results.
+
+Fluid, low attenuation and the width of the heart are measured as in any chest CT (`reports.measuring`), in
+the lungs of the result's own lobes. Airways of a held-out chest are held too, and looked for again in the CT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import stats
+from tqdm import tqdm
+
+from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
+from lesionbrush.core.generate import Generation, generate
+from lesionbrush.core.inputs import Inputs
+from lesionbrush.montage import Panel, Window, sheet, to_lps
+from lesionbrush.reports.thorax import find_fluid, find_heart
+from lesionbrush.systems.medsyn.hooks import NUMBERS
+from lesionbrush.systems.medsyn.model import MedSyn
+from lesionbrush.systems.medsyn.request import MedSynRequest
+
+CASES, STEPS = 8, 15
+CARINA_SHARE = 0.55
+"""Of the height of the lungs, where the carina is taken to be: at 64 voxels no windpipe is told to fork."""
+SHEET = "prompts.png"
+CHEST = Window("lung and soft tissue", -350, 1400)
+Measure = Callable[[Generation], float]
+
+
+@dataclass(frozen=True)
+class Control:
+    """name: of what is measured, with its unit; measure: nan where it cannot be."""
+
+    name: str
+    prompt: str
+    negated: str
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """What was measured over seeds, and the chance of such a difference if the text did nothing (one-sided
+    Mann-Whitney test)."""
+
+    control: Control
+    prompted: tuple[float, ...]
+    negated: tuple[float, ...]
+
+    @property
+    def chance(self) -> float:
+        """nan with fewer than two measurements on either side."""
+        if min(map(len, self._measured())) < 2:
+            return float("nan")
+        return float(stats.mannwhitneyu(*self._measured(), alternative="greater").pvalue)
+
+    @property
+    def right_way(self) -> int:
+        """Seeds of which the prompt has more than its negation."""
+        return sum(one > other for one, other in zip(self.prompted, self.negated, strict=True))
+
+    def _measured(self) -> tuple[np.ndarray, np.ndarray]:
+        prompted, negated = (np.array(one)[~np.isnan(one)] for one in (self.prompted, self.negated))
+        return prompted, negated
+
+    def line(self) -> str:
+        prompted, negated = self._measured()
+        seeds = len(self.prompted)
+        unmeasured = 2 * seeds - len(prompted) - len(negated)
+        rest = f"; {unmeasured} not measured" if unmeasured else ""
+        texts = (self.control.prompt, self.control.negated)
+        sides = zip(map(_spread, (prompted, negated)), texts, strict=True)
+        return (
+            f"{self.control.name}: {', '.join(f'{values} with {text!r}' for values, text in sides)}, "
+            f"p = {self.chance:.2g}, {self.right_way} of {seeds} seeds the right way{rest}"
+        )
+
+    def figures(self) -> Iterator[tuple[str, float]]:
+        for kind, values in zip(("prompted", "negated"), self._measured(), strict=True):
+            yield f"{self.control.name}_{kind}", round(float(np.mean(values)), 3) if len(values) else -1.0
+        yield f"{self.control.name}_p", round(self.chance, 5)
+
+
+def lungs_of(made: Generation) -> tuple[CoarseGrid, np.ndarray]:
+    """The result on coarse voxels (X, Y, Z), left, back, head; and its lungs: 1 right, 2 left."""
+    assert made.layout is not None
+    grid = CoarseGrid.of(made.ct)
+    labels = np.zeros(made.ct.shape, np.uint8)
+    for name in made.layout.names.values():
+        if name in NUMBERS:
+            labels[made.layout.mask(name)] = 1 if name.startswith("right") else 2
+    return grid, grid.thin(labels)
+
+
+def measure_fluid(made: Generation, side: int) -> float:
+    """ml behind one lung."""
+    grid, lungs = lungs_of(made)
+    lung = lungs == side
+    return float(np.count_nonzero(find_fluid(grid, lung)) * grid.voxel_ml) if lung.any() else float("nan")
+
+
+def measure_low_attenuation(made: Generation) -> float:
+    """Percent of both lungs below -950 HU."""
+    grid, lungs = lungs_of(made)
+    return 100 * float((grid.hu[lungs > 0] < -950).mean()) if lungs.any() else float("nan")
+
+
+def measure_ratio(made: Generation) -> float:
+    """Width of the heart over that of the chest, the greatest on one axial slice."""
+    grid, lungs = lungs_of(made)
+    high = np.flatnonzero(lungs.any(axis=(0, 1)))
+    if not len(high):
+        return float("nan")
+    carina = (high[0] + CARINA_SHARE * (high[-1] - high[0])) * grid.spacing_mm[2]
+    heart = find_heart(grid, lungs, float(carina))
+    if heart is None:
+        return float("nan")
+    z = heart.slices[int(heart.widths_mm.argmax())]
+    across = np.flatnonzero(lungs[:, :, z].any(axis=1))
+    return float(heart.widths_mm.max() / ((across[-1] - across[0] + 1) * grid.spacing_mm[0]))
+
+
+CONTROLS = (
+    Control(
+        "right_effusion_ml",
+        "Large right pleural effusion.",
+        "No pleural effusion.",
+        partial(measure_fluid, side=1),
+    ),
+    Control(
+        "left_effusion_ml",
+        "Large left pleural effusion.",
+        "No pleural effusion.",
+        partial(measure_fluid, side=2),
+    ),
+    Control("laa950_percent", "Severe emphysema.", "No emphysema.", measure_low_attenuation),
+    Control("cardiothoracic_ratio", "Severe cardiomegaly.", "Normal heart size.", measure_ratio),
+)
+
+
+def evaluate_text(model: MedSyn, data: Path, cases: int, out: Path) -> dict[str, float]:
+    """For the card, and printed: every control with so many seeds, at 64 voxels, and a picture of seed 0."""
+    del data
+    request = MedSynRequest(steps=STEPS, size=64, variants=min(cases or CASES, 16))
+    answers, panels = [], list[Panel]()
+    for control in tqdm(CONTROLS, desc="controls", unit="control"):
+        prompted, negated = (
+            generate(request, model, Inputs(text=text)) for text in (control.prompt, control.negated)
+        )
+        answers.append(
+            Contrast(
+                control,
+                tuple(map(control.measure, prompted)),
+                tuple(map(control.measure, negated)),
+            )
+        )
+        pairs = ((control.prompt, prompted[0]), (control.negated, negated[0]))
+        panels += [panel for text, made in pairs for panel in _panels(made, text)]
+    out.mkdir(parents=True, exist_ok=True)
+    picture(panels).save(out / SHEET)
+    print("\n".join(answer.line() for answer in answers))
+    print(out / SHEET)
+    return {name: value for answer in answers for name, value in answer.figures()}
+
+
+def picture(panels: Sequence[Panel]) -> Image.Image:
+    return sheet(panels, 4, title="A prompt beside its negation: coronal and axial", panel_px=256)
+
+
+def _panels(made: Generation, text: str) -> Iterator[Panel]:
+    """The coronal slice in the middle of the chest, and the axial one in the lower third."""
+    hu, (x_mm, y_mm, z_mm) = to_lps(made.ct)
+    coronal, axial = hu[:, hu.shape[1] * 6 // 10, ::-1].T, hu[:, :, hu.shape[2] * 4 // 10].T
+    for slice_hu, pixel_mm in ((coronal, (z_mm, x_mm)), (axial, (y_mm, x_mm))):
+        yield Panel(slice_hu, pixel_mm, CHEST, text, badge="GENERATED")
+
+
+def _spread(values: np.ndarray) -> str:
+    return f"{values.mean():.3g} ± {values.std():.2g}" if len(values) else "nothing measured"

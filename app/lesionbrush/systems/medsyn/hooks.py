@@ -1,0 +1,68 @@
+"""What MedSyn takes, and on which grid it makes its chests. Imports no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lesionbrush.anatomy.chest.lobes import LOBES
+from lesionbrush.core.generate import Frame, GenerateHooks
+from lesionbrush.core.inputs import OWN, Input, Inputs, Layout
+from lesionbrush.core.roi import Orientation
+from lesionbrush.core.volume import Volume, require_ct
+from lesionbrush.errors import InvalidRequest
+from lesionbrush.systems.medsyn.field import ChestField
+from lesionbrush.systems.medsyn.request import MedSynRequest
+
+INPUTS = (
+    Input("text", "text", "what the chest is to show, in words of a report", on=OWN),
+    Input("lobes", "layout", "lobes or lungs that are held, by name, as anatomy-masks writes them", on=OWN),
+    Input("airways", "mask", "airways that are held, on the grid of the lobes", on=OWN),
+    Input("vessels", "mask", "vessels that are held, on the grid of the lobes", on=OWN),
+    Input("held_ct", "volume", "a CT that is held, on the grid of the lobes: masks are made for it", on=OWN),
+)
+NUMBERS = {name: number for number, name in LOBES.items()}
+
+
+def lobes_of(layout: Layout) -> Volume:
+    """uint8 numbers of LOBES, by the names of the layout. InvalidRequest for one without any."""
+    found = np.zeros(layout.labels.shape, np.uint8)
+    for name in layout.names.values():
+        if name in NUMBERS:
+            found[layout.mask(name)] = NUMBERS[name]
+    if not found.any():
+        raise InvalidRequest(
+            f"lobes: it has {', '.join(layout.names.values())}, and none of the names {', '.join(NUMBERS)}: "
+            "make one with  run.py anatomy-masks CT"
+        )
+    return layout.labels.with_array(found)
+
+
+def field_of(inputs: Inputs) -> tuple[ChestField, Volume | None]:
+    """The field of what is held, and the volume on whose grid that is; a usual one if nothing is.
+
+    Raises InvalidRequest, GeometryMismatch.
+    """
+    layout = inputs.layout("lobes")
+    others = {name: one for name in ("airways", "vessels", "held_ct") if (one := inputs.volume(name))}
+    if layout is None:
+        if others:
+            raise InvalidRequest(
+                f"{' and '.join(others)}: send lobes as well, by which they are laid into the model's field"
+            )
+        return ChestField.usual(), None
+    lobes = lobes_of(layout)
+    for name, one in others.items():
+        lobes.require_same_grid(require_ct(one) if name == "held_ct" else one, name)
+    turned = Orientation.of(lobes.affine)
+    return ChestField.around(turned.view(lobes.array), turned.spacing_mm(lobes.spacing_mm)), lobes
+
+
+def frame_of(request: MedSynRequest, inputs: Inputs, wanted: Frame | None) -> Frame:
+    """A cube of voxels around the lungs that are held, or of an adult's. Raises as `field_of`."""
+    if wanted is not None:
+        raise InvalidRequest("medsyn has a grid of its own: give size, or lobes to make a chest around")
+    field, of = field_of(inputs)
+    return field.frame(request.size, of)
+
+
+HOOKS = GenerateHooks(INPUTS, frame_of)

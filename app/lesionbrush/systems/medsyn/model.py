@@ -1,0 +1,231 @@
+"""MedSyn (Xu et al. 2024, arXiv:2310.03559): a chest CT with lobes, airways and vessels, in two stages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lesionbrush.anatomy.chest.lobes import LOBES
+from lesionbrush.anatomy.chest.masks import AIRWAYS, AIRWAYS_NAME, VESSELS, VESSELS_NAME
+from lesionbrush.core.generate import Frame, Made
+from lesionbrush.core.inputs import Inputs, Layout
+from lesionbrush.core.model import OnEstimate, OnStep
+from lesionbrush.core.registry import InstalledModel, ModelCard
+from lesionbrush.core.volume import Volume
+from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
+from lesionbrush.diffusion.guidance import keep_known
+from lesionbrush.diffusion.preconditioning import image_from
+from lesionbrush.diffusion.samplers import SAMPLERS, Times
+from lesionbrush.diffusion.schedules import SCHEDULES
+from lesionbrush.engines.evaluator import Evaluator
+from lesionbrush.errors import InvalidRequest, WeightsError
+from lesionbrush.systems.medsyn.card import MedSynCard, UNetShape
+from lesionbrush.systems.medsyn.channels import AIRWAY, CHANNELS, CT, LOBE, VESSEL, WINDOW, lobes_from_unit
+from lesionbrush.systems.medsyn.chests import LOW
+from lesionbrush.systems.medsyn.field import stored
+from lesionbrush.systems.medsyn.held import HeldChannels, hold
+from lesionbrush.systems.medsyn.hooks import HOOKS
+from lesionbrush.systems.medsyn.network import MedSynConfig, MedSynUNets
+from lesionbrush.systems.medsyn.request import MedSynRequest
+from lesionbrush.systems.medsyn.text.bert import BertFolder
+from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, TextEncoder, WordEncoder
+from lesionbrush.systems.medsyn.text.vocabulary import Vocabulary
+from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse, enlarge
+from lesionbrush.systems.running import (
+    SamplingWatch,
+    device_name,
+    in_channels_last,
+    mix_seed,
+    pick_device,
+    visited_timesteps,
+    with_weights,
+)
+
+BERT = "LESIONBRUSH_BERT"
+OVERLAP = 16
+CLIP = (-1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ChestJob:
+    """One variant. tell: called with the estimate at 64 voxels, after every evaluation of a network."""
+
+    request: MedSynRequest
+    seed: int
+    tell: Callable[[Tensor], None]
+
+
+@dataclass(frozen=True, eq=False)
+class HeldWalk:
+    """From noise (1, 4, Z, Y, X) down the noise levels, with what is held on the way."""
+
+    noise: Tensor
+    timesteps: Times
+    held: HeldChannels
+    generator: torch.Generator
+
+
+class MedSyn:
+    """Trained networks ready to make whole chests."""
+
+    hooks = HOOKS
+
+    def __init__(
+        self, card: ModelCard, networks: MedSynUNets, encoder: TextEncoder, device: torch.device
+    ) -> None:
+        self.card, self.section, self.device = card, MedSynCard.of(card), device
+        self.networks, self.encoder = in_channels_last(networks.to(device).eval()), encoder
+        self.low, self.high = Evaluator(self.networks.low), Evaluator(self.networks.high)
+        self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
+
+    @classmethod
+    def load(cls, installed: InstalledModel, device: str | None = None) -> MedSyn:
+        """Read the weights. WeightsError when they do not fit the networks of the card."""
+        section = MedSynCard.of(installed.card)
+        words = None
+        if section.words is not None:
+            sizes = EncoderSizes(**section.words.model_dump(exclude={"words"}))
+            words = WordEncoder(Vocabulary(section.words.words), sizes)
+        networks = MedSynUNets(_config(section.low), _config(section.high), words)
+        found = with_weights(networks, installed)
+        return cls(installed.card, found, words or _bert(installed.card), pick_device(device))
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        frame: Frame,
+        request: MedSynRequest,
+        inputs: Inputs,
+        seeds: Sequence[int],
+        on_step: OnStep,
+        on_estimate: OnEstimate | None = None,
+    ) -> Made:
+        """One chest for every seed; see `core.generate.VolumeModel`. InvalidRequest."""
+        text = inputs.text("text") or ""
+        remarks = self._read(text, request)
+        tokens = self.encoder.encode([text]).to(self.device)
+        held, finely = (hold(inputs, side) for side in (LOW, request.size))
+        if held.names:
+            remarks += (f"Held as sent: {', '.join(held.names)}; words against them do nothing there.",)
+        fine = 0 if request.size == LOW else len(self._tiling(request)) * request.fine_steps
+        watch = SamplingWatch(on_step, on_estimate, len(seeds), request.steps + fine)
+        made = []
+        for number, seed in enumerate(seeds):
+            job = ChestJob(request, seed, watch.part([number], _show))
+            low = self._low(job, tokens, held)
+            made.append(self._high(job, low, finely) if fine else low.cpu().numpy())
+        hu = np.stack([stored(WINDOW.from_unit(unit[CT])) for unit in made])
+        layouts = [layout_of(unit, frame) for unit in made]
+        where = f"{device_name(self.device)} ({self.low.engine(self.device)})"
+        return Made(hu, where, layouts, [remarks] * len(seeds))
+
+    def _read(self, text: str, request: MedSynRequest) -> tuple[str, ...]:
+        """What is said of the text. InvalidRequest where no word of it is known."""
+        if not text:
+            return ("No text was given: this is a chest of any kind.",)
+        reading = self.encoder.read(text)
+        if not reading.known:
+            raise InvalidRequest(
+                f"text: none of its words is known ({', '.join(reading.unknown)}); say for example "
+                "'large right pleural effusion, no emphysema, heart enlarged'"
+            )
+        if request.strength == 0:
+            return ("strength 0: the text was left out.",)
+        unknown = f" Not known, and so without effect: {', '.join(reading.unknown)}."
+        return (f"Words that acted: {', '.join(reading.known)}.{unknown if reading.unknown else ''}",)
+
+    def _low(self, job: ChestJob, tokens: Tensor, held: HeldChannels) -> Tensor:
+        """(4, 64, 64, 64) in [-1, 1]."""
+        generator = torch.Generator().manual_seed(mix_seed(job.seed, 0))
+        noise = torch.randn((1, len(CHANNELS), LOW, LOW, LOW), generator=generator).to(self.device)
+        everywhere = torch.ones_like(noise[:, :1])
+        said = self._denoiser(self.low, everywhere, tokens)
+        unsaid = self._denoiser(self.low, everywhere, torch.zeros_like(tokens))
+        guided = classifier_free(said, unsaid, job.request.strength)
+
+        def denoise(x: Tensor, t: int) -> Tensor:
+            estimate = guided(x, t).clamp(*CLIP)
+            job.tell(estimate)
+            return estimate
+
+        walk = HeldWalk(noise, visited_timesteps(self.schedule, job.request.steps), held, generator)
+        return self._sample(job.request.sampler, denoise, walk)[0]
+
+    def _high(self, job: ChestJob, low: Tensor, held: HeldChannels) -> np.ndarray:
+        """(4, N, N, N) float32: tile by tile."""
+        size, tiling = job.request.size, self._tiling(job.request)
+        factor, mosaic, field = size // LOW, Mosaic(tiling), NoiseField(mix_seed(job.seed, 1), size)
+        times = visited_timesteps(self.schedule, job.request.fine_steps)
+        for number, tile in enumerate(tiling.tiles()):
+            z, y, x = coarse(tile, factor)
+            shown = enlarge(low[:, z, y, x], factor)[None]
+            finer = self._denoiser(self.high, shown)
+
+            def denoise(x: Tensor, t: int, finer: Denoiser = finer) -> Tensor:
+                job.tell(low[None])
+                return finer(x, t).clamp(*CLIP)
+
+            generator = torch.Generator().manual_seed(mix_seed(job.seed, 2 + number))
+            walk = HeldWalk(field.crop(tile).to(self.device), times, held.crop(tile), generator)
+            mosaic.add(tile, self._sample(job.request.sampler, denoise, walk)[0].cpu())
+        return mosaic.mean()
+
+    def _tiling(self, request: MedSynRequest) -> Tiling:
+        return Tiling(request.size, self.section.tile, self.section.tile - OVERLAP)
+
+    def _denoiser(self, evaluate: Evaluator, *given: Tensor) -> Denoiser:
+        """given: what the network is shown, and a text if it reads one."""
+
+        def x_0(x: Tensor, t: int) -> Tensor:
+            times = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+            alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
+            said = evaluate(x, times, *given)
+            return image_from(self.section.prediction, x, said, alpha, sigma, self.section.data_spread)
+
+        return x_0
+
+    def _sample(self, sampler: str, denoise: Denoiser, walk: HeldWalk) -> Tensor:
+        """x_0, in which what is held is as it was sent."""
+        hooks = []
+        if walk.held.names:
+            unit, editable = (one.to(walk.noise.device) for one in (walk.held.unit, walk.held.editable))
+            hooks.append(keep_known(unit, editable, self.schedule, walk.generator))
+        draw = SAMPLERS[sampler]
+        return draw(
+            denoise, walk.noise, self.schedule, walk.timesteps, generator=walk.generator, after_step=hooks
+        )
+
+
+def layout_of(unit: np.ndarray, frame: Frame) -> Layout:
+    """What is where in (4, Z, Y, X): vessels over airways over lobes, in one volume."""
+    labels = lobes_from_unit(unit[LOBE])
+    labels[unit[AIRWAY] > 0] = AIRWAYS
+    labels[unit[VESSEL] > 0] = VESSELS
+    names = {**LOBES, AIRWAYS: AIRWAYS_NAME, VESSELS: VESSELS_NAME}
+    present = {number: name for number, name in names.items() if (labels == number).any()}
+    return Layout(Volume(stored(labels), frame.affine), present)
+
+
+def _show(unit: Tensor) -> np.ndarray:
+    """(Z, Y, X) HU of the first of (B, 4, Z, Y, X)."""
+    hu: np.ndarray = WINDOW.from_unit(unit[0, CT].cpu().numpy())
+    return hu
+
+
+def _config(shape: UNetShape) -> MedSynConfig:
+    return MedSynConfig(**shape.model_dump())
+
+
+def _bert(card: ModelCard) -> BertFolder:
+    folder = os.environ.get(BERT)
+    if not folder:
+        raise WeightsError(
+            f"{card.name!r} reads texts by a BERT that does not come with it: set {BERT} to its folder"
+        )
+    return BertFolder(Path(folder))

@@ -1,0 +1,99 @@
+"""The networks of MedSyn: convolutions, attention at the bottom alone (Sec. IV.E of the paper).
+
+Both are MONAI's `DiffusionModelUNet` on blocks of voxels: a patch of `fold` voxels a side becomes channels
+before it and voxels again behind it, so that a network of few parameters sees 64³ at the cost of 32³. With
+fold 1 it is the plain network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from monai.networks.nets import DiffusionModelUNet
+from torch import Tensor, nn
+
+from lesionbrush.systems.medsyn.channels import CHANNELS
+from lesionbrush.systems.medsyn.text.encoder import WordEncoder
+
+
+@dataclass(frozen=True)
+class MedSynConfig:
+    """What fixes the shapes of the network's tensors.
+
+    shown: channels beside the four noisy ones. text_width: of the tokens it attends to; 0: it reads none.
+    """
+
+    shown: int
+    channels: tuple[int, ...]
+    attention: tuple[bool, ...]
+    blocks: int = 1
+    heads: int = 4
+    norm_groups: int = 8
+    fold: int = 1
+    text_width: int = 0
+
+    @property
+    def multiple(self) -> int:
+        """Each spatial side must be a multiple of this."""
+        return int(self.fold * 2 ** (len(self.channels) - 1))
+
+
+class MedSynUNet(nn.Module):
+    """Says what the four clean channels are."""
+
+    def __init__(self, config: MedSynConfig) -> None:
+        super().__init__()
+        self.config = config
+        folded = config.fold**3
+        self.unet = DiffusionModelUNet(
+            spatial_dims=3,
+            in_channels=(len(CHANNELS) + config.shown) * folded,
+            out_channels=len(CHANNELS) * folded,
+            num_res_blocks=config.blocks,
+            channels=config.channels,
+            attention_levels=config.attention,
+            norm_num_groups=config.norm_groups,
+            num_head_channels=[width // config.heads for width in config.channels],
+            with_conditioning=config.text_width > 0,
+            cross_attention_dim=config.text_width or None,
+        )
+
+    def forward(self, image: Tensor, timesteps: Tensor, shown: Tensor, text: Tensor | None = None) -> Tensor:
+        """image: (B, 4, Z, Y, X), noisy; timesteps: (B,); shown: (B, S, Z, Y, X); text: (B, tokens, width).
+
+        Returns (B, 4, Z, Y, X).
+        """
+        given = fold(torch.cat((image, shown), dim=1), self.config.fold)
+        given = given.contiguous(memory_format=torch.channels_last_3d)
+        return unfold(self.unet(given, timesteps, context=text), self.config.fold)
+
+
+class MedSynUNets(nn.Module):
+    """Both networks and the frozen encoder of the text, whose weights are in one file.
+
+    encoder: None where it is one of somebody else's, which is not stored with them.
+    """
+
+    def __init__(self, low: MedSynConfig, high: MedSynConfig, encoder: WordEncoder | None) -> None:
+        super().__init__()
+        self.low, self.high, self.encoder = MedSynUNet(low), MedSynUNet(high), encoder
+
+
+def fold(image: Tensor, size: int) -> Tensor:
+    """(B, C, Z, Y, X) to (B, C size³, Z / size, Y / size, X / size): blocks of voxels as channels."""
+    if size == 1:
+        return image
+    batch, channels, *sides = image.shape
+    z, y, x = (side // size for side in sides)
+    blocks = image.reshape(batch, channels, z, size, y, size, x, size)
+    return blocks.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(batch, channels * size**3, z, y, x)
+
+
+def unfold(image: Tensor, size: int) -> Tensor:
+    """The inverse of `fold`."""
+    if size == 1:
+        return image
+    batch, folded, z, y, x = image.shape
+    blocks = image.reshape(batch, folded // size**3, size, size, size, z, y, x)
+    return blocks.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(batch, -1, z * size, y * size, x * size)

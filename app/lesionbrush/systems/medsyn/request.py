@@ -1,0 +1,29 @@
+"""What a caller may ask of MedSyn."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+from lesionbrush.core.request import MOST_STEPS, BaseRequest
+
+Sampler = Literal["dpm_solver_pp_2m", "ddim", "ddpm"]
+
+
+class MedSynRequest(BaseRequest):
+    """A whole new chest CT, with its lobes, airways and vessels."""
+
+    system: SkipJsonSchema[Literal["medsyn"]] = "medsyn"
+    steps: int = Field(25, ge=1, le=MOST_STEPS, description="denoising steps at 64 voxels; as published: 50")
+    fine_steps: int = Field(
+        8, ge=1, le=MOST_STEPS, description="denoising steps of the fine voxels; as published: 20"
+    )
+    size: Literal[64, 128, 256] = Field(
+        128, description="voxels a side: 256 is the published one, and takes eight times as long as 128"
+    )
+    sampler: Sampler = Field("dpm_solver_pp_2m", description="ddim is the published one")
+    strength: float = Field(
+        1.0, ge=0, le=5, description="of the text: 1 as trained; more goes beyond, 0 leaves it out"
+    )
