@@ -89,9 +89,18 @@ def test_words_without_effect_are_told(model: MedSyn):
     assert any("without effect: splenomegaly" in remark for remark in made.provenance.remarks)
 
 
+def test_a_nodule_in_the_text_is_left_to_lung_lesion(model: MedSyn):
+    text = "Large right effusion. Solid nodule of 12 mm in the left upper lobe."
+    (made,) = ask(model, Inputs(text=text))
+    assert (made.ct.array == ask(model, Inputs(text="Large right effusion."))[0].ct.array).all()
+    remark = next(one for one in made.provenance.remarks if "nodule" in one)
+    assert "12 mm, solid, left lung upper lobe" in remark
+    assert "lung_lesion" in remark
+
+
 def test_without_a_text_it_says_so(model: MedSyn):
     (made,) = ask(model, Inputs())
-    assert any("No text was given" in remark for remark in made.provenance.remarks)
+    assert any("No text steered it" in remark for remark in made.provenance.remarks)
 
 
 @pytest.mark.parametrize("size", [64, 128])

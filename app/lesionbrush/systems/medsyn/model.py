@@ -35,6 +35,7 @@ from lesionbrush.systems.medsyn.network import MedSynConfig, MedSynUNets
 from lesionbrush.systems.medsyn.request import MedSynRequest
 from lesionbrush.systems.medsyn.text.bert import BertFolder
 from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, TextEncoder, WordEncoder
+from lesionbrush.systems.medsyn.text.nodules import NoduleWish, take_nodules
 from lesionbrush.systems.medsyn.text.vocabulary import Vocabulary
 from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse, enlarge
 from lesionbrush.systems.running import (
@@ -107,8 +108,8 @@ class MedSyn:
         on_estimate: OnEstimate | None = None,
     ) -> Made:
         """One chest for every seed; see `core.generate.VolumeModel`. InvalidRequest."""
-        text = inputs.text("text") or ""
-        remarks = self._read(text, request)
+        text, nodules = take_nodules(inputs.text("text") or "")
+        remarks = (*self._read(text, request), *(_left_out(wish) for wish in nodules))
         tokens = self.encoder.encode([text]).to(self.device)
         held, finely = (hold(inputs, side) for side in (LOW, request.size))
         if held.names:
@@ -127,8 +128,8 @@ class MedSyn:
 
     def _read(self, text: str, request: MedSynRequest) -> tuple[str, ...]:
         """What is said of the text. InvalidRequest where no word of it is known."""
-        if not text:
-            return ("No text was given: this is a chest of any kind.",)
+        if not text.strip():
+            return ("No text steered it: this is a chest of any kind.",)
         reading = self.encoder.read(text)
         if not reading.known:
             raise InvalidRequest(
@@ -210,6 +211,16 @@ def layout_of(unit: np.ndarray, frame: Frame) -> Layout:
     names = {**LOBES, AIRWAYS: AIRWAYS_NAME, VESSELS: VESSELS_NAME}
     present = {number: name for number, name in names.items() if (labels == number).any()}
     return Layout(Volume(stored(labels), frame.affine), present)
+
+
+def _left_out(wish: NoduleWish) -> str:
+    """A nodule is smaller than the voxels that a text acts on (Sec. VI of the paper)."""
+    known = (f"{wish.diameter_mm:g} mm" if wish.diameter_mm else None, wish.texture, wish.lobe or wish.side)
+    said = ", ".join(part for part in known if part)
+    return (
+        f"A nodule{f' ({said})' if said else ''} is not made from the text, which acts on voxels of 5 mm: "
+        "paint it into this CT with lung_lesion."
+    )
 
 
 def _show(unit: Tensor) -> np.ndarray:
