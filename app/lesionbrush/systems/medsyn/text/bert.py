@@ -7,6 +7,7 @@ are read from safetensors alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +26,7 @@ MOST_TOKENS = 512
 class BertFolder:
     """A `TextEncoder`. It splits a word it does not know into parts, so that few words are unknown to it."""
 
-    def __init__(self, folder: Path, longest: int = 128) -> None:
+    def __init__(self, folder: Path, longest: int = 256) -> None:
         """InvalidRequest without the library, and where there is no such folder; WeightsError for a folder
         without config.json and model.safetensors, or whose files do not fit each other."""
         library = _transformers()
@@ -75,11 +76,9 @@ class BertFolder:
 def _transformers() -> ModuleType:
     """Raises InvalidRequest."""
     try:
-        import transformers
+        return import_module("transformers")
     except ImportError as error:
         raise InvalidRequest(
             "a BERT folder needs the library transformers, which is not installed here:  "
             "pip install transformers  into this app's environment, or take the encoder that comes with it"
         ) from error
-    library: ModuleType = transformers
-    return library
