@@ -19,6 +19,7 @@ from lesionbrush.systems.medsyn.text.nodules import NoduleWish, take_nodules
 from lesionbrush.systems.medsyn.text.own_reports import ReportPair, split_report
 from lesionbrush.systems.medsyn.text.pretraining import PretrainingPlan, pretrain
 from lesionbrush.training.recipes import Optimiser
+from safetensors.torch import load_file
 
 SHORT = PretrainingPlan(
     steps=30,
@@ -36,7 +37,7 @@ class TestPretraining:
         found = pretrain(tmp_path / "e.safetensors", plan=SHORT, say=said.append)
         assert found.reports == 100
         assert found.masked_accuracy > 0.03  # one of 300 by chance
-        assert "100 reports" in said[0]
+        assert "0 reports given, 100 drawn" in said[0]
         encoder = WordEncoder.load(tmp_path / "e.safetensors")
         assert encoder.read("Large right pleural effusion, no cheese").unknown == ("cheese",)
         large, none, again = encoder.encode(["Large right effusion", "No effusion", "large right effusion."])
@@ -47,7 +48,8 @@ class TestPretraining:
         plan = PretrainingPlan(steps=2, batch=4, drawn=30, sizes=SHORT.sizes)
         for name in ("a", "b"):
             pretrain(tmp_path / name, plan=plan, say=list[str]().append)
-        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+        one, same = (load_file(tmp_path / name) for name in "ab")
+        assert all(torch.equal(one[name], same[name]) for name in one)
 
     def test_a_hospitals_reports_bring_their_own_words(self, tmp_path: Path) -> None:
         folder = tmp_path / "reports" / "2024"
@@ -55,12 +57,13 @@ class TestPretraining:
         for k in range(25):
             text = REPORT.format(lungs=f"Schnitte klar {'sehr ' * (2 * k)}", said=f"Normalbefund wort{k}")
             (folder / f"{k}.txt").write_text(text if k < 22 else "FINDINGS: cut off", encoding="utf-8")
-        plan = PretrainingPlan(steps=2, batch=4, least=22, sizes=EncoderSizes(16, 1, 2, longest=40))
+        plan = PretrainingPlan(steps=2, batch=4, drawn=60, least=22, sizes=EncoderSizes(16, 1, 2, longest=40))
         found = pretrain(tmp_path / "e", folder.parent, plan, list[str]().append)
-        assert (found.reports, found.without) == (22, 3)
-        assert 0 < found.cut < 10
+        assert (found.reports, found.without) == (22 + 60, 3)
+        assert 60 < found.cut < 80
         words = WordEncoder.load(tmp_path / "e").vocabulary.words
         assert {"normalbefund", "schnitte", "nodule", "."} <= set(words)
+        assert {"pleural", "cardiomegaly"} <= set(words)  # of the prompts that a network is trained on
         assert not {"exam", "recommendation", "none"} & set(words)
 
     def test_too_few_reports_are_refused(self, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ IMPRESSION_PROMPTS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainingPlan:
-    """drawn: how many reports are drawn where none are given. least: how often a word of given reports
+    """drawn: how many reports are drawn, also where some are given. least: how often a word of given reports
     occurs, to be known.
 
     So many steps take about five minutes of one core; masked tokens are learned in them, pairs later.
@@ -80,18 +80,20 @@ def pretrain(
     plan: PretrainingPlan | None = None,
     say: Callable[[str], object] = print,
 ) -> Pretrained:
-    """Write the encoder to `out`, a safetensors file. reports: a folder of .txt files; None: drawn ones.
+    """Write the encoder to `out`, a safetensors file. reports: a folder of .txt files; None: none.
 
-    On the CPU, with torch's threads. Raises InvalidRequest as `read_reports`.
+    Drawn reports are learned beside those of a folder, since a network of chests is trained on prompts of
+    our own writer. On the CPU, with torch's threads. Raises InvalidRequest as `read_reports`.
     """
     plan, started = plan or PretrainingPlan(), time.perf_counter()
-    own = draw_reports(plan) if reports is None else read_reports(reports)
-    texts = (text for pair in own.pairs for text in (pair.findings, pair.impression))
-    vocabulary = Vocabulary.of(texts, 1 if reports is None else plan.least)
-    batches = _Batches(own.pairs, vocabulary, plan)
+    own = OwnReports((), 0) if reports is None else read_reports(reports)
+    drawn = draw_reports(plan)
+    known = {*_vocabulary(own.pairs, plan.least).words, *_vocabulary(drawn, 1).words}
+    vocabulary, pairs = Vocabulary(tuple(sorted(known))), (*own.pairs, *drawn)
+    batches = _Batches(pairs, vocabulary, plan)
     say(
-        f"{len(own.pairs)} reports, {len(vocabulary.words)} words; {own.without} files without both "
-        f"sections, {batches.cut} reports cut to {plan.sizes.longest} tokens"
+        f"{len(own.pairs)} reports given, {len(drawn)} drawn, {len(known)} words; {own.without} files "
+        f"without both sections, {batches.cut} reports cut to {plan.sizes.longest} tokens"
     )
     with torch.random.fork_rng(devices=[]):  # layers draw their first weights from the global generator
         torch.manual_seed(plan.seed)
@@ -101,11 +103,14 @@ def pretrain(
     tasks.encoder.save(out)
     seconds = time.perf_counter() - started
     say(f"{out}: {masked:.1%} of masked tokens, {paired:.1%} of pairs, in {seconds:.0f} s")
-    words = len(vocabulary.words)
-    return Pretrained(masked, paired, words, len(own.pairs), own.without, batches.cut, seconds)
+    return Pretrained(masked, paired, len(known), len(pairs), own.without, batches.cut, seconds)
 
 
-def draw_reports(plan: PretrainingPlan) -> OwnReports:
+def _vocabulary(pairs: Sequence[ReportPair], least: int) -> Vocabulary:
+    return Vocabulary.of((text for pair in pairs for text in (pair.findings, pair.impression)), least)
+
+
+def draw_reports(plan: PretrainingPlan) -> tuple[ReportPair, ...]:
     """Findings as our writer says them, and as impression short prompts on the same.
 
     Most findings are of what prompts speak of; one in three may have any line, but not all of them.
@@ -118,7 +123,7 @@ def draw_reports(plan: PretrainingPlan) -> OwnReports:
         report = write_report(findings, generator, parts=parts, drop=drop)
         impression = " ".join(write_short(findings, generator) for _ in range(IMPRESSION_PROMPTS))
         pairs.append(ReportPair(report, impression))
-    return OwnReports(tuple(pairs), 0)
+    return tuple(pairs)
 
 
 class _Batches:
