@@ -37,7 +37,7 @@ class PretrainingPlan:
     """drawn: how many reports are drawn, also where some are given. least: how often a word of given reports
     occurs, to be known.
 
-    So many steps take about five minutes of one core; masked tokens are learned in them, pairs later.
+    So many steps take about five minutes of one core; masked tokens are learned in them, pairs hardly.
     """
 
     steps: int = 1500
