@@ -188,6 +188,19 @@ def test_progress_counts_every_evaluation_of_both_stages(model: MedSyn):
     assert [done for done, _ in seen] == list(range(1, evaluations + 1))
 
 
+def test_256_voxels_are_made_of_64_times_4_and_128_of_32_times_4(model: MedSyn):
+    assert [model._sides(size) for size in (64, 128, 256)] == [[64], [64, 128], [64, 256]]
+    coarser = MedSyn(
+        model.card.model_copy(update={"section": {**model.card.section, "low_side": 32}}),
+        model.networks,
+        model.encoder,
+        model.device,
+    )
+    assert [coarser._sides(size) for size in (64, 128, 256)] == [[32, 64], [32, 128], [32, 128, 256]]
+    (made,) = ask(coarser, size=64)
+    assert made.ct.shape == (64, 64, 64)
+
+
 def test_a_model_is_read_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     install_medsyn(tmp_path / "tiny_medsyn")
     monkeypatch.setenv("LESIONBRUSH_MODELS", str(tmp_path))

@@ -25,12 +25,12 @@ from lesionbrush.systems.medsyn.chests import (
 )
 from lesionbrush.systems.medsyn.data import MedSynBatches, channels_of, tile_of
 from lesionbrush.systems.medsyn.field import LUNGS_FILL, ChestField, stored
-from lesionbrush.systems.medsyn.recipes import RECIPES, MedSynRecipe, Networks
+from lesionbrush.systems.medsyn.recipes import RECIPES, MedSynRecipe, Networks, Stage
 from lesionbrush.systems.medsyn.trainer import MedSynTrainer
 from medsyn_kit import FINE, LOW, make_networks, packed_chest
 from test_promise import TURNS
 
-CHEST = low_chest(packed_chest())
+CHEST = low_chest(packed_chest(), 64)
 NOTHING = Wishes({})
 
 
@@ -145,6 +145,15 @@ def test_equal_generators_give_equal_chests():
     assert not (vary(CHEST, np.random.default_rng(4)).hu == one.hu).all()
 
 
+@pytest.mark.parametrize("side", [32, 64])
+def test_findings_are_as_large_on_coarser_voxels(side: int):
+    chest = low_chest(packed_chest(), side)
+    given = give(bend(chest, 1.0, rng()), Wishes({"left": 600.0}, emphysema_percent=20.0), rng())
+    assert given.findings.effusion_left_ml.value == pytest.approx(600, abs=1.01 * chest.voxel_ml)
+    assert 12 < given.findings.laa950_percent.value < 30
+    assert measure_heart(chest)["cardiothoracic_ratio"].value == pytest.approx(14 / 47, abs=0.06)
+
+
 def test_beyond_the_volume_nothing_is_known():
     assert not CHEST.known[:, :4].any()
     assert CHEST.known[:, 4:, :-4].all()
@@ -154,7 +163,7 @@ def test_beyond_the_volume_nothing_is_known():
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_tile_is_shown_its_place_at_64_voxels(factor: int):
     low = [20, 24, 40]
-    tile = tile_of(packed_chest(), low, factor, 32)
+    tile = tile_of(packed_chest(), low, Stage(64, factor), 32)
     side = 32 // factor
     place = tuple(slice(first, first + side) for first in low)
     coarse = channels_of(CHEST)[(slice(None), *place)]
@@ -166,7 +175,7 @@ def test_a_tile_is_shown_its_place_at_64_voxels(factor: int):
 
 
 def test_a_tile_at_the_border_of_the_volume_scores_what_is_there():
-    known = tile_of(packed_chest(), [0, 0, 0], 4, 32).known
+    known = tile_of(packed_chest(), [0, 0, 0], Stage(64, 4), 32).known
     assert not known[:, :16].any()
     assert known[:, 16:].all()
 

@@ -28,7 +28,7 @@ from lesionbrush.systems.medsyn.model import layout_of
 from lesionbrush.systems.medsyn.request import MedSynRequest
 from medsyn_kit import medsyn_model, packed_chest
 
-CHEST = low_chest(packed_chest())
+CHEST = low_chest(packed_chest(), 64)
 MODEL = medsyn_model()
 
 

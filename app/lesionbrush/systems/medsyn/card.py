@@ -37,12 +37,13 @@ class WordShape(BaseModel):
 
 
 class MedSynCard(DiffusionCard):
-    """low: makes chests of 64³ from a text; high: makes them finer, tile by tile."""
+    """low: makes chests of `low_side` voxels from a text; high: makes them finer, tile by tile."""
 
     low: UNetShape
     high: UNetShape
     prediction: Literal["eps", "x0", "v"]
     data_spread: float = Field(1.0, gt=0, description="of the images that v is scaled for")
+    low_side: Literal[32, 64] = Field(64, description="voxels a side that a text acts on")
     tile: int = Field(64, description="voxels a side of the fine tiles")
     words: WordShape | None = Field(
         None, description="null: the text is read by a BERT, from the folder that LESIONBRUSH_BERT names"

@@ -1,4 +1,4 @@
-"""Chests as the low-resolution network sees them, and what makes more bodies of a few.
+"""Chests as the network that reads a text sees them, and what makes more bodies of a few.
 
 Bodies are bent, lungs are given findings that the few have not: fluid, emphysema, consolidation, a wide
 heart, each by a rule and each measured on the result, so that a text about it is true. Nothing is mirrored:
@@ -26,7 +26,6 @@ from lesionbrush.reports.findings import ChestFindings, Measurement
 from lesionbrush.systems.medsyn.channels import AIRWAY_BIT, HEART_BIT, LOBE_BITS, VESSEL_BIT
 from lesionbrush.systems.medsyn.pack import HIGH, PackedChest
 
-LOW = 64
 SIDES: Mapping[str, tuple[int, ...]] = {
     "right": (RIGHT_UPPER, RIGHT_MIDDLE, RIGHT_LOWER, RIGHT_WHOLE),
     "left": (LEFT_UPPER, LEFT_LOWER, LEFT_WHOLE),
@@ -42,7 +41,7 @@ NOT_SAID = Measurement(why_not="the field is as large as the lungs")
 
 @dataclass(frozen=True, eq=False)
 class FieldChest:
-    """(64, 64, 64) arrays of one chest in its field.
+    """(N, N, N) arrays of one chest in its field.
 
     hu: float32; lobes: uint8; airways, vessels, heart: float32 shares, 0..1; known: bool, where there is
     data; size_mm: of the field.
@@ -56,6 +55,11 @@ class FieldChest:
     known: np.ndarray
     size_mm: tuple[float, float, float]
     findings: ChestFindings
+
+    @property
+    def scale(self) -> float:
+        """Of lengths that were chosen at 64 voxels a side."""
+        return self.hu.shape[0] / 64
 
     @property
     def voxel_ml(self) -> float:
@@ -75,9 +79,9 @@ def reduce(array: np.ndarray, factor: int) -> np.ndarray:
     return means
 
 
-def low_chest(packed: PackedChest) -> FieldChest:
-    """At 64³: means of blocks of four voxels a side, and the nearest lobe, as in Sec. V.A of the paper."""
-    factor = HIGH // LOW
+def low_chest(packed: PackedChest, side: int) -> FieldChest:
+    """At so many voxels a side: means of blocks of voxels, and the nearest lobe (Sec. V.A of the paper)."""
+    factor = HIGH // side
     known = np.zeros(packed.hu.shape, bool)
     known[packed.known] = True
     airways, vessels, heart = (
@@ -172,7 +176,7 @@ def _flood(chest: FieldChest, side: str, ml: float, rng: np.random.Generator) ->
     if not lung.any():
         return chest, 0.0
     z, y, _ = (_share_along(lung, axis) for axis in range(3))
-    score = -(y + float(rng.uniform(0.25, 0.6)) * z) + 0.06 * _smooth(chest.hu.shape, 4.0, rng)
+    score = -(y + float(rng.uniform(0.25, 0.6)) * z) + 0.06 * _smooth(chest.hu.shape, 4 * chest.scale, rng)
     filled = _highest(score, lung, min(ml / chest.voxel_ml, 0.75 * np.count_nonzero(lung)))
     flooded = _replace(chest, filled, FLUID_HU + float(rng.uniform(-6, 10)), aerated=False)
     return flooded, float(np.count_nonzero(filled) * chest.voxel_ml)
@@ -185,7 +189,8 @@ def _consolidate(chest: FieldChest, ml: float, rng: np.random.Generator) -> tupl
         return chest, 0.0
     places = np.argwhere(lung)
     away = np.indices(lung.shape) - places[rng.integers(len(places))][:, None, None, None]
-    score = -np.sqrt((away**2).sum(axis=0)) + 2.0 * _smooth(lung.shape, 2.0, rng)
+    rough = 2 * chest.scale
+    score = -np.sqrt((away**2).sum(axis=0)) + rough * _smooth(lung.shape, rough, rng)
     filled = _highest(score, lung, min(ml / chest.voxel_ml, 0.5 * np.count_nonzero(lung)))
     dense = _replace(chest, filled, DENSE_HU + float(rng.uniform(-15, 20)), aerated=True)
     return dense, float(np.count_nonzero(filled) * chest.voxel_ml)
@@ -196,7 +201,7 @@ def _darken(chest: FieldChest, percent: float, rng: np.random.Generator) -> Fiel
     lung = (chest.lung("right") | chest.lung("left")) & (chest.vessels < 0.3)
     if not lung.any():
         return chest
-    score = _smooth(lung.shape, 2.5, rng) + float(rng.uniform(0, 1.2)) * _share_along(lung, 0)
+    score = _smooth(lung.shape, 2.5 * chest.scale, rng) + float(rng.uniform(0, 1.2)) * _share_along(lung, 0)
     dark = _highest(score, lung, percent / 100 * np.count_nonzero(lung))
     wanted = np.minimum(chest.hu, EMPHYSEMA_HU + 8 * _smooth(lung.shape, 1.0, rng))
     share = np.maximum(ndimage.gaussian_filter(dark.astype(np.float32), 0.6) * lung, dark)
@@ -255,11 +260,10 @@ def bend(chest: FieldChest, heart: float, rng: np.random.Generator) -> FieldChes
     middle = (np.array(shape, np.float32)[:, None, None, None] - 1) / 2
     scale = rng.uniform(0.92, 1.08, 3)[:, None, None, None]
     knots = rng.uniform(-1, 1, (3, 4, 4, 4))
-    strength = rng.uniform(0, 2.5)
-    field = np.stack([ndimage.zoom(one, 16, order=3, mode="nearest") for one in knots])
-    at = (
-        middle + (places - middle) / scale + strength * field + rng.uniform(-1.5, 1.5, 3)[:, None, None, None]
-    )
+    strength = rng.uniform(0, 2.5) * chest.scale
+    field = np.stack([ndimage.zoom(one, shape[0] // 4, order=3, mode="nearest") for one in knots])
+    shift = chest.scale * rng.uniform(-1.5, 1.5, 3)[:, None, None, None]
+    at = middle + (places - middle) / scale + strength * field + shift
     at += _widen(chest.heart, at, heart)
 
     def move(array: np.ndarray, order: int, beyond: float) -> np.ndarray:
@@ -287,7 +291,7 @@ def _widen(heart: np.ndarray, at: np.ndarray, times: float) -> np.ndarray:
         return np.zeros_like(at)
     where = np.argwhere(inside)
     centre = where.mean(axis=0)
-    reach = 1.6 * times**0.5 * np.maximum(where.std(axis=0) * 1.7, 3.0)
+    reach = 1.6 * times**0.5 * np.maximum(where.std(axis=0) * 1.7, 3 * heart.shape[0] / 64)
     away = at - centre[:, None, None, None]
     weight = np.exp(-(((away / reach[:, None, None, None]) ** 2).sum(axis=0) ** 2))
     shrink = 1 - 1 / np.array([1.0, times**0.5, times])

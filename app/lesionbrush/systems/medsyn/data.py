@@ -1,4 +1,4 @@
-"""Training batches of MedSyn: whole chests at 64³ with a text, and tiles of them at their fine resolution."""
+"""Training batches of MedSyn: whole chests with a text at the low resolution, and tiles of finer ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lesionbrush.systems.medsyn.channels import (
     lobes_to_unit,
     share_to_unit,
 )
-from lesionbrush.systems.medsyn.chests import LOW, OUTSIDE_HU, FieldChest, low_chest, reduce, vary
+from lesionbrush.systems.medsyn.chests import OUTSIDE_HU, FieldChest, low_chest, reduce, vary
 from lesionbrush.systems.medsyn.pack import HIGH, PackedChest
-from lesionbrush.systems.medsyn.recipes import MedSynRecipe
+from lesionbrush.systems.medsyn.recipes import MedSynRecipe, Stage
 
 Describe = Callable[[ChestFindings, np.random.Generator], str]
 Encode = Callable[[Sequence[str]], Tensor]
@@ -71,8 +71,8 @@ class MedSynBatches:
 
     @cached_property
     def chests(self) -> list[FieldChest]:
-        """At 64³."""
-        return [low_chest(one) for one in self.packed]
+        """At the low resolution."""
+        return [low_chest(one, self.recipe.low_side) for one in self.packed]
 
     @cached_property
     def whole_body(self) -> np.ndarray:
@@ -82,9 +82,10 @@ class MedSynBatches:
         return shares / shares.sum()
 
     def draw(self) -> MedSynBatch:
-        _, count = self.recipe.patches.draw(self.rng)
         if self.rng.random() < self.recipe.low_share:
+            _, count = self.recipe.patches.draw(self.rng)
             return self.collate([self.whole() for _ in range(count)], read=True)
+        count = self.recipe.tiles * self.recipe.patches.scale
         return self.collate([self.tile() for _ in range(count)], read=False)
 
     def collate(self, samples: Sequence[JointSample], *, read: bool) -> MedSynBatch:
@@ -107,12 +108,14 @@ class MedSynBatches:
         return JointSample(channels_of(chest), shown, chest.known, "" if dropped else text)
 
     def tile(self) -> JointSample:
-        """A tile of a chest at 256³ or at 128³, and beside it what it is at 64³."""
+        """A tile of a chest, and beside it what it is some times coarser."""
         packed = self.packed[self.rng.choice(len(self.packed), p=self.whole_body)]
-        factor, side = int(self.rng.choice(self.recipe.factors)), self.recipe.tile
+        stage = self.recipe.stages[self.rng.integers(len(self.recipe.stages))]
+        side = self.recipe.tile
         for _ in range(TRIES):
-            low = [int(self.rng.integers((LOW * factor - side) // factor + 1)) for _ in range(3)]
-            sample = tile_of(packed, low, factor, side)
+            room = (stage.side * stage.factor - side) // stage.factor
+            low = [int(self.rng.integers(room + 1)) for _ in range(3)]
+            sample = tile_of(packed, low, stage, side)
             if sample.known.mean() >= LEAST_KNOWN:
                 break
         amount = float(self.rng.uniform(0, self.recipe.low_noise))
@@ -126,12 +129,12 @@ def channels_of(chest: FieldChest) -> np.ndarray:
     return np.stack([WINDOW.to_unit(chest.hu), lobes_to_unit(chest.lobes), *shares]).astype(np.float32)
 
 
-def tile_of(packed: PackedChest, low: Sequence[int], factor: int, side: int) -> JointSample:
-    """The tile of so many voxels a side that begins at voxel `low` of 64³, at `factor` times its resolution.
+def tile_of(packed: PackedChest, low: Sequence[int], stage: Stage, side: int) -> JointSample:
+    """The tile of so many voxels a side that begins at the coarse voxel `low` of a stage.
 
-    The four channels at 64³ are repeated `factor` times along each axis: nearest neighbours, as Eq. 10.
+    The four coarse channels are repeated along each axis: nearest neighbours, as in Eq. 10.
     """
-    native = HIGH // LOW
+    native, factor = HIGH // stage.side, stage.factor
     places = tuple(slice(native * first, native * (first + side // factor)) for first in low)
     hu, labels = packed.hu[places].astype(np.float32), packed.labels[places]
     known = np.zeros(packed.hu.shape, bool)[places]

@@ -27,7 +27,6 @@ from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.systems.medsyn.card import MedSynCard, UNetShape
 from lesionbrush.systems.medsyn.channels import AIRWAY, CHANNELS, CT, LOBE, VESSEL, WINDOW, lobes_from_unit
-from lesionbrush.systems.medsyn.chests import LOW
 from lesionbrush.systems.medsyn.field import stored
 from lesionbrush.systems.medsyn.held import HeldChannels, hold
 from lesionbrush.systems.medsyn.hooks import HOOKS
@@ -49,13 +48,13 @@ from lesionbrush.systems.running import (
 )
 
 BERT = "LESIONBRUSH_BERT"
-OVERLAP = 16
+OVERLAP, FINER = 16, 4
 CLIP = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class ChestJob:
-    """One variant. tell: called with the estimate at 64 voxels, after every evaluation of a network."""
+    """One variant. tell: called with the coarse estimate, after every evaluation of a network."""
 
     request: MedSynRequest
     seed: int
@@ -111,16 +110,18 @@ class MedSyn:
         text, nodules = take_nodules(inputs.text("text") or "")
         remarks = (*self._read(text, request), *(_left_out(wish) for wish in nodules))
         tokens = self.encoder.encode([text]).to(self.device)
-        held, finely = (hold(inputs, side) for side in (LOW, request.size))
-        if held.names:
-            remarks += (f"Held as sent: {', '.join(held.names)}; words against them do nothing there.",)
-        fine = 0 if request.size == LOW else len(self._tiling(request)) * request.fine_steps
-        watch = SamplingWatch(on_step, on_estimate, len(seeds), request.steps + fine)
+        held = {side: hold(inputs, side) for side in self._sides(request.size)}
+        if names := held[request.size].names:
+            remarks += (f"Held as sent: {', '.join(names)}; words against them do nothing there.",)
+        watch = SamplingWatch(on_step, on_estimate, len(seeds), self._evaluations(request))
         made = []
         for number, seed in enumerate(seeds):
             job = ChestJob(request, seed, watch.part([number], _show))
-            low = self._low(job, tokens, held)
-            made.append(self._high(job, low, finely) if fine else low.cpu().numpy())
+            low, *finer = held.items()
+            unit = self._low(job, tokens, low[1])
+            for side, known in finer:
+                unit = self._high(job, unit, side, known)
+            made.append(unit.cpu().numpy())
         hu = np.stack([stored(WINDOW.from_unit(unit[CT])) for unit in made])
         layouts = [layout_of(unit, frame) for unit in made]
         where = f"{device_name(self.device)} ({self.low.engine(self.device)})"
@@ -142,9 +143,10 @@ class MedSyn:
         return (f"Words that acted: {', '.join(reading.known)}.{unknown if reading.unknown else ''}",)
 
     def _low(self, job: ChestJob, tokens: Tensor, held: HeldChannels) -> Tensor:
-        """(4, 64, 64, 64) in [-1, 1]."""
+        """(4, N, N, N) in [-1, 1], N of the card."""
         generator = torch.Generator().manual_seed(mix_seed(job.seed, 0))
-        noise = torch.randn((1, len(CHANNELS), LOW, LOW, LOW), generator=generator).to(self.device)
+        shape = (1, len(CHANNELS), *[self.section.low_side] * 3)
+        noise = torch.randn(shape, generator=generator).to(self.device)
         everywhere = torch.ones_like(noise[:, :1])
         said = self._denoiser(self.low, everywhere, tokens)
         unsaid = self._denoiser(self.low, everywhere, torch.zeros_like(tokens))
@@ -158,27 +160,39 @@ class MedSyn:
         walk = HeldWalk(noise, visited_timesteps(self.schedule, job.request.steps), held, generator)
         return self._sample(job.request.sampler, denoise, walk)[0]
 
-    def _high(self, job: ChestJob, low: Tensor, held: HeldChannels) -> np.ndarray:
-        """(4, N, N, N) float32: tile by tile."""
-        size, tiling = job.request.size, self._tiling(job.request)
-        factor, mosaic, field = size // LOW, Mosaic(tiling), NoiseField(mix_seed(job.seed, 1), size)
+    def _high(self, job: ChestJob, low: Tensor, side: int, held: HeldChannels) -> Tensor:
+        """(4, side, side, side): what is coarser made finer, tile by tile."""
+        factor, tiling = side // low.shape[1], self._tiling(side)
+        mosaic, field = Mosaic(tiling), NoiseField(mix_seed(job.seed, side), side)
         times = visited_timesteps(self.schedule, job.request.fine_steps)
         for number, tile in enumerate(tiling.tiles()):
             z, y, x = coarse(tile, factor)
-            shown = enlarge(low[:, z, y, x], factor)[None]
+            shown = enlarge(low[:, z, y, x], factor)[None].to(self.device)
             finer = self._denoiser(self.high, shown)
 
             def denoise(x: Tensor, t: int, finer: Denoiser = finer) -> Tensor:
                 job.tell(low[None])
                 return finer(x, t).clamp(*CLIP)
 
-            generator = torch.Generator().manual_seed(mix_seed(job.seed, 2 + number))
+            generator = torch.Generator().manual_seed(mix_seed(job.seed, 1000 * side + number))
             walk = HeldWalk(field.crop(tile).to(self.device), times, held.crop(tile), generator)
             mosaic.add(tile, self._sample(job.request.sampler, denoise, walk)[0].cpu())
         return mosaic.mean()
 
-    def _tiling(self, request: MedSynRequest) -> Tiling:
-        return Tiling(request.size, self.section.tile, self.section.tile - OVERLAP)
+    def _sides(self, size: int) -> list[int]:
+        """Voxels a side of the stages up to `size`: four times as many as before, the last perhaps twice."""
+        sides = [self.section.low_side]
+        while sides[-1] < size:
+            sides.append(min(size, FINER * sides[-1]))
+        return sides
+
+    def _evaluations(self, request: MedSynRequest) -> int:
+        """Of either network, for one chest."""
+        finer = self._sides(request.size)[1:]
+        return request.steps + sum(len(self._tiling(side)) * request.fine_steps for side in finer)
+
+    def _tiling(self, side: int) -> Tiling:
+        return Tiling(side, min(self.section.tile, side), self.section.tile - OVERLAP)
 
     def _denoiser(self, evaluate: Evaluator, *given: Tensor) -> Denoiser:
         """given: what the network is shown, and a text if it reads one."""
@@ -218,7 +232,7 @@ def _left_out(wish: NoduleWish) -> str:
     known = (f"{wish.diameter_mm:g} mm" if wish.diameter_mm else None, wish.texture, wish.lobe or wish.side)
     said = ", ".join(part for part in known if part)
     return (
-        f"A nodule{f' ({said})' if said else ''} is not made from the text, which acts on voxels of 5 mm: "
+        f"A nodule{f' ({said})' if said else ''} is not made from the text, which acts on coarse voxels: "
         "paint it into this CT with lung_lesion."
     )
 

@@ -16,10 +16,8 @@ class MedSynRequest(BaseRequest):
     """A whole new chest CT, with its lobes, airways and vessels."""
 
     system: SkipJsonSchema[Literal["medsyn"]] = "medsyn"
-    steps: int = Field(25, ge=1, le=MOST_STEPS, description="denoising steps at 64 voxels; as published: 50")
-    fine_steps: int = Field(
-        8, ge=1, le=MOST_STEPS, description="denoising steps of the fine voxels; as published: 20"
-    )
+    steps: int = Field(25, ge=1, le=MOST_STEPS, description="denoising steps, coarse; as published: 50")
+    fine_steps: int = Field(8, ge=1, le=MOST_STEPS, description="denoising steps, fine; as published: 20")
     size: Literal[64, 128, 256] = Field(
         128, description="voxels a side: 256 is the published one, and takes eight times as long as 128"
     )

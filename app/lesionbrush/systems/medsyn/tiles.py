@@ -79,13 +79,13 @@ class Mosaic:
         self.sum[:, z, y, x] += self.weights * made
         self.total[tile] += self.weights
 
-    def mean(self) -> np.ndarray:
+    def mean(self) -> Tensor:
         """(4, side, side, side) float32."""
-        return (self.sum / self.total).numpy()
+        return self.sum / self.total
 
 
 def coarse(tile: Tile, factor: int) -> Tile:
-    """The same place at 64 voxels a side. The tile begins and ends at multiples of `factor`."""
+    """The same place where voxels are `factor` times larger. The tile begins and ends at multiples of it."""
     z, y, x = (slice(part.start // factor, part.stop // factor) for part in tile)
     return z, y, x
 
