@@ -181,7 +181,7 @@ class MedSyn:
 
     def _sides(self, size: int) -> list[int]:
         """Voxels a side of the stages up to `size`: four times as many as before, the last perhaps twice."""
-        sides = [self.section.low_side]
+        sides: list[int] = [self.section.low_side]
         while sides[-1] < size:
             sides.append(min(size, FINER * sides[-1]))
         return sides
