@@ -10,7 +10,6 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXCUSES = ("no GPU", "no display", "no data", "no bfloat16", "no Ray")
 CONTENT = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-unexcused = pytest.StashKey[list[str]]()
 
 
 @pytest.fixture(scope="session")
@@ -40,47 +39,45 @@ def has_cuda() -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[unexcused] = []
+    if in_ci():
+        config.pluginmanager.register(SkipRule(), "skip-rule")
     os.environ.setdefault("LESIONBRUSH_SYSTEMS", str(Path(__file__).with_name("toy_systems")))
     # Tiny and fake networks, which take longer to convert than to run; `engines_apart.py` has all engines.
     os.environ.setdefault("LESIONBRUSH_ENGINE", "pytorch")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
-    report = yield
-    note_skip(item.config, report)
-    return report
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector):
-    report = yield
-    note_skip(collector.config, report)
-    return report
-
-
-def note_skip(config: pytest.Config, report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Remember a skip that has no accepted excuse (an expected failure is none)."""
-    if not report.skipped or hasattr(report, "wasxfail"):
-        return
-    _, _, reason = report.longrepr
-    reason = reason.removeprefix("Skipped: ")
-    if not reason.startswith(EXCUSES):
-        config.stash[unexcused].append(f"{report.nodeid}: {reason}")
 
 
 def in_ci() -> bool:
     return os.environ.get("CI", "").lower() in ("1", "true")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if in_ci() and session.config.stash[unexcused] and session.exitstatus in CONTENT:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+class SkipRule:
+    """Fails the run for a skip without an accepted excuse; hears of the skips of xdist's processes, too."""
 
+    def __init__(self) -> None:
+        self.unexcused: list[str] = []
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if in_ci() and config.stash[unexcused]:
-        terminalreporter.section(f"skipped in CI for another reason than {', '.join(EXCUSES)}", red=True)
-        terminalreporter.write_line("\n".join(config.stash[unexcused]))
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.note(report)
+
+    def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        """Remember a skip that has no accepted excuse (an expected failure is none)."""
+        if not report.skipped or hasattr(report, "wasxfail"):
+            return
+        _, _, reason = report.longrepr
+        reason = reason.removeprefix("Skipped: ")
+        if not reason.startswith(EXCUSES):
+            self.unexcused.append(f"{report.nodeid}: {reason}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.unexcused and session.exitstatus in CONTENT:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.unexcused:
+            title = f"skipped in CI for another reason than {', '.join(EXCUSES)}"
+            terminalreporter.section(title, red=True)
+            terminalreporter.write_line("\n".join(self.unexcused))

@@ -12,12 +12,12 @@ CONFTEST = Path(__file__).with_name("conftest.py")
 
 @pytest.fixture
 def run_in_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    def run(test: str, ci: str = "true") -> pytest.RunResult:
+    def run(test: str, *options: str, ci: str = "true") -> pytest.RunResult:
         monkeypatch.setenv("CI", ci)
         pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
         pytester.makeini("[pytest]\nmarkers =\n    gpu: x\n    data: x\n")
         pytester.makepyfile(test_subject=test, test_other="def test_that_passes(): pass")
-        return pytester.runpytest_inprocess("-rs", "-p", "no:cacheprovider")
+        return pytester.runpytest_inprocess("-rs", "-p", "no:cacheprovider", *options)
 
     return run
 
@@ -37,8 +37,9 @@ def test_an_accepted_excuse_passes(run_in_ci, reason: str) -> None:
         "import pytest\npytest.skip('flaky today', allow_module_level=True)",
     ],
 )
-def test_any_other_skip_fails_and_is_named(run_in_ci, test: str) -> None:
-    result = run_in_ci(test)
+@pytest.mark.parametrize("options", [(), ("-n", "1")], ids=["here", "in another process"])
+def test_any_other_skip_fails_and_is_named(run_in_ci, test: str, options: tuple[str, ...]) -> None:
+    result = run_in_ci(test, *options)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*skipped in CI for another reason than*", "*: flaky today"])
 
