@@ -156,6 +156,19 @@ class TestSynthesize:
         assert "is an input" in outcome.one_line
         assert ct.read_bytes() == before
 
+    def test_a_result_is_made_anew_but_not_that_of_another_ct(
+        self, command: Command, ct: Path, mask: Path, tmp_path: Path
+    ) -> None:
+        out, other = tmp_path / "out.nii", make_ct()
+        given = (mask, "-o", out, *TINY, "--montage", tmp_path / "m.png")
+        assert [command("synthesize", ct, *given, "--seed", seed).code for seed in (0, 1)] == [0, 0]
+        other.array[0, 0, 0] += 1
+        write_volume(other, tmp_path / "other.nii")
+        before = out.read_bytes()
+        outcome = command("synthesize", tmp_path / "other.nii", *given)
+        assert "out.nii is there already, made from another CT" in outcome.one_line
+        assert (outcome.code, out.read_bytes()) == (2, before)
+
 
 def test_numbering_keeps_the_whole_suffix() -> None:
     assert [path.name for path in number_paths(Path("a.b.nii.gz"), 2)] == ["a.b-1.nii.gz", "a.b-2.nii.gz"]

@@ -52,6 +52,24 @@ def test_a_ct_with_its_labels_and_its_record(run: Command, tmp_path: Path) -> No
     assert Image.open(drawn).size[0] > 300
 
 
+def test_an_edit_and_labels_of_another_hand_are_kept(
+    run: Command, ct: Path, mask: Path, tmp_path: Path
+) -> None:
+    edit, labels = tmp_path / "edit.nii", tmp_path / "new_labels.nii"
+    assert run("synthesize", ct, mask, "-o", edit, "--model", "tiny", "--param", "steps=2").code == 0
+    labels.touch()
+    for name, said in (
+        ("edit.nii", "already, an edit of a CT"),
+        ("new.nii", "new_labels.nii is there already"),
+    ):
+        outcome = run("generate", "-o", tmp_path / name, "--model", "noise")
+        assert outcome.code == 2
+        assert said in outcome.one_line
+    labels.unlink()
+    again = [run("generate", "-o", tmp_path / "new.nii", "--model", "noise", "--seed", n) for n in (1, 2)]
+    assert [outcome.code for outcome in again] == [0, 0]
+
+
 def test_variants_are_numbered_and_a_seed_gives_the_same_voxels(run: Command, tmp_path: Path) -> None:
     run("generate", "-o", tmp_path / "a.nii.gz", "--model", "noise", "--variants", 2)
     run("generate", "-o", tmp_path / "b.nii.gz", "--model", "noise", "--seed", 1)

@@ -19,8 +19,10 @@ from lesionbrush.cli.outputs import (
     pictures,
     reports,
     require_room,
+    save_picture,
 )
 from lesionbrush.errors import InvalidRequest, StorageFull
+from PIL import Image
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -128,6 +130,18 @@ class TestWhatIsThere:
         (tmp_path / "layout.json").touch()
         refuses("layout.json is there already", Output(tmp_path / "layout.json", new=True))
         check_outputs([Output(tmp_path / "other.json", new=True)])
+
+    def test_a_picture_of_ours_may_be_drawn_anew(self, tmp_path: Path) -> None:
+        save_picture(Image.new("L", (2, 2)), tmp_path / "new" / "ours.png")
+        check_outputs(pictures(tmp_path / "new" / "ours.png"))
+
+    @pytest.mark.parametrize("kind", ["another program's", "no picture"])
+    def test_any_other_is_kept(self, tmp_path: Path, kind: str) -> None:
+        there = tmp_path / "figure.png"
+        there.write_bytes(b"notes")
+        if kind == "another program's":
+            Image.new("L", (2, 2)).save(there)
+        refuses("figure.png is there already, does not say that LesionBrush drew it", *pictures(there))
 
 
 class TestPlaces:

@@ -11,7 +11,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from lesionbrush.cli.files import number_paths
-from lesionbrush.cli.outputs import SHAPES, VOLUME, Output, check_outputs, pictures, require_room
+from lesionbrush.cli.outputs import (
+    SHAPES,
+    VOLUME,
+    Output,
+    check_outputs,
+    pictures,
+    require_room,
+    save_picture,
+)
 from lesionbrush.core.registry import models_dir
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
@@ -70,7 +78,7 @@ def run(options: Namespace) -> int:
 
 
 def run_fit(options: Namespace) -> int:
-    check_outputs([Output(options.out, SHAPES)], [*options.cts, *options.layouts])
+    check_outputs([Output(options.out, SHAPES, new=True)], [*options.cts, *options.layouts])
     if options.layouts and len(options.layouts) != len(options.cts):
         raise InvalidRequest(
             f"{len(options.cts)} CTs and {len(options.layouts)} layouts: give one for each CT"
@@ -88,7 +96,8 @@ def run_sample(options: Namespace) -> int:
     if options.count < 1:
         raise InvalidRequest(f"--count {options.count}: give the number of maps, 1 or more")
     paths = number_paths(options.out, options.count)
-    check_outputs([Output(path, VOLUME) for path in paths], [options.ct, options.shapes, options.layout])
+    wanted = [Output(path, VOLUME, new=True) for path in paths]
+    check_outputs(wanted, [options.ct, options.shapes, options.layout])
     model, generator = shapes(options), np.random.default_rng(options.seed)
     ct = read_volume(options.ct) if options.ct else None
     layout = read_layout(options.layout) if options.layout else None
@@ -112,8 +121,7 @@ def run_sample(options: Namespace) -> int:
 def run_sheet(options: Namespace) -> int:
     check_outputs(pictures(options.out), [options.shapes])
     model = shapes(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    picture(model, np.random.default_rng(options.seed), options.within).save(options.out, optimize=True)
+    save_picture(picture(model, np.random.default_rng(options.seed), options.within), options.out)
     print(options.out)
     return 0
 

@@ -15,7 +15,7 @@ from LesionBrushLib.client import SUFFIXES
 from PIL import Image
 
 from lesionbrush.anatomy.chest.masks import ChestMasks, find_chest_masks
-from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
+from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room, save_picture
 from lesionbrush.core.boxes import bounding_box
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Array, Volume, require_ct
@@ -65,8 +65,7 @@ def run(options: Namespace) -> int:
     for remark in masks.remarks:
         print(f"remark: {remark}")
     if options.montage:
-        options.montage.parent.mkdir(parents=True, exist_ok=True)
-        picture(ct, masks).save(options.montage, optimize=True)
+        save_picture(picture(ct, masks), options.montage)
         print(options.montage)
     return 0
 

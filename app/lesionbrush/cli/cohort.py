@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lesionbrush.cli.cohort_export import add_export_arguments, export
 from lesionbrush.cli.cohort_node import add_node_arguments, run_node
 from lesionbrush.cli.options import add_device_argument
-from lesionbrush.cli.outputs import check_folder, check_outputs, pictures
+from lesionbrush.cli.outputs import check_folder, check_outputs, pictures, save_picture
 from lesionbrush.cohorts.balancing import ShareLine
 from lesionbrush.cohorts.casting import CaseKind
 from lesionbrush.cohorts.checking import check_specification
@@ -117,8 +117,7 @@ def _plan(options: Namespace) -> int:
     print("\n".join(_plan_lines(plan, options.workers or usable_cores())))
     drawn = picture(plan, f"{specification.name}: some of its {len(plan.cases)} cases, as planned")
     if options.montage and drawn is not None:
-        options.montage.parent.mkdir(parents=True, exist_ok=True)
-        drawn.save(options.montage, optimize=True)
+        save_picture(drawn, options.montage)
         print(options.montage)
     return 1 if plan.problems else 0
 

@@ -36,6 +36,7 @@ from lesionbrush.cli.outputs import (
     pictures,
     reports,
     require_room,
+    save_picture,
 )
 from lesionbrush.cli.progress import Phases
 from lesionbrush.core.inputs import Inputs, check_inputs
@@ -274,7 +275,8 @@ def _draw(case: DemoCase, synthetic: Path, model: str) -> Path:
     reference, mask, result = require_ct(read_volume(case.ct)), read_volume(case.mask), read_volume(synthetic)
     picture = case.picture_of(synthetic)
     field_mm = None if case.also else FIELD_MM
-    montage(reference, mask, result, title=f"{model}: {synthetic.name}", field_mm=field_mm).save(picture)
+    drawn = montage(reference, mask, result, title=f"{model}: {synthetic.name}", field_mm=field_mm)
+    save_picture(drawn, picture)
     return picture
 
 

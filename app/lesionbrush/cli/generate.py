@@ -15,6 +15,7 @@ from PIL import Image
 from lesionbrush.cli.files import volume_suffix
 from lesionbrush.cli.options import add_input_arguments, add_request_arguments, request_from
 from lesionbrush.cli.orders import CTOrder, add_order_arguments, write_result
+from lesionbrush.cli.outputs import require_same_origin
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.core.generate import LESION, Generation, generate
 from lesionbrush.core.inputs import check_inputs
@@ -48,6 +49,7 @@ def carry_out(order: CTOrder[BaseRequest]) -> None:
         raise InvalidRequest(f"{card.name} edits a CT: use  run.py synthesize CT MASK")
     labels = [labels_path(path) for path in order.paths]
     order.check(system.inputs, beside=[*labels, *(tables_beside(path)[0] for path in labels)])
+    require_same_origin(order.paths, None)
     inputs = read_inputs(order.inputs, system.inputs)
     check_inputs(inputs, system.inputs, None)
     model = load_model(order.model, order.device)

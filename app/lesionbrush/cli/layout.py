@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionbrush.cli.layout_sheet import picture
-from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
+from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room, save_picture
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Array, Volume, require_ct
 from lesionbrush.errors import InvalidRequest
@@ -114,8 +114,7 @@ def run(options: Namespace) -> int:
     print("\n".join(_table(list_volumes(changed))))
     print(f"{options.out}\n{table}")
     if options.montage is not None:
-        options.montage.parent.mkdir(parents=True, exist_ok=True)
-        picture(layout, changed.layout, ct).save(options.montage, optimize=True)
+        save_picture(picture(layout, changed.layout, ct), options.montage)
         print(options.montage)
     return 0
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lesionbrush.anatomy.lungs import LEFT, RIGHT, Lungs, find_lungs
-from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room
+from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room, save_picture
 from lesionbrush.core.boxes import bounding_box
 from lesionbrush.core.volume import Array, Volume, require_ct
 from lesionbrush.files.io import read_volume, write_volume
@@ -35,8 +35,7 @@ def run(options: Namespace) -> int:
     for remark in lungs.remarks:
         print(f"remark: {remark}")
     if options.montage:
-        options.montage.parent.mkdir(parents=True, exist_ok=True)
-        picture(ct, lungs).save(options.montage, optimize=True)
+        save_picture(picture(ct, lungs), options.montage)
         print(options.montage)
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from lesionbrush.cli.outputs import check_outputs, pictures
+from lesionbrush.cli.outputs import check_outputs, pictures, save_picture
 from lesionbrush.core.volume import mask_on_grid, require_ct
 from lesionbrush.files.io import read_volume
 from lesionbrush.montage import montage
@@ -26,8 +26,6 @@ def run(options: Namespace) -> int:
     reference, synthetic = (require_ct(read_volume(path)) for path in (options.reference, options.synthetic))
     mask = mask_on_grid(read_volume(options.mask), reference, options.label)
     field_mm = None if options.whole else options.field_mm
-    picture = montage(reference, mask, synthetic, title=options.title, field_mm=field_mm)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(options.out)
+    save_picture(montage(reference, mask, synthetic, title=options.title, field_mm=field_mm), options.out)
     print(options.out)
     return 0

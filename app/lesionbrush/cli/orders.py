@@ -13,7 +13,7 @@ from PIL import Image
 
 from lesionbrush.cli.files import number_paths
 from lesionbrush.cli.options import add_device_argument, collect_inputs, files_of
-from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures
+from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, save_picture
 from lesionbrush.core.inputs import Input, require_accepted
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import InstalledModel, find_model
@@ -77,11 +77,12 @@ class CTOrder(Generic[RequestT]):
     ) -> None:
         """Raise InvalidRequest for what the model does not take, and files that cannot be written.
 
-        accepted: what its system takes; beside: files that are written beside the results; read: those that
-        are read beside the inputs. Nothing is read or made here.
+        accepted: what its system takes; beside: files that are written beside the results, and replaced with
+        them alone; read: those that are read beside the inputs. Nothing is read or made here.
         """
+        again = any(path.exists() for path in self.paths)
         wanted = [Output(path, VOLUME, recorded=True) for path in self.paths]
-        written = [*wanted, *map(Output, beside), *pictures(*self.drawings)]
+        written = [*wanted, *(Output(path, new=not again) for path in beside), *pictures(*self.drawings)]
         check_outputs(written, [*read, *files_of(self.inputs)])
         require_accepted(self.model.card.name, list_sent(self.inputs, accepted), accepted)
         pick_device(self.device)
@@ -93,12 +94,12 @@ class CTOrder(Generic[RequestT]):
         draw: Callable[[MadeT], Image.Image],
     ) -> None:
         """Save every variant, then draw each, where pictures are asked for."""
-        for path in (*self.paths, *self.drawings):
+        for path in self.paths:
             path.parent.mkdir(parents=True, exist_ok=True)
         for variant, path in zip(made, self.paths, strict=True):
             save(variant, path)
         for variant, path in zip(made if self.drawings else [], self.drawings, strict=True):
-            draw(variant).save(path)
+            save_picture(draw(variant), path)
             print(path)
 
 

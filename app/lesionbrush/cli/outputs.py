@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from LesionBrushLib.client import SUFFIXES
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest, StorageFull
-from lesionbrush.files.records import place_for_record, sidecar_path
+from lesionbrush.files.records import place_for_record, record_of, sidecar_path
 
 VOLUME, PICTURE, SHAPES = SUFFIXES, (".png",), (".npz",)
+DRAWN_BY = ("Software", "LesionBrush")
+"""The text in a PNG by which a picture of ours is known, which may be drawn anew."""
 LONGEST_NAME_BYTES = 220
 """File systems take 255, and the name of a record in the making has some more than that of its volume."""
 
@@ -24,7 +29,7 @@ class Output:
     """A file to be written.
 
     endings: of its name, in any case, () for any; recorded: with its provenance, and an older result is
-    replaced where nothing but one is there; new: nothing may be there.
+    replaced where nothing but one is there; new: nothing may be there. A picture replaces pictures of ours.
     """
 
     path: Path
@@ -59,6 +64,21 @@ def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path | None] = ())
         _require_replaceable(output)
 
 
+def require_same_origin(results: Iterable[Path], reference: Volume | None) -> None:
+    """Raise InvalidRequest for an older result that was not made from this CT (None: generated).
+
+    To be asked once `check_outputs` has passed. DamagedFile for a record that cannot be read.
+    """
+    for path in filter(Path.exists, results):
+        record = record_of(path)
+        origin = None if reference is None else reference.voxel_sha256
+        if record is not None and record.reference_sha256 != origin:
+            made = "an edit of a CT" if origin is None else "made from another CT"
+            raise InvalidRequest(
+                f"{path.name} is there already, {made}, and is not overwritten: choose another name"
+            )
+
+
 def check_folder(folder: Path, *, new: bool = False) -> None:
     """Raise InvalidRequest unless files can be put into a folder that is there, or else can be made.
 
@@ -83,6 +103,14 @@ def require_room(paths: Sequence[Path], bytes_each: int) -> None:
                 f"{files} up to {need / 1e6:.1f} MB, and {free / 1e6:.1f} MB are free there: make room, or "
                 "choose a folder on another disk"
             )
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG that says whose it is."""
+    about = PngInfo()
+    about.add_text(*DRAWN_BY)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, pnginfo=about, optimize=True)
 
 
 def write_report(text: str, path: Path) -> None:
@@ -153,6 +181,20 @@ def _require_replaceable(output: Output) -> None:
             f"{name} is there already, without the record of a result, and is not overwritten: choose "
             "another name"
         )
+    if output.endings == PICTURE and not _is_ours(output.path):
+        raise InvalidRequest(
+            f"{name} is there already, does not say that LesionBrush drew it, and is not overwritten: choose "
+            "another name"
+        )
+
+
+def _is_ours(picture: Path) -> bool:
+    key, value = DRAWN_BY
+    try:
+        with Image.open(picture) as opened:
+            return bool(opened.info.get(key) == value)
+    except (OSError, Image.DecompressionBombError):
+        return False
 
 
 def _require_writable_folder(folder: Path, what: str) -> None:

@@ -16,7 +16,7 @@ from lesionbrush.cli.options import (
     edit_from,
 )
 from lesionbrush.cli.orders import CTOrder, add_order_arguments, write_result
-from lesionbrush.cli.outputs import require_room
+from lesionbrush.cli.outputs import require_room, require_same_origin
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.core.model import EditHooks
 from lesionbrush.core.request import EditRequest
@@ -61,6 +61,7 @@ def carry_out(order: EditOrder) -> None:
     assert isinstance(hooks, EditHooks)
     order.check(hooks.inputs, read=[order.ct, *([] if order.mask is None else [order.mask])])
     reference = require_ct(read_volume(order.ct))
+    require_same_origin(order.paths, reference)
     if request.output == "volume":
         require_room(order.paths, reference.array.nbytes)
     made_from = record_of(order.ct)

@@ -20,7 +20,16 @@ from lesionbrush.cli.options import (
     request_from,
     require_taken,
 )
-from lesionbrush.cli.outputs import VOLUME, Output, check_folder, check_outputs, pictures, require_room
+from lesionbrush.cli.outputs import (
+    VOLUME,
+    Output,
+    check_folder,
+    check_outputs,
+    pictures,
+    require_room,
+    require_same_origin,
+    save_picture,
+)
 from lesionbrush.cli.progress import StepBar
 from lesionbrush.core.inputs import check_inputs
 from lesionbrush.core.model import OnEstimate, OnStep
@@ -72,6 +81,7 @@ def run(options: Namespace) -> int:
     require_taken(options, installed.card)
     pick_device(options.device)
     reference = require_ct(read_volume(options.ct))
+    require_same_origin(paths, reference)
     require_room(paths, reference.array.nbytes)
     mask = read_volume(options.mask)
     inputs = read_inputs(collect_inputs(options), HOOKS.inputs)
@@ -93,8 +103,7 @@ def run(options: Namespace) -> int:
     title = (
         f"{options.model}, seed {requests[0].seed}: reference, then {options.guide} by factor n and stop a"
     )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    sheet(_rows(panels, len(options.stops)), len(options.stops), title=title).save(options.out, optimize=True)
+    save_picture(sheet(_rows(panels, len(options.stops)), len(options.stops), title=title), options.out)
     print(options.out)
     return 0
 
