@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cli_kit import Command
 from lesionbrush.cli.files import changes_on_disk, number_paths
-from lesionbrush.cli.options import nest
+from lesionbrush.cli.options import name_options, nest
 from lesionbrush.cli.serve import greeting
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
@@ -76,6 +76,25 @@ class TestParameters:
     def test_a_value_is_not_also_a_group(self) -> None:
         with pytest.raises(InvalidRequest, match="a value of its own"):
             nest(["attributes=1", "attributes.texture=solid"])
+
+
+class TestNamesOfOptions:
+    TAKEN = "--layout FILE --layout-names JSON --new-layout FILE --lungs FILE --pathology-mask FILE"
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            ("layout: the labels 3 have no name", "--layout: the labels 3 have no name"),
+            ("layout is missing: a layout is needed", "--layout is missing: a layout is needed"),
+            ("layout and new_layout say the same", "--layout and --new-layout say the same"),
+            ("send a table as layout_names", "send a table as --layout-names"),
+            ("no lungs found; send a mask as lungs", "no lungs found; send a mask as --lungs"),
+            ("x: 'm' takes none; it takes lungs, layout", "x: 'm' takes none; it takes --lungs, --layout"),
+            ("anatomy: as body_of, as anatomy", "anatomy: as body_of, as anatomy"),  # no options of this one
+        ],
+    )
+    def test_stand_for_those_of_parts(self, said: str, told: str) -> None:
+        assert name_options(said, self.TAKEN) == told
 
 
 class TestSynthesize:

@@ -193,7 +193,7 @@ def test_volumes_that_do_not_fit(
     assert "lungs: the volume that was sent is empty" in refused(*made, "--lungs", other["empty"])
     assert "these are not HU" in refused(*made, "--anatomy", other["pet"])
     pathology = ("--pathology", ct, "--pathology-mask")
-    assert "pathology_mask: the mask is empty" in refused(*made, *pathology, other["empty"])
+    assert "--pathology-mask: the mask is empty" in refused(*made, *pathology, other["empty"])
     assert "belong together" in refused(*made, "--pathology", ct)
 
 
@@ -251,7 +251,7 @@ class TestVariations:
         assert "this machine has cpu" in refused(*given, "-o", "s.png", "--device", "gpu")
         changed = [*given, "-o", "s.png"]
         changed[6] = other["empty"]
-        assert "pathology_mask: the mask is empty" in refused(*changed)
+        assert "--pathology-mask: the mask is empty" in refused(*changed)
         changed[2] = other["labels"]
         assert "2 labels" in refused(*changed)
 

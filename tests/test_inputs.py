@@ -174,6 +174,8 @@ class TestWhatIsTaken:
             require_accepted("m", ["lungs"], (ORGANS, REPORT))
         with pytest.raises(InvalidRequest, match=r"it takes none beside CT and mask"):
             require_accepted("m", ["lungs"], ())
+        with pytest.raises(InvalidRequest, match=r"takes no such volume \(a, b would\); it takes none"):
+            require_accepted("m", ["lungs"], (), lambda name: ["a", "b"] if name == "lungs" else [])
 
     def test_one_that_is_needed(self) -> None:
         needed = Input("organs", "layout", "the organs with their names", required=True)
@@ -211,7 +213,8 @@ class TestWhatIsChecked:
 
     def test_labels_without_names(self) -> None:
         with pytest.raises(
-            InvalidRequest, match=r"^organs: the labels 4, 7 have no name: .* send a table of them$"
+            InvalidRequest,
+            match=r"^organs: the labels 4, 7 have no name: .* a table of them as organs_names$",
         ):
             check_inputs(Inputs(organs=Layout(labels(), {1: "liver"})), ALL, CT)
         many = CT.with_array(np.arange(CT.array.size, dtype=np.int16).reshape(CT.shape))

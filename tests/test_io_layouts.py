@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -155,6 +156,13 @@ class TestNames:
         bare.with_name("body_labels.json").write_text('{"1": "spleen"}')
         with pytest.raises(InvalidRequest, match=r"'liver' in body\.json, and 'spleen' in body_labels"):
             read_layout(bare)
+
+    @pytest.mark.parametrize("voxels", [(-1000, 40), range(300)], ids=["air", "many values"])
+    def test_a_ct_is_no_layout(self, tmp_path: Path, voxels: Sequence[int]) -> None:
+        array = np.array(voxels, np.int16).reshape(-1, 2, 1)
+        nib.Nifti1Image(array, np.eye(4)).to_filename(tmp_path / "ct.nii")
+        with pytest.raises(InvalidRequest, match=r"ct\.nii looks like a CT: it holds values from (-1000|0) "):
+            read_layout(tmp_path / "ct.nii", '{"1": "liver"}')
 
     def test_fractions_are_no_labels(self, tmp_path: Path) -> None:
         nib.Nifti1Image(np.full((3, 3, 3), 0.5, np.float32), np.eye(4)).to_filename(tmp_path / "a.nii")

@@ -170,7 +170,7 @@ class TestNo:
             segment_lungs(Volume(np.zeros((20, 20, 20), np.uint8), LPS_2MM))
 
     def test_the_text_says_what_to_do(self) -> None:
-        with pytest.raises(NoLungs, match="use a chest CT in HU, or pass a mask in") as caught:
+        with pytest.raises(NoLungs, match="use a chest CT in HU, or send a mask of both as lungs") as caught:
             segment_lungs(made_of((BODY, 0)))
         assert caught.value.code == "no_lungs"
 

@@ -13,6 +13,7 @@ from lesionbrush.files.layouts import read_layout, write_layout
 from lesionbrush.files.records import read_sidecar
 from lesionbrush.systems.semantic import sheets
 from semantic_kit import install_semantic, make_abdomen, move, named_layout, write_semantic_data
+from server_kit import make_model
 from test_semantic_whole import with_body
 
 pytest_plugins = "cli_fixtures"
@@ -56,7 +57,20 @@ def test_without_a_mask_a_model_that_needs_one_says_so(run: Command, files: Path
     same = ("--layout", files / "before.nii.gz")
     outcome = run("synthesize", files / "ct.nii.gz", *same, "-o", files / "x.nii.gz", "--model", "semantic")
     assert outcome.code != 0
-    assert "layout and new_layout say the same, and no mask was sent" in outcome.one_line
+    assert "--layout and --new-layout say the same, and no mask was sent" in outcome.one_line
+
+
+def test_a_refused_layout_names_the_option_and_the_models_that_take_it(run: Command, files: Path) -> None:
+    make_model(files / "models")
+    given = ("synthesize", files / "ct.nii.gz", "-o", files / "x.nii.gz", "--layout", files / "before.nii.gz")
+    said = run(*given, "--model", "tiny").one_line
+    assert "--layout: model 'tiny' takes no such volume (semantic would); it takes none beside" in said
+    (files / "before.json").unlink()
+    for names, command in (
+        ("--layout-names", (*given, "--model", "semantic")),
+        ("--names", ("layout", files / "before.nii.gz", "--mirror", "-o", files / "y.nii.gz")),
+    ):
+        assert f"send a table of names as {names}, such as" in run(*command).one_line
 
 
 def test_a_whole_ct_has_its_labels(run: Command, files: Path) -> None:

@@ -35,13 +35,17 @@ class Lungs:
     remarks: tuple[str, ...]
 
 
+CT_OR_MASK = "use a chest CT in HU, or send a mask of both as lungs"
+"""The advice where lungs may be sent."""
+
+
 def segment_lungs(ct: Volume) -> Volume:
     """Labels of `find_lungs`: uint8 on the grid of the CT, 1 right lung, 2 left lung."""
-    return find_lungs(ct).labels
+    return find_lungs(ct, CT_OR_MASK).labels
 
 
-def find_lungs(ct: Volume) -> Lungs:
-    """Both lungs of a CT of any orientation and spacing, whole or cropped.
+def find_lungs(ct: Volume, advice: str = "use a chest CT in HU") -> Lungs:
+    """Both lungs of a CT of any orientation and spacing, whole or cropped. advice: where there are none.
 
     Raises NotACT and DamagedFile as `require_ct`, and NoLungs when nothing in the volume looks like lung.
     """
@@ -55,7 +59,7 @@ def find_lungs(ct: Volume) -> Lungs:
         midline = _centre_x(airways)
     lungs = lung_air(grid, air & ~airways & ~gas, airways | gas, midline)
     if not lungs.any():
-        raise NoLungs(_why_not(ct, air))
+        raise NoLungs(f"{_why_not(ct, air)}; {advice}")
     sides = label_sides(grid, lungs, midline)
     closed = without_tubes(grid, close_lungs(grid, sides, airways | gas), airways)
     labels = refine(ct, grid, closed, sides > 0)
@@ -71,7 +75,7 @@ def _why_not(ct: Volume, air: Array) -> str:
     found = (
         "the air in it is gas, not lung" if air.any() else f"no air below {AIR_HU:g} HU lies within a body"
     )
-    return f"no lungs found in this volume of {size_mm} mm: {found}; use a chest CT in HU, or pass a mask in"
+    return f"no lungs found in this volume of {size_mm} mm: {found}"
 
 
 def _centre_x(mask: Array) -> float:

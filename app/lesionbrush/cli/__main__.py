@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return int(command.run(_options(command, parser, rest)))
     except (LesionBrushError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {_in_options(str(error), parser)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: interrupted", file=sys.stderr)
@@ -69,6 +69,13 @@ def _options(command: ModuleType, parser: ArgumentParser, arguments: Sequence[st
         parsed: Namespace = command.parse(parser, arguments)
         return parsed
     return parser.parse_args(arguments)
+
+
+def _in_options(said: str, parser: ArgumentParser) -> str:
+    """A refusal of what was sent, in the words of the command that sent it."""
+    from lesionbrush.cli.options import name_options
+
+    return name_options(said, parser.format_help())
 
 
 def exit_when_terminated() -> None:

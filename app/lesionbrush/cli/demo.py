@@ -111,7 +111,7 @@ def run(options: Namespace) -> int:
     """0, or 1 if a voxel outside the edit region differs."""
     options.model = options.model or _model_for(options.organ)
     request, card = _check_request(options), find_model(options.model).card
-    require_taken(options, card)
+    require_taken(collect_inputs(options), card)
     case = _case(options)
     _check_outputs(case, options, request)
     inputs = read_inputs(collect_inputs(options), find_system(card.system).inputs)

@@ -128,7 +128,7 @@ def _generation(options: Namespace, provenance: Provenance, wanted: DicomOptions
     if options.mask:
         segments = Segments.of_lesion(_lesion(options.mask, ct, provenance))
     elif options.labels:
-        segments = Segments.of_layout(read_layout(options.labels, options.label_names))
+        segments = Segments.of_layout(read_layout(options.labels, options.label_names, "as --label-names"))
     return DicomCase.prepare_generated(ct, segments, provenance, wanted)
 
 

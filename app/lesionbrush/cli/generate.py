@@ -48,7 +48,7 @@ def carry_out(order: CTOrder[BaseRequest]) -> None:
     if system.makes != "volume":
         raise InvalidRequest(f"{card.name} edits a CT: use  run.py synthesize CT MASK")
     labels = [labels_path(path) for path in order.paths]
-    order.check(system.inputs, beside=[*labels, *(tables_beside(path)[0] for path in labels)])
+    order.check(beside=[*labels, *(tables_beside(path)[0] for path in labels)])
     require_same_origin(order.paths, None)
     inputs = read_inputs(order.inputs, system.inputs)
     check_inputs(inputs, system.inputs, None)

@@ -100,7 +100,7 @@ def run(options: Namespace) -> int:
     beside = Output(tables_beside(options.out)[0], new=True)
     outputs = [Output(options.out, VOLUME, new=True), beside, *pictures(options.montage)]
     check_outputs(outputs, [options.layout, options.names, options.ct])
-    layout = read_layout(options.layout, options.names)
+    layout = read_layout(options.layout, options.names, "as --names")
     ct = _read_ct(options.ct, layout.labels)
     body = None if ct is None else body_of(ct)
     full = with_tissues(layout, ct) if options.tissues and ct is not None else layout

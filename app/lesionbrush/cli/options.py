@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
 from lesionbrush.core.inputs import require_accepted
-from lesionbrush.core.registry import ModelCard, find_model
+from lesionbrush.core.registry import ModelCard, find_model, list_models
 from lesionbrush.core.request import BaseRequest, EditRequest
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.inputs import Sent, list_sent
-from lesionbrush.systems import DEFAULT_MODEL, find_system, list_inputs, parse_request
+from lesionbrush.systems import DEFAULT_MODEL, find_system, list_inputs, list_systems, parse_request
 from lesionbrush.systems.contract import Makes
 
 
@@ -82,6 +83,21 @@ def option_of(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def name_options(said: str, taken: str) -> str:
+    """A refusal with options in place of what HTTP calls parts. taken: a text with the command's options.
+
+    A name is known by its underscore, or stands at the head, behind "as", or in the list that "it takes".
+    """
+    head, takes, listed = said.partition("it takes ")
+    for part in (part for one in list_inputs().values() for part in one.parts):
+        option = option_of(part)
+        if re.search(rf"{option}(?![-\w])", taken):
+            places = rf"\b{part}\b" if "_" in part else rf"^{part}(?=:| is missing| and )|(?<=\bas ){part}\b"
+            head = re.sub(places, option, head)
+            listed = re.sub(rf"(?<![-\w]){part}(?!\w)", option, listed)
+    return head + takes + listed
+
+
 def collect_inputs(options: Namespace) -> dict[str, Path | str]:
     """Those that were given."""
     parts = [part for one in list_inputs().values() for part in one.parts]
@@ -93,10 +109,19 @@ def files_of(sent: Sent) -> list[Path]:
     return [value for value in sent.values() if isinstance(value, Path)]
 
 
-def require_taken(options: Namespace, card: ModelCard) -> None:
+def require_taken(sent: Sent, card: ModelCard) -> None:
     """Raise InvalidRequest for what the model does not take, or lacks, before any is read."""
-    accepted = find_system(card.system).inputs
-    require_accepted(card.name, list_sent(collect_inputs(options), accepted), accepted)
+    system = find_system(card.system)
+
+    def takers(name: str) -> list[str]:
+        apt = {
+            other.name
+            for other in list_systems().values()
+            if other.makes == system.makes and name in {one.name for one in other.inputs}
+        }
+        return [model.card.name for model in list_models() if model.card.system in apt]
+
+    require_accepted(card.name, list_sent(sent, system.inputs), system.inputs, takers)
 
 
 def nest(assignments: list[str]) -> dict[str, Any]:

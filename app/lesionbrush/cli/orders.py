@@ -12,14 +12,13 @@ from typing import Any, Generic, TypeVar
 from PIL import Image
 
 from lesionbrush.cli.files import number_paths
-from lesionbrush.cli.options import add_device_argument, collect_inputs, files_of
+from lesionbrush.cli.options import add_device_argument, collect_inputs, files_of, require_taken
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, save_picture
-from lesionbrush.core.inputs import Input, require_accepted
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.registry import InstalledModel, find_model
 from lesionbrush.core.request import BaseRequest
 from lesionbrush.core.volume import Volume
-from lesionbrush.files.inputs import Sent, list_sent
+from lesionbrush.files.inputs import Sent
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.records import write_sidecar
 from lesionbrush.systems.running import pick_device
@@ -72,19 +71,17 @@ class CTOrder(Generic[RequestT]):
         """Of the pictures, if they are asked for."""
         return number_paths(self.montage, self.request.variants) if self.montage else []
 
-    def check(
-        self, accepted: Sequence[Input], beside: Iterable[Path] = (), read: Iterable[Path] = ()
-    ) -> None:
+    def check(self, beside: Iterable[Path] = (), read: Iterable[Path] = ()) -> None:
         """Raise InvalidRequest for what the model does not take, and files that cannot be written.
 
-        accepted: what its system takes; beside: files that are written beside the results, and replaced with
+        beside: files that are written beside the results, and replaced with
         them alone; read: those that are read beside the inputs. Nothing is read or made here.
         """
         again = any(path.exists() for path in self.paths)
         wanted = [Output(path, VOLUME, recorded=True) for path in self.paths]
         written = [*wanted, *(Output(path, new=not again) for path in beside), *pictures(*self.drawings)]
         check_outputs(written, [*read, *files_of(self.inputs)])
-        require_accepted(self.model.card.name, list_sent(self.inputs, accepted), accepted)
+        require_taken(self.inputs, self.model.card)
         pick_device(self.device)
 
     def keep(

@@ -59,7 +59,7 @@ def carry_out(order: EditOrder) -> None:
     request, card = order.request, order.model.card
     hooks = find_system(card.system).hooks
     assert isinstance(hooks, EditHooks)
-    order.check(hooks.inputs, read=[order.ct, *([] if order.mask is None else [order.mask])])
+    order.check(read=[order.ct, *([] if order.mask is None else [order.mask])])
     reference = require_ct(read_volume(order.ct))
     require_same_origin(order.paths, reference)
     if request.output == "volume":

@@ -190,10 +190,10 @@ def _prepare(options: Namespace, limits: CarryLimits) -> TransferWork:
     if options.masks_only:
         _require_nothing_of_cts(options)
     pick_device(options.device)
-    organs = read_layout(options.organs, options.organs_names)
+    organs = read_layout(options.organs, options.organs_names, "as --organs-names")
     models = [] if options.masks_only else _models_of(options, organs)
     for name in models:
-        require_taken(options, find_model(name).card)
+        require_taken(collect_inputs(options), find_model(name).card)
     ct = require_ct(read_volume(options.ct))
     return TransferWork(
         out=options.out,

@@ -78,7 +78,7 @@ def run(options: Namespace) -> int:
         raise InvalidRequest(f"{options.model} is no model of mDDPM: variations needs {' or '.join(AXES)}")
     requests = list(vary(request_from(options), options))
     paths = outputs(options, requests)
-    require_taken(options, installed.card)
+    require_taken(collect_inputs(options), installed.card)
     pick_device(options.device)
     reference = require_ct(read_volume(options.ct))
     require_same_origin(paths, reference)

@@ -42,14 +42,14 @@ class Layout:
         said = f"{self.labels.voxel_sha256} {sorted(self.names.items())}"
         return sha256(said.encode()).hexdigest()
 
-    def require_named(self) -> None:
-        """InvalidRequest for labels without a name."""
+    def require_named(self, names_as: str = "with it") -> None:
+        """InvalidRequest for labels without a name. names_as: how to send a table of them."""
         present = {int(value) for value in np.unique(self.labels.array)} - {0}
         nameless = sorted(present - set(self.names))
         if nameless:
             raise InvalidRequest(
                 f"the labels {list_labels(nameless)} have no name: names decide what a layout means; send a "
-                "table of them"
+                f"table of them {names_as}"
             )
 
 
@@ -121,12 +121,21 @@ def _digest(value: Value) -> str:
     return sha256(value.encode()).hexdigest() if isinstance(value, str) else value.voxel_sha256
 
 
-def require_accepted(model: str, names: Iterable[str], accepted: Sequence[Input]) -> None:
-    """InvalidRequest for a name that the model does not take, for one it needs, and for half of a pair."""
+def require_accepted(
+    model: str,
+    names: Iterable[str],
+    accepted: Sequence[Input],
+    takers: Callable[[str], Sequence[str]] = lambda _: (),
+) -> None:
+    """InvalidRequest for a name that the model does not take, for one it needs, and for half of a pair.
+
+    takers: the models that take a name, to choose one.
+    """
     given, known = set(names), {one.name: one for one in accepted}
     for name in sorted(given - set(known)):
         takes = ", ".join(known) or "none beside CT and mask"
-        raise InvalidRequest(f"{name}: model {model!r} takes no such volume; it takes {takes}")
+        others = f" ({', '.join(takers(name))} would)" if takers(name) else ""
+        raise InvalidRequest(f"{name}: model {model!r} takes no such volume{others}; it takes {takes}")
     for one in accepted:
         if one.required and one.name not in given:
             raise InvalidRequest(f"{one.name} is missing: model {model!r} needs {one.about}")
@@ -157,7 +166,7 @@ def _check(one: Input, inputs: Inputs, reference: Volume | None) -> None:
     if one.kind == "text":
         _check_text(text)
     elif one.kind == "layout":
-        _check_layout(layout, host)
+        _check_layout(layout, host, f"as {one.parts[1]}")
     elif volume is None:
         raise InvalidRequest("a volume is needed")
     elif one.check is not None:
@@ -175,9 +184,9 @@ def _check_text(text: str | None) -> None:
         raise InvalidRequest("there is no text in it")
 
 
-def _check_layout(layout: Layout | None, host: Volume | None) -> None:
+def _check_layout(layout: Layout | None, host: Volume | None, names_as: str) -> None:
     if layout is None:
         raise InvalidRequest("a label volume with the names of its labels is needed")
-    layout.require_named()
+    layout.require_named(names_as)
     if host is not None:
         host.require_same_grid(layout.labels, "layout")

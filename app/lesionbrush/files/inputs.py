@@ -31,7 +31,8 @@ def _read(one: Input, sent: Sent) -> Value:
         if one.kind == "text":
             return value if isinstance(value, str) else read_text(value)
         if one.kind == "layout":
-            return read_layout(Path(value), sent.get(f"{one.name}_names"))
+            (table,) = one.parts[1:]
+            return read_layout(Path(value), sent.get(table), f"as {table}")
         return read_volume(Path(value))
     except LesionBrushError as error:
         raise type(error)(f"{one.name}: {error}") from error

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionbrush.core.inputs import Layout
+from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.files.durable import whole_files
 from lesionbrush.files.io import read_volume, require_writable, write_stored
@@ -23,28 +24,41 @@ from lesionbrush.files.terminology import name_without_code
 
 Names = dict[int, str]
 _MOST_LABEL = np.iinfo(np.uint16).max
+_MOST_LABELS = 256
 _MOST_TEXT_BYTES = 1 << 20
 _GOLDEN_RATIO = 0.618034  # hues that far apart stay different however many there are
 _REPRESENTATION = "Binary labelmap"
 
 
-def read_layout(path: Path, names: Path | str | None = None) -> Layout:
-    """names: a JSON table, or a file with one, that counts whatever else there is.
+def read_layout(path: Path, names: Path | str | None = None, names_as: str = "with it") -> Layout:
+    """names: a JSON table, or a file with one, that counts whatever else there is; names_as: how to send it.
 
     Raises as `read_volume` does, and InvalidRequest (no names, two that differ, no labels).
     """
     labels = read_volume(path)
     if labels.array.dtype.kind not in "iu":
         raise InvalidRequest(f"{path.name} holds {labels.array.dtype} values; labels are whole numbers")
+    _require_labels(labels, path.name)
     if names is not None:
         return Layout(labels, _table(read_text(names) if isinstance(names, Path) else names))
     known = _names_with(path)
     if not known:
         raise InvalidRequest(
-            f"{path.name} does not say what its labels mean: send a table of names with it, such as "
+            f"{path.name} does not say what its labels mean: send a table of names {names_as}, such as "
             '{"1": "liver"}'
         )
     return Layout(labels, known)
+
+
+def _require_labels(labels: Volume, name: str) -> None:
+    """InvalidRequest for a CT in the place of labels."""
+    lowest, highest = (int(value) for value in labels.value_range)
+    strange = lowest < 0 or (highest >= _MOST_LABELS and np.unique(labels.array).size > _MOST_LABELS)
+    if strange:
+        raise InvalidRequest(
+            f"{name} looks like a CT: it holds values from {lowest} to {highest}; a layout is a label volume "
+            f"of at most {_MOST_LABELS} different numbers, none below 0"
+        )
 
 
 def write_layout(layout: Layout, path: Path, note: str = "") -> Path:

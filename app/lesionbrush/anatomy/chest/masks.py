@@ -17,7 +17,7 @@ from lesionbrush.anatomy.lung_steps.air import outside
 from lesionbrush.anatomy.lung_steps.airways import find_airways
 from lesionbrush.anatomy.lung_steps.grid import AIR_HU, CoarseGrid
 from lesionbrush.anatomy.lung_steps.sides import LEFT, RIGHT, body_midline, label_sides
-from lesionbrush.anatomy.lungs import find_lungs
+from lesionbrush.anatomy.lungs import CT_OR_MASK, find_lungs
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Array, Volume, require_ct
 from lesionbrush.errors import EmptyMask, InvalidRequest
@@ -61,7 +61,7 @@ def find_chest_masks(ct: Volume, lungs: Volume | None = None) -> ChestMasks:
     Raises NotACT, DamagedFile and NoLungs as `find_lungs`, and as `take_lungs`.
     """
     ct = require_ct(ct)
-    found = find_lungs(ct) if lungs is None else None
+    found = find_lungs(ct, CT_OR_MASK) if lungs is None else None
     labels = found.labels if found is not None else take_lungs(ct, lungs)
     remarks = list(found.remarks if found is not None else ())
     coarse = CoarseGrid.of(ct)
