@@ -15,7 +15,7 @@ from lesionbrush.core.volume import Volume
 from lesionbrush.errors import GeometryMismatch
 from lesionbrush.files.io import write_volume
 from lesionbrush.reports.findings import ChestFindings, Measurement
-from lesionbrush.reports.measuring import measure_chest, measure_noise, texture_of
+from lesionbrush.reports.measuring import is_cut, measure_chest, measure_noise, texture_of
 from lesionbrush.reports.thorax import find_dense, find_fluid, measure_heart
 from lesionbrush.reports.writing import PARTS, size_of_effusion, write_report
 from pydantic import ValidationError
@@ -94,6 +94,15 @@ class TestMeasures:
         found = measure_chest(ct.crop(high), ChestMasks(**upper, **layouts, remarks=()))
         assert found.cardiothoracic_ratio.why_not == "no carina is found, below which the heart begins"
         assert found.effusion_left_ml.why_not == "the base of the left lung is not in the volume"
+        assert found.cut_lungs == ("right", "left")
+        assert all("olume, which cuts both lungs" in report(found, seed) for seed in range(4))
+
+    @pytest.mark.parametrize(
+        "part", [np.s_[:40, :, :], np.s_[:, 30:, :], np.s_[:, :, :70]], ids=["side", "front", "top"]
+    )
+    def test_lungs_that_a_border_cuts(self, findings: ChestFindings, part: tuple[slice, ...]) -> None:
+        assert findings.cut_lungs == ()
+        assert is_cut(make_chest()[1].lungs.crop(part), 1)
 
     def test_a_cylinder_of_fluid_has_its_volume(self) -> None:
         cylinder = (X - 40) ** 2 + (Z - 40) ** 2 <= 15**2
@@ -188,6 +197,16 @@ class TestReport:
         text = report(findings, **dict.fromkeys(numbers, Measurement(why_not="it was cut")))
         assert text.count("measured: it was cut") == 9
         assert re.findall(r"\d+", text) == ["2"]  # from slice to slice
+
+    def test_of_a_cut_lung_the_part_in_the_volume(self, findings: ChestFindings) -> None:
+        cut = {"cut_lungs": ("left",), "left_lung_ml": Measurement(value=321)}
+        for seed in range(4):
+            assert re.search("his volume, which cuts the left lung.*321 ml", report(findings, seed, **cut))
+            alone = report(findings, seed, **cut, right_lung_ml=Measurement(why_not="there is none"))
+            assert re.search(
+                "321 ml of the left lung lie in this volume, which cuts it|Left lung in this", alone
+            )
+            assert "in this volume" not in report(findings, seed)
 
     @pytest.mark.parametrize(
         ("ml", "said"),

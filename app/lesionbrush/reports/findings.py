@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from lesionbrush.cohorts.truth import LesionTruth
 
 Texture = Literal["solid", "part-solid", "ground-glass"]
+Side = Literal["right", "left"]
 
 
 class Frozen(BaseModel):
@@ -44,7 +45,8 @@ class ChestFindings(Frozen):
 
     laa950_percent: of the lungs without airways, below -950 HU. heart_width_mm: the greatest, and
     chest_width_mm that inside the ribs on the same axial slice; cardiothoracic_ratio: one over the other.
-    slice_mm: from slice to slice; how thick they are, no volume says.
+    slice_mm: from slice to slice; how thick they are, no volume says. cut_lungs: those that the border of the
+    volume cuts, whose ml are what lies in it.
     """
 
     right_lung_ml: Measurement
@@ -59,6 +61,7 @@ class ChestFindings(Frozen):
     airways_ml: Measurement
     noise_hu: Measurement
     slice_mm: float
+    cut_lungs: tuple[Side, ...] = ()
     nodules: tuple[NoduleFinding, ...] | None = None
     """None: no mask was given, so nobody looked for any."""
     remarks: tuple[str, ...] = ()

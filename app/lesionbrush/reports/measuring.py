@@ -14,10 +14,11 @@ from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
 from lesionbrush.anatomy.lung_steps.sides import LEFT, RIGHT
 from lesionbrush.cohorts.truth import measure
 from lesionbrush.core.volume import Array, Volume, mask_on_grid
-from lesionbrush.reports.findings import ChestFindings, Measurement, NoduleFinding, Texture
+from lesionbrush.reports.findings import ChestFindings, Measurement, NoduleFinding, Side, Texture
 from lesionbrush.reports.thorax import find_dense, find_fluid, measure_heart
 
 EMPHYSEMA_HU = -950
+BY_NUMBER: tuple[tuple[int, Side], ...] = ((RIGHT, "right"), (LEFT, "left"))
 TELLING_PERCENT = 5.0  # below that it does not matter whether noise does it
 CUT_CM2 = 1.0
 NOISE_WINDOW_MM, NOISE_SLICES = 9.0, 12
@@ -55,6 +56,7 @@ def measure_chest(ct: Volume, masks: ChestMasks, lesions: Sequence[Volume] | Non
         airways_ml=_airways(masks),
         noise_hu=noise,
         slice_mm=round(ct.spacing_mm[_upward(ct)], 2),
+        cut_lungs=tuple(side for number, side in BY_NUMBER if is_cut(masks.lungs, number)),
         nodules=None if nodules is None else _nodules(ct, masks, nodules),
         remarks=masks.remarks,
     )
@@ -109,6 +111,16 @@ def _heart(
         return nothing, nothing, nothing
     ratio = _value(found.heart_mm / found.chest_mm, 3)
     return _value(found.heart_mm, 0), _value(found.chest_mm, 0), ratio
+
+
+def is_cut(lungs: Volume, label: int) -> bool:
+    """Whether a border of the volume cuts the lung of this label; one that is just touched does not."""
+    inside, spacing_mm = lungs.array == label, lungs.spacing_mm
+    return any(
+        np.count_nonzero(inside.take(end, axis)) * np.delete(spacing_mm, axis).prod() / 100 > CUT_CM2
+        for axis in range(3)
+        for end in (0, -1)
+    )
 
 
 def _effusion(grid: CoarseGrid, lung: Array, side: str) -> Measurement:

@@ -33,6 +33,14 @@ VOLUMES = (
     "Right lung {right:.0f} ml, left lung {left:.0f} ml, {total:.0f} ml together.",
 )
 ONE_LUNG = ("The {side} lung has {ml:.0f} ml.", "{Side} lung: {ml:.0f} ml.")
+CUT_VOLUMES = (
+    "Lung in this volume, which cuts {cut}: right {right:.0f} ml, left {left:.0f} ml.",
+    "In this volume, which cuts {cut}, lie {right:.0f} ml of the right lung and {left:.0f} ml of the left.",
+)
+CUT_LUNG = (
+    "{ml:.0f} ml of the {side} lung lie in this volume, which cuts it.",
+    "{Side} lung in this volume, which cuts it: {ml:.0f} ml.",
+)
 EMPHYSEMA = {
     "none": (
         "No emphysema: {value:.1f} % of the lung below -950 HU.",
@@ -143,13 +151,17 @@ class _Dictation:
         return self._say(TECHNIQUE, slice=findings.slice_mm, noise=noise)
 
     def _lungs(self, findings: ChestFindings) -> str:
-        right, left = findings.right_lung_ml, findings.left_lung_ml
+        right, left, cut = findings.right_lung_ml, findings.left_lung_ml, findings.cut_lungs
         if right.value is not None and left.value is not None:
-            return self._say(VOLUMES, right=right.value, left=left.value, total=right.value + left.value)
+            values = {"right": right.value, "left": left.value, "total": right.value + left.value}
+            which = "both lungs" if len(cut) > 1 else f"the {''.join(cut)} lung"
+            return self._say(CUT_VOLUMES if cut else VOLUMES, **values, cut=which)
         said = [
             self._unmeasured(f"{side.capitalize()} lung", one)
             if one.value is None
-            else self._say(ONE_LUNG, side=side, Side=side.capitalize(), ml=one.value)
+            else self._say(
+                CUT_LUNG if side in cut else ONE_LUNG, side=side, Side=side.capitalize(), ml=one.value
+            )
             for side, one in (("right", right), ("left", left))
         ]
         return " ".join(said)
