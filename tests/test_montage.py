@@ -15,11 +15,13 @@ from lesionbrush.montage import (
     LIVER,
     LUNG,
     ORANGE,
+    OUTSIDE_HU,
     SOFT,
     Panel,
     View,
     Window,
     badge_of,
+    compare,
     draw_panel,
     montage,
     sheet,
@@ -125,6 +127,22 @@ def test_a_panel_shows_the_grey_of_its_hu() -> None:
     picture = draw_panel(Panel(np.full((32, 32), 40, np.int16), (1, 1), SOFT), 64)
     assert picture.size == (64, 64)
     assert (pixels(picture)[:40] == 128).all()
+
+
+def test_the_last_slices_are_no_brighter_than_the_others() -> None:
+    """Nothing lies beyond them: -2000 HU beside tissue would make a bright band where it is resized."""
+    hu = np.full((32, 32), 40, np.int16)
+    hu[:8] = hu[24:] = OUTSIDE_HU
+    drawn = pixels(draw_panel(Panel(hu, (1, 1), SOFT), 96))[:, :40, 0]
+    assert (drawn[24:72] == 128).all()
+    assert not drawn[:24].any()
+
+
+def test_an_outline_that_nobody_painted_is_called_by_its_name() -> None:
+    for word in ("mask", "edit"):
+        first, second, *_ = compare(*case(), outlined=word)
+        assert second.caption.startswith(f"{word}, axial")
+        assert first.note.endswith(f"HU in the {word}")
 
 
 @pytest.mark.parametrize("codes", CODES)

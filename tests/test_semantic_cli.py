@@ -8,16 +8,20 @@ import numpy as np
 import pytest
 from cli_kit import Command
 from core_fixtures import ball, edit_region
+from lesionbrush.cli import synthesize
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.layouts import read_layout, write_layout
 from lesionbrush.files.records import read_sidecar
+from lesionbrush.montage import Panel
 from lesionbrush.systems.semantic import sheets
+from PIL import Image
 from semantic_kit import install_semantic, make_abdomen, move, named_layout, write_semantic_data
 from server_kit import make_model
 from test_semantic_whole import with_body
 
 pytest_plugins = "cli_fixtures"
 QUICK = ("--param", "steps=2")
+MOVED = ("--model", "semantic", *QUICK, "--montage")
 
 
 @pytest.fixture
@@ -40,11 +44,17 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_organ_is_moved_and_the_rest_is_the_ct(run: Command, files: Path) -> None:
-    out = files / "moved.nii.gz"
+def test_an_organ_is_moved_and_the_rest_is_the_ct(
+    run: Command, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, drawn = files / "moved.nii.gz", list[Panel]()
+    monkeypatch.setattr(
+        synthesize, "sheet", lambda panels, *_, **__: drawn.extend(panels) or Image.new("L", (1, 1))
+    )
     layouts = ("--layout", files / "before.nii.gz", "--new-layout", files / "after.nii.gz")
-    outcome = run("synthesize", files / "ct.nii.gz", *layouts, "-o", out, "--model", "semantic", *QUICK)
+    outcome = run("synthesize", files / "ct.nii.gz", *layouts, "-o", out, *MOVED, files / "moved.png")
     assert outcome.code == 0, outcome.err
+    assert not [panel for panel in drawn if "mask" in panel.caption + panel.note]
     ct, made = read_volume(files / "ct.nii.gz"), read_volume(out)
     before, after = (read_volume(files / f"{name}.nii.gz").array for name in ("before", "after"))
     where = made.array != ct.array

@@ -30,7 +30,7 @@ PLAIN_AIR_HU, AERATED_HU = -970, -300
 """Below the first: the room, airways and bowel; between them: lung."""
 LUNG_SHARE = 0.3
 """Of what is no plain air: from here on a lesion is one of the lung, at the pleura too."""
-OUTSIDE_HU = -2000  # black in every window, yet near enough to air not to ring when it is resized
+OUTSIDE_HU = -2000  # what is not in the volume: black in every window
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,24 @@ def montage(
     field_mm: float | None = 96.0,
     panel_px: int = 320,
 ) -> Image.Image:
-    """Reference, reference with the outline of the mask, and synthetic CT, as columns of a picture.
+    """The panels of `compare` in three columns. Raises what that raises."""
+    panels = compare(reference, mask, synthetic, field_mm=field_mm)
+    return sheet(panels, 3, title=title, panel_px=panel_px)
+
+
+def compare(
+    reference: Volume,
+    mask: Volume,
+    synthetic: Volume,
+    *,
+    field_mm: float | None = 96.0,
+    outlined: str = "mask",
+) -> list[Panel]:
+    """Reference, reference with the outline of the mask, and synthetic CT, row by row.
 
     Rows: the axial slice with most of the largest lesion in the three windows of the tissue around it, see
     `windows_for`, then the coronal one in the first of them. field_mm: side of the shown box around the
-    lesion, None for whole slices.
+    lesion, None for whole slices; outlined: what the mask is called, which nobody may have painted.
 
     Raises GeometryMismatch (grids differ), EmptyMask (no voxel) and InvalidRequest (field_mm not above 0).
     """
@@ -119,20 +132,20 @@ def montage(
     reference.require_same_grid(synthetic, "synthetic CT")
     lesion = _largest_lesion(mask)
     axial, coronal = (_plane_of_lesion(lesion, plane, field_mm) for plane in (AXIAL, CORONAL))
-    hu_before, hu_after = (_statistics(volume, mask) for volume in (reference, synthetic))
+    hu_before, hu_after = (_statistics(volume, mask, outlined) for volume in (reference, synthetic))
     own, made = badge_of(reference), badge_of(synthetic) or "SYNTHETIC"
     windows = windows_for(_surroundings_hu(reference, lesion))
     panels: list[Panel] = []
     for view, window in (*((axial, window) for window in windows), (coronal, windows[0])):
         before = view.panel(reference, window, hu_before)
         after = view.panel(synthetic, window, hu_after)
-        outlined = replace(before, outline=view.cut(mask, fill=0) > 0, note="")
+        outline = replace(before, outline=view.cut(mask, fill=0) > 0, note="")
         panels += [
             replace(before, caption=f"reference, {before.caption}", badge=own),
-            replace(outlined, caption=f"mask, {before.caption}", badge=own),
+            replace(outline, caption=f"{outlined}, {before.caption}", badge=own),
             replace(after, caption=f"synthetic, {before.caption}", badge=made),
         ]
-    return sheet(panels, 3, title=title, panel_px=panel_px)
+    return panels
 
 
 def _surroundings_hu(reference: Volume, lesion: Volume) -> Array:
@@ -140,9 +153,9 @@ def _surroundings_hu(reference: Volume, lesion: Volume) -> Array:
     return Place.of(reference.array, lesion.array, box, spacing_mm).shown_hu
 
 
-def _statistics(volume: Volume, mask: Volume) -> str:
+def _statistics(volume: Volume, mask: Volume, outlined: str) -> str:
     inside = volume.array[mask.array > 0]
-    return f"{inside.mean():.0f} ± {inside.std():.0f} HU in the mask"
+    return f"{inside.mean():.0f} ± {inside.std():.0f} HU in the {outlined}"
 
 
 def _largest_lesion(mask: Volume) -> Volume:
@@ -274,8 +287,7 @@ def _cells(heights: Sequence[int], columns: int, top: int) -> Iterator[tuple[int
 def draw_panel(panel: Panel, longest_px: int) -> Image.Image:
     """The picture of one panel: bicubic in HU, windowed, with outline, scale bar and corner texts. RGB."""
     size = panel.size_px(longest_px)
-    hu = Image.fromarray(panel.hu.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
-    rgb = np.repeat(panel.window.to_grey(np.asarray(hu))[:, :, None], 3, axis=2)
+    rgb = np.repeat(panel.window.to_grey(_resize(panel.hu, size))[:, :, None], 3, axis=2)
     for labels, share in ((panel.tint, TINT_SHARE), (panel.marks, 1.0)):
         rgb = rgb if labels is None else _tinted(rgb, labels, size, share)
     if panel.outline is not None:
@@ -287,6 +299,18 @@ def draw_panel(panel: Panel, longest_px: int) -> Image.Image:
     _text(draw, (size[0] - 5, size[1] - 7), panel.note, WHITE, "rs")
     _text(draw, (size[0] - 5, 5), panel.badge, ORANGE, "rt")
     return picture
+
+
+def _resize(hu: Array, size: tuple[int, int]) -> Array:
+    """Bicubic, and black outside the volume. Tissue there goes on as it is at the border while it is resized:
+    beside -2000 HU it would be drawn too bright."""
+    outside = hu <= OUTSIDE_HU
+    if outside.any() and not outside.all():
+        hu = hu[tuple(ndimage.distance_transform_edt(outside, return_distances=False, return_indices=True))]
+    resized = np.array(Image.fromarray(hu.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
+    black = Image.fromarray(outside.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    resized[np.asarray(black) > 0] = OUTSIDE_HU
+    return resized
 
 
 def _tinted(rgb: Array, labels: Array, size: tuple[int, int], share: float) -> Array:

@@ -25,7 +25,7 @@ from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.io import read_volume
 from lesionbrush.files.records import record_of
-from lesionbrush.montage import montage
+from lesionbrush.montage import compare, sheet
 from lesionbrush.systems import find_system, load_model
 
 
@@ -71,7 +71,8 @@ def carry_out(order: EditOrder) -> None:
     model = load_model(order.model, order.device)
     with StepBar() as bar:
         made = synthesize(reference, scope, request, model, inputs, made_from=made_from, on_step=bar)
-    order.keep(made, partial(save, request=request), partial(picture, mask=scope.mask))
+    outlined = "edit" if mask is None else "mask"
+    order.keep(made, partial(save, request=request), partial(picture, mask=scope.mask, outlined=outlined))
 
 
 def save(synthesis: Synthesis, path: Path, request: EditRequest) -> None:
@@ -81,7 +82,8 @@ def save(synthesis: Synthesis, path: Path, request: EditRequest) -> None:
     print(f"{path}  (seed {provenance.seed}, {provenance.voxels_changed:,} voxels changed)")
 
 
-def picture(synthesis: Synthesis, mask: Volume) -> Image.Image:
+def picture(synthesis: Synthesis, mask: Volume, outlined: str) -> Image.Image:
     provenance = synthesis.provenance
     title = f"{provenance.model}, seed {provenance.seed}"
-    return montage(synthesis.reference, mask, synthesis.volume(), title=title)
+    panels = compare(synthesis.reference, mask, synthesis.volume(), outlined=outlined)
+    return sheet(panels, 3, title=title, panel_px=320)
