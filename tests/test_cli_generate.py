@@ -8,6 +8,7 @@ import numpy as np
 import pydicom
 import pytest
 from cli_kit import Command
+from lesionbrush.cli.generate import body_box
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
@@ -68,6 +69,13 @@ def test_an_edit_and_labels_of_another_hand_are_kept(
     labels.unlink()
     again = [run("generate", "-o", tmp_path / "new.nii", "--model", "noise", "--seed", n) for n in (1, 2)]
     assert [outcome.code for outcome in again] == [0, 0]
+
+
+def test_the_picture_is_of_the_body() -> None:
+    hu = np.full((60, 80), -1000, np.int16)
+    assert hu[body_box(hu, (1, 2))].shape == (60, 80)
+    hu[20:30, 40:60] = 40
+    assert body_box(hu, (1, 2)) == np.index_exp[12:38, 36:64]
 
 
 def test_variants_are_numbered_and_a_seed_gives_the_same_voxels(run: Command, tmp_path: Path) -> None:

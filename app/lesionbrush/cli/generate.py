@@ -17,9 +17,11 @@ from lesionbrush.cli.options import add_input_arguments, add_request_arguments, 
 from lesionbrush.cli.orders import CTOrder, add_order_arguments, write_result
 from lesionbrush.cli.outputs import require_same_origin
 from lesionbrush.cli.progress import StepBar
+from lesionbrush.core.boxes import bounding_box, dilate
 from lesionbrush.core.generate import LESION, Generation, generate
 from lesionbrush.core.inputs import check_inputs
 from lesionbrush.core.request import BaseRequest
+from lesionbrush.core.volume import Array
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.layouts import tables_beside, write_layout
@@ -27,6 +29,7 @@ from lesionbrush.montage import Panel, sheet, to_lps, windows_for
 from lesionbrush.systems import find_system, load_model
 
 DEFAULT_MODEL = "mddpm_whole"
+TISSUE_HU, AROUND_MM = -300, 8.0
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -74,7 +77,10 @@ def save(generation: Generation, path: Path) -> None:
 
 
 def picture(generation: Generation, panel_px: int = 384) -> Image.Image:
-    """The slice with most of the lesion, else the middle one, in three windows, and each label outlined."""
+    """The slice with most of the lesion, else the middle one, in three windows, and each label outlined.
+
+    Of the slice, what the body fills.
+    """
     hu, spacing_mm = to_lps(generation.ct)
     labels = np.zeros(hu.shape, np.uint8)
     z, names = hu.shape[2] // 2, dict[int, str]()
@@ -85,12 +91,22 @@ def picture(generation: Generation, panel_px: int = 384) -> Image.Image:
         if lesion.any():
             shown, _ = to_lps(generation.ct.with_array(lesion.astype(np.uint8)))
             z = int(shown.sum(axis=(0, 1)).argmax())
-    pixel_mm, slice_hu = (spacing_mm[1], spacing_mm[0]), hu[:, :, z].T
+    pixel_mm, slice_hu, slice_labels = (spacing_mm[1], spacing_mm[0]), hu[:, :, z].T, labels[:, :, z].T
+    box = body_box(slice_hu, pixel_mm)
+    slice_hu, slice_labels = slice_hu[box], slice_labels[box]
     windows = windows_for(slice_hu)
     panels = [Panel(slice_hu, pixel_mm, window, str(window), badge="GENERATED") for window in windows]
     for number, name in names.items():
-        if (labels[:, :, z] == number).any():
-            outline = np.equal(labels[:, :, z].T, number)
+        outline = np.equal(slice_labels, number)
+        if outline.any():
             panels.append(Panel(slice_hu, pixel_mm, windows[0], name, outline, badge="GENERATED"))
     record = generation.provenance
     return sheet(panels, 3, title=f"{record.model}, seed {record.seed}, slice {z + 1}", panel_px=panel_px)
+
+
+def body_box(hu: Array, spacing_mm: tuple[float, float]) -> tuple[slice, ...]:
+    """Rows and columns of a slice that have tissue in them, and a little around; all where there is none."""
+    tissue = hu[None] > TISSUE_HU
+    if not tissue.any():
+        return np.index_exp[:, :]
+    return dilate(bounding_box(tissue), AROUND_MM, np.array((1.0, *spacing_mm)), tissue.shape)[1:]
