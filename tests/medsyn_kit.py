@@ -87,6 +87,6 @@ def packed_chest() -> PackedChest:
     hu = np.where(left | right, -850, 40).astype(np.int16)
     fine = [array.repeat(4, 0).repeat(4, 1).repeat(4, 2) for array in (hu, labels)]
     known = (slice(0, HIGH), slice(16, HIGH), slice(0, HIGH - 16))
-    names = set(ChestFindings.model_fields) - {"slice_mm", "nodules", "remarks"}
+    names = set(ChestFindings.model_fields) - {"slice_mm", "cut_lungs", "nodules", "remarks"}
     findings = ChestFindings(**dict.fromkeys(names, MEASURED), slice_mm=1.0)
     return PackedChest("someone", fine[0], fine[1], known, (320.0, 320.0, 384.0), findings)

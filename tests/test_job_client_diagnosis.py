@@ -123,7 +123,7 @@ def test_a_model_that_this_module_does_not_understand_cannot_run(fake: Fake) -> 
         ("http://server:port", "bad_address"),
         ("http://user:word@127.0.0.1", "bad_address"),
         ("http://127.0.0.1:8000/?x=1", "bad_address"),
-        (f"http://127.0.0.1:{free_port()}", "refused"),
+        pytest.param(f"http://127.0.0.1:{free_port()}", "refused", id="refused"),
     ],
 )
 def test_wrong_addresses(url: str, code: str) -> None:

@@ -267,7 +267,7 @@ def test_a_restarted_server_has_forgotten_the_job(process: Process, client: JobC
     process.running.kill()
     process.running.wait()
     process.start()
-    following.join(60)
+    following.join(180)
     assert [(error.status, error.code) for error in problem] == [(404, "job_lost")]
     assert "restarted" in str(problem[0])
     assert client.reference_known(known.reference) is not None
