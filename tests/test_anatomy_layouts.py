@@ -115,10 +115,13 @@ def test_the_command(case: tuple[Volume, Layout], tmp_path: Path, capsys: pytest
     chest_ct, organs, shapes, out = paths
     assert main(["anatomy", "fit", chest_ct, "--layouts", organs, "-o", shapes]) == 0
     assert f"of {', '.join(ALL)}" in capsys.readouterr().out
-    drawing = ["anatomy", "sample", "--shapes", shapes, "--layout", organs, "-o", out]
-    assert main([*drawing, "--ct", chest_ct]) == 0
+    drawing = ["anatomy", "sample", "--shapes", shapes, "--layout", organs, "-o"]
+    assert main([*drawing, out, "--ct", chest_ct]) == 0
     assert read_volume(Path(out)).shape == ct.shape
-    assert main(["anatomy", "fit", chest_ct, chest_ct, "--layouts", organs, "-o", shapes]) == 2
+    again = ["anatomy", "fit", chest_ct, chest_ct, "--layouts", organs, "-o"]
+    assert main([*again, shapes]) == 2
+    assert "shapes.npz is there already and is not overwritten" in capsys.readouterr().err
+    assert main([*again, str(tmp_path / "other.npz")]) == 2
     assert "2 CTs and 1 layouts: give one for each CT" in capsys.readouterr().err
-    assert main(drawing) == 2
+    assert main([*drawing, str(tmp_path / "other.nii.gz")]) == 2
     assert "--layout: name the CT that it is of as --ct" in capsys.readouterr().err

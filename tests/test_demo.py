@@ -269,8 +269,8 @@ def test_lungs_that_may_change_are_not_outside(
 @pytest.mark.parametrize(
     ("model", "options", "reason"),
     [
-        ("tiny", ("--anatomy",), "takes no such volume; it takes none beside CT and mask"),
-        ("layout", ("--anatomy",), "takes no such volume; it takes lungs"),
+        ("tiny", ("--anatomy",), "takes no such volume (steered would); it takes none beside CT and mask"),
+        ("layout", ("--anatomy",), "takes no such volume (steered would); it takes --lungs"),
         ("steered", ("--pathology",), "belong together"),
         ("steered", ("--pathology-mask",), "belong together"),
         ("steered", ("--anatomy",), "anatomy: the anatomy is 64 x 64 x 40 voxels, the CT is "),
