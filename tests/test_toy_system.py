@@ -111,7 +111,7 @@ def test_what_it_takes_is_an_option(run: Command, ct: Path, mask: Path, tmp_path
     write_volume(reference.crop((slice(0, 9), slice(0, 9), slice(0, 9))), elsewhere)
     refused = run("synthesize", ct, mask, "-o", out, "--model", "shady", "--shade-map", elsewhere)
     assert refused.code == 2
-    assert "shade_map: " in refused.one_line
+    assert "--shade-map: " in refused.one_line
 
 
 def test_its_parameters_are_shown(run: Command) -> None:
