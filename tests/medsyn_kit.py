@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from core_fixtures import tiny_card
-from lesionbrush.anatomy.chest.lobes import LEFT_UPPER, RIGHT_LOWER, RIGHT_UPPER
+from lesionbrush.anatomy.chest.naming import LEFT_UPPER, RIGHT_LOWER, RIGHT_UPPER
 from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, file_sha256
 from lesionbrush.reports.findings import ChestFindings, Measurement
 from lesionbrush.systems.medsyn.channels import AIRWAY_BIT, HEART_BIT, VESSEL_BIT

@@ -9,8 +9,9 @@ import pytest
 from cli_kit import Command
 from lesionbrush.anatomy.chest.airways import grow_airways
 from lesionbrush.anatomy.chest.fissures import Fissure, fit_fissure
-from lesionbrush.anatomy.chest.lobes import LOBES, find_carina_mm
+from lesionbrush.anatomy.chest.lobes import find_carina_mm
 from lesionbrush.anatomy.chest.masks import ChestMasks, find_chest_masks, take_lungs
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.anatomy.chest.vessels import find_vessels
 from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
 from lesionbrush.core.volume import Volume

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import grid
-from lesionbrush.anatomy.chest.lobes import LOBES
 from lesionbrush.anatomy.chest.masks import AIRWAYS_NAME
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.core.boxes import box_of
 from lesionbrush.core.generate import Frame, Generation, generate
 from lesionbrush.core.inputs import Inputs, Layout

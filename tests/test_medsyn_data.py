@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from core_fixtures import grid
-from lesionbrush.anatomy.chest.lobes import LOBES
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import NoLungs
@@ -25,7 +25,7 @@ from lesionbrush.systems.medsyn.chests import (
 )
 from lesionbrush.systems.medsyn.data import MedSynBatches, channels_of, tile_of
 from lesionbrush.systems.medsyn.field import LUNGS_FILL, ChestField, stored
-from lesionbrush.systems.medsyn.recipes import RECIPES, MedSynRecipe, Networks, Stage
+from lesionbrush.systems.medsyn.recipes import RECIPES, MedSynRecipe, Networks, Refinement
 from lesionbrush.systems.medsyn.trainer import MedSynTrainer
 from medsyn_kit import FINE, LOW, make_networks, packed_chest
 from test_promise import TURNS
@@ -163,7 +163,7 @@ def test_beyond_the_volume_nothing_is_known():
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_tile_is_shown_its_place_at_64_voxels(factor: int):
     low = [20, 24, 40]
-    tile = tile_of(packed_chest(), low, Stage(64, factor), 32)
+    tile = tile_of(packed_chest(), low, Refinement(64, factor), 32)
     side = 32 // factor
     place = tuple(slice(first, first + side) for first in low)
     coarse = channels_of(CHEST)[(slice(None), *place)]
@@ -175,7 +175,7 @@ def test_a_tile_is_shown_its_place_at_64_voxels(factor: int):
 
 
 def test_a_tile_at_the_border_of_the_volume_scores_what_is_there():
-    known = tile_of(packed_chest(), [0, 0, 0], Stage(64, 4), 32).known
+    known = tile_of(packed_chest(), [0, 0, 0], Refinement(64, 4), 32).known
     assert not known[:, :16].any()
     assert known[:, 16:].all()
 

@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from lesionbrush.anatomy.chest.lobes import LOBES
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.reports.writing import write_report
 from lesionbrush.systems.medsyn.text.bert import BertFolder

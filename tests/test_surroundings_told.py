@@ -42,9 +42,9 @@ def test_the_command_prints_and_records_it(
     assert SAID in outcome.err
     (remark,) = read_sidecar(tmp_path / "out.nii").remarks
     assert remark.startswith(SAID)
-    outcome = command("synthesize", ct, mask, *options)
+    outcome = command("synthesize", ct, mask, "-o", tmp_path / "lung.nii", *options[2:])
     assert SAID not in outcome.err
-    assert read_sidecar(tmp_path / "out.nii").remarks == ()
+    assert read_sidecar(tmp_path / "lung.nii").remarks == ()
 
 
 def test_a_job_and_its_variants_have_it(

@@ -8,8 +8,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import ndtr
 
-from lesionbrush.anatomy.chest.lobes import LOBES, SIDES, find_carina_mm
+from lesionbrush.anatomy.chest.lobes import SIDES, find_carina_mm
 from lesionbrush.anatomy.chest.masks import ChestMasks
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
 from lesionbrush.anatomy.lung_steps.sides import LEFT, RIGHT
 from lesionbrush.cohorts.truth import measure

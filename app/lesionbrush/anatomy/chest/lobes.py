@@ -8,23 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionbrush.anatomy.chest.fissures import Fissure, fit_fissure
+from lesionbrush.anatomy.chest.naming import (
+    LEFT_LOWER,
+    LEFT_UPPER,
+    LEFT_WHOLE,
+    RIGHT_LOWER,
+    RIGHT_MIDDLE,
+    RIGHT_UPPER,
+    RIGHT_WHOLE,
+)
 from lesionbrush.anatomy.lung_steps.air import Parts
 from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
 from lesionbrush.anatomy.lung_steps.sides import LEFT, RIGHT
 from lesionbrush.core.boxes import bounding_box
 from lesionbrush.core.volume import Array
 
-RIGHT_UPPER, RIGHT_MIDDLE, RIGHT_LOWER, LEFT_UPPER, LEFT_LOWER, RIGHT_WHOLE, LEFT_WHOLE = range(1, 8)
-LOBES = {
-    RIGHT_UPPER: "right lung upper lobe",
-    RIGHT_MIDDLE: "right lung middle lobe",
-    RIGHT_LOWER: "right lung lower lobe",
-    LEFT_UPPER: "left lung upper lobe",
-    LEFT_LOWER: "left lung lower lobe",
-    RIGHT_WHOLE: "right lung",
-    LEFT_WHOLE: "left lung",
-}
-"""The last two: lung whose lobes are not told apart."""
 SIDES = {RIGHT: "right", LEFT: "left"}
 OBLIQUE_DEG, HORIZONTAL_DEG = 50.0, 10.0
 BELOW_CARINA_MM = 40.0  # where the middle of a whole lung is

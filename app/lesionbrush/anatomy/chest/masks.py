@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lesionbrush.anatomy.chest.airways import grow_airways
-from lesionbrush.anatomy.chest.lobes import LOBES, find_carina_mm, find_lobes
+from lesionbrush.anatomy.chest.lobes import find_carina_mm, find_lobes
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.anatomy.chest.vessels import find_vessels
 from lesionbrush.anatomy.lung_steps.air import outside
 from lesionbrush.anatomy.lung_steps.airways import find_airways

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lesionbrush.anatomy.chest.lobes import LOBES
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.core.hu import HUWindow
 
 CHANNELS = ("ct", "lobes", "airways", "vessels")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.anatomy.chest.lobes import (
+from lesionbrush.anatomy.chest.naming import (
     LEFT_LOWER,
     LEFT_UPPER,
     LEFT_WHOLE,

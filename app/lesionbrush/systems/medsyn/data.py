@@ -22,7 +22,7 @@ from lesionbrush.systems.medsyn.channels import (
 )
 from lesionbrush.systems.medsyn.chests import OUTSIDE_HU, FieldChest, low_chest, reduce, vary
 from lesionbrush.systems.medsyn.pack import HIGH, PackedChest
-from lesionbrush.systems.medsyn.recipes import MedSynRecipe, Stage
+from lesionbrush.systems.medsyn.recipes import MedSynRecipe, Refinement
 
 Describe = Callable[[ChestFindings, np.random.Generator], str]
 Encode = Callable[[Sequence[str]], Tensor]
@@ -129,7 +129,7 @@ def channels_of(chest: FieldChest) -> np.ndarray:
     return np.stack([WINDOW.to_unit(chest.hu), lobes_to_unit(chest.lobes), *shares]).astype(np.float32)
 
 
-def tile_of(packed: PackedChest, low: Sequence[int], stage: Stage, side: int) -> JointSample:
+def tile_of(packed: PackedChest, low: Sequence[int], stage: Refinement, side: int) -> JointSample:
     """The tile of so many voxels a side that begins at the coarse voxel `low` of a stage.
 
     The four coarse channels are repeated along each axis: nearest neighbours, as in Eq. 10.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lesionbrush.anatomy.chest.lobes import LOBES
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.core.generate import Frame, GenerateHooks
 from lesionbrush.core.inputs import OWN, Input, Inputs, Layout
 from lesionbrush.core.roi import Orientation

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lesionbrush.anatomy.chest.lobes import LOBES
 from lesionbrush.anatomy.chest.masks import AIRWAYS, AIRWAYS_NAME, VESSELS, VESSELS_NAME
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.core.generate import Frame, Made
 from lesionbrush.core.inputs import Inputs, Layout
 from lesionbrush.core.model import OnEstimate, OnStep

@@ -26,7 +26,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Refinement:
     """From so many voxels a side to `factor` times as many."""
 
     side: int
@@ -41,7 +41,7 @@ class MedSynRecipe(Recipe[Networks]):
     """
 
     low_side: int = 64
-    stages: tuple[Stage, ...] = (Stage(64, 4),)
+    stages: tuple[Refinement, ...] = (Refinement(64, 4),)
 
     low_share: float = 0.6
     tile: int = 64
@@ -61,7 +61,7 @@ OURS = MedSynRecipe(
     data_spread=0.6,
     loss=Loss(of="x0"),
     low_side=32,
-    stages=(Stage(32, 2), Stage(32, 4), Stage(128, 2)),
+    stages=(Refinement(32, 2), Refinement(32, 4), Refinement(128, 2)),
     levels=Levels(-0.4, 1.6, uniform_share=0.3),
     low_share=0.8,
     tile=48,

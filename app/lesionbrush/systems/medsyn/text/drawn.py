@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lesionbrush.anatomy.chest.lobes import LOBES
+from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.cohorts.truth import LesionTruth
 from lesionbrush.reports.findings import ChestFindings, Measurement, NoduleFinding, Texture
 
