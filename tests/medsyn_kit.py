@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from lesionbrush.anatomy.chest.naming import LEFT_UPPER, RIGHT_LOWER, RIGHT_UPPE
 from lesionbrush.core.registry import METADATA, WEIGHTS, ModelCard, file_sha256
 from lesionbrush.reports.findings import ChestFindings, Measurement
 from lesionbrush.systems.medsyn.channels import AIRWAY_BIT, HEART_BIT, VESSEL_BIT
+from lesionbrush.systems.medsyn.expected import Expectation
 from lesionbrush.systems.medsyn.model import MedSyn
 from lesionbrush.systems.medsyn.network import MedSynConfig, MedSynUNets
 from lesionbrush.systems.medsyn.pack import HIGH, PackedChest
@@ -53,6 +54,19 @@ def medsyn_card(networks: MedSynUNets, **facts: Any) -> ModelCard:
     }
     common = {"name": "tiny_medsyn", "system": "medsyn", "window_hu": (-1024.0, 600.0)}
     return ModelCard.model_validate({**tiny_card().model_dump(), **common, "section": section, **facts})
+
+
+def silent_model(expectation: Expectation) -> MedSyn:
+    """Networks that say nothing of what differs from what is expected."""
+    networks = MedSynUNets(replace(LOW, shown=5), FINE, make_networks().encoder, expectation)
+    for part in (networks.low, networks.high):
+        for parameter in part.parameters():
+            parameter.data.zero_()
+    section = {"low": asdict(replace(LOW, shown=5)), "low_side": 32, "residual": True}
+    card = medsyn_card(networks)
+    card = card.model_copy(update={"section": {**card.section, **section}})
+    assert networks.encoder is not None
+    return MedSyn(card, networks, networks.encoder, torch.device("cpu"))
 
 
 def medsyn_model(seed: int = 0) -> MedSyn:

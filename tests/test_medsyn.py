@@ -19,11 +19,12 @@ from lesionbrush.core.volume import Volume
 from lesionbrush.errors import GeometryMismatch, InvalidRequest, WeightsError
 from lesionbrush.systems import load_model
 from lesionbrush.systems.medsyn.channels import AIRWAY, LOBE, lobes_from_unit
+from lesionbrush.systems.medsyn.expected import enlarge
 from lesionbrush.systems.medsyn.held import hold
 from lesionbrush.systems.medsyn.model import MedSyn
 from lesionbrush.systems.medsyn.network import fold, unfold
 from lesionbrush.systems.medsyn.request import MedSynRequest
-from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse, enlarge
+from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse
 from medsyn_kit import install_medsyn, medsyn_model
 
 TEXT = "Large right pleural effusion."

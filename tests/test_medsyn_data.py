@@ -169,9 +169,9 @@ def test_a_tile_is_shown_its_place_at_64_voxels(factor: int):
     coarse = channels_of(CHEST)[(slice(None), *place)]
     assert tile.image.shape == tile.shown.shape == (4, 32, 32, 32)
     np.testing.assert_allclose(tile.shown[:, factor // 2 :: factor, ::factor, ::factor], coarse, atol=1e-6)
-    means = tile.image[CT].reshape(side, factor, side, factor, side, factor).mean((1, 3, 5))
+    means = tile.image[CT].numpy().reshape(side, factor, side, factor, side, factor).mean((1, 3, 5))
     np.testing.assert_allclose(means, coarse[CT], atol=1e-5)
-    assert set(np.unique(lobes_from_unit(tile.image[LOBE]))) <= {0, 1, 3, 4}
+    assert set(np.unique(lobes_from_unit(tile.image[LOBE].numpy()))) <= {0, 1, 3, 4}
 
 
 def test_a_tile_at_the_border_of_the_volume_scores_what_is_there():

@@ -44,6 +44,9 @@ class MedSynCard(DiffusionCard):
     prediction: Literal["eps", "x0", "v"]
     data_spread: float = Field(1.0, gt=0, description="of the images that v is scaled for")
     low_side: Literal[32, 64] = Field(64, description="voxels a side that a text acts on")
+    residual: bool = Field(
+        False, description="the networks make what differs from the mean chest, and from what is coarser"
+    )
     tile: int = Field(64, description="voxels a side of the fine tiles")
     words: WordShape | None = Field(
         None, description="null: the text is read by a BERT, from the folder that LESIONBRUSH_BERT names"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,6 @@ from torch import Tensor
 from lesionbrush.reports.findings import ChestFindings
 from lesionbrush.systems.medsyn.channels import (
     AIRWAY_BIT,
-    CHANNELS,
     LOBE_BITS,
     VESSEL_BIT,
     WINDOW,
@@ -21,6 +20,7 @@ from lesionbrush.systems.medsyn.channels import (
     share_to_unit,
 )
 from lesionbrush.systems.medsyn.chests import OUTSIDE_HU, FieldChest, low_chest, reduce, vary
+from lesionbrush.systems.medsyn.expected import Expectation, enlarge, mean_chest, spread_of
 from lesionbrush.systems.medsyn.pack import HIGH, PackedChest
 from lesionbrush.systems.medsyn.recipes import MedSynRecipe, Refinement
 
@@ -47,16 +47,26 @@ class MedSynBatch:
 
 @dataclass(frozen=True, eq=False)
 class JointSample:
-    """image (4, Z, Y, X), shown (S, Z, Y, X), known (Z, Y, X) bool, and what is said of it."""
+    """Float32. image: (4, Z, Y, X); shown: (S, Z, Y, X); known: (Z, Y, X), 1 where there is data, else 0; and
+    what is said of it. factor: how many times coarser a tile is shown; 1: a whole chest."""
 
-    image: np.ndarray
-    shown: np.ndarray
-    known: np.ndarray
+    image: Tensor
+    shown: Tensor
+    known: Tensor
     text: str = ""
+    factor: int = 1
+
+    @property
+    def coarse(self) -> Tensor:
+        """(4, Z, Y, X) / factor: what a tile is shown, once."""
+        return self.shown[:, :: self.factor, :: self.factor, :: self.factor]
 
 
 class MedSynBatches:
-    """Draws a batch of whole chests, or of tiles, by the recipe's share."""
+    """Draws a batch of whole chests, or of tiles, by the recipe's share.
+
+    expectation: None: the images themselves are learned; else what they differ by from what is expected.
+    """
 
     def __init__(
         self,
@@ -65,9 +75,10 @@ class MedSynBatches:
         rng: np.random.Generator,
         describe: Describe,
         encode: Encode,
+        expectation: Expectation | None = None,
     ) -> None:
         self.packed, self.recipe, self.rng = chests, recipe, rng
-        self.describe, self.encode = describe, encode
+        self.describe, self.encode, self.expectation = describe, encode, expectation
 
     @cached_property
     def chests(self) -> list[FieldChest]:
@@ -89,12 +100,14 @@ class MedSynBatches:
         return self.collate([self.tile() for _ in range(count)], read=False)
 
     def collate(self, samples: Sequence[JointSample], *, read: bool) -> MedSynBatch:
+        if self.expectation is not None:
+            samples = [expect(one, self.expectation) for one in samples]
         image, shown = (
-            torch.from_numpy(np.stack(arrays))
-            for arrays in ([one.image for one in samples], [one.shown for one in samples])
+            torch.stack([one.image for one in samples]),
+            torch.stack([one.shown for one in samples]),
         )
-        known = np.stack([one.known for one in samples]).astype(np.float32)[:, None]
-        scored = torch.from_numpy(known).expand_as(image).contiguous()
+        known = torch.stack([one.known for one in samples])[:, None]
+        scored = known.expand_as(image).contiguous()
         text = self.encode([one.text for one in samples]) if read else None
         return MedSynBatch(image, shown, text, scored, torch.ones(len(samples)))
 
@@ -104,8 +117,9 @@ class MedSynBatches:
         chest = vary(self.chests[self.rng.choice(len(self.chests), p=self.whole_body)], self.rng)
         text = self.describe(chest.findings, self.rng)
         dropped = self.rng.random() < self.recipe.drop_text
-        shown = chest.known.astype(np.float32)[None] * 2 - 1
-        return JointSample(channels_of(chest), shown, chest.known, "" if dropped else text)
+        known = torch.from_numpy(chest.known.astype(np.float32))
+        image = torch.from_numpy(channels_of(chest))
+        return JointSample(image, known[None] * 2 - 1, known, "" if dropped else text)
 
     def tile(self) -> JointSample:
         """A tile of a chest, and beside it what it is some times coarser."""
@@ -119,8 +133,34 @@ class MedSynBatches:
             if sample.known.mean() >= LEAST_KNOWN:
                 break
         amount = float(self.rng.uniform(0, self.recipe.low_noise))
-        noise = amount * self.rng.standard_normal(sample.shown.shape).astype(np.float32)
-        return JointSample(sample.image, sample.shown + noise, sample.known)
+        noise = torch.from_numpy(self.rng.standard_normal(sample.coarse.shape).astype(np.float32))
+        return replace(sample, shown=enlarge(sample.coarse + amount * noise, stage.factor))
+
+
+def expect(sample: JointSample, expectation: Expectation) -> JointSample:
+    """What it differs by from what is expected of it; a whole chest is shown the mean one, which says where
+    in the body it is. Where there is no data, nothing differs."""
+    if sample.factor > 1:
+        expected = expectation.of_tile(sample.coarse, sample.factor)
+    else:
+        expected = expectation.of_chest()
+        sample = replace(sample, shown=torch.cat((sample.shown, expectation.atlas)))
+    return replace(sample, image=expected.residual(sample.image) * sample.known)
+
+
+def learn_expectation(batches: MedSynBatches, seed: int = 0, draws: int = 96) -> Expectation:
+    """Of the images that a run is trained on, with its own generator."""
+    drawn = MedSynBatches(
+        batches.packed, batches.recipe, np.random.default_rng(seed), lambda *_: "", batches.encode
+    )
+    wholes, tiles = [drawn.whole() for _ in range(draws)], [drawn.tile() for _ in range(draws // 2)]
+    unscaled = replace(
+        Expectation.none(batches.recipe.low_side), atlas=mean_chest((one.image, one.known) for one in wholes)
+    )
+    coarse, fine = (
+        spread_of((expect(one, unscaled).image, one.known) for one in some) for some in (wholes, tiles)
+    )
+    return replace(unscaled, coarse=coarse, fine=fine)
 
 
 def channels_of(chest: FieldChest) -> np.ndarray:
@@ -139,9 +179,9 @@ def tile_of(packed: PackedChest, low: Sequence[int], stage: Refinement, side: in
     hu, labels = packed.hu[places].astype(np.float32), packed.labels[places]
     known = np.zeros(packed.hu.shape, bool)[places]
     known[tuple(_within(part, place) for part, place in zip(packed.known, places, strict=True))] = True
-    fine = _channels(hu, labels, known, native // factor)
-    coarse = _channels(hu, labels, known, native)
-    return JointSample(fine.image, enlarge(coarse.image, factor), fine.known)
+    fine, covered = _channels(hu, labels, known, native // factor)
+    coarse, _ = _channels(hu, labels, known, native)
+    return JointSample(fine, enlarge(coarse, factor), covered, factor=factor)
 
 
 def _within(part: slice, place: slice) -> slice:
@@ -150,8 +190,8 @@ def _within(part: slice, place: slice) -> slice:
     return slice(min(max(part.start - place.start, 0), length), min(max(part.stop - place.start, 0), length))
 
 
-def _channels(hu: np.ndarray, labels: np.ndarray, known: np.ndarray, factor: int) -> JointSample:
-    """Of arrays at 256³, `factor` times coarser."""
+def _channels(hu: np.ndarray, labels: np.ndarray, known: np.ndarray, factor: int) -> tuple[Tensor, Tensor]:
+    """Of arrays at 256³, `factor` times coarser: (4, Z, Y, X), and 1 where there is data, else 0."""
     middle = slice(factor // 2, None, factor)
     covered = reduce(known, factor) > 0.99
     image = np.stack(
@@ -162,10 +202,4 @@ def _channels(hu: np.ndarray, labels: np.ndarray, known: np.ndarray, factor: int
             share_to_unit(reduce(labels & VESSEL_BIT > 0, factor)),
         ]
     )
-    return JointSample(image.astype(np.float32), image[:0], covered)
-
-
-def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
-    """(C, Z, Y, X), every voxel `factor` times along each axis."""
-    assert len(image) == len(CHANNELS)
-    return image.repeat(factor, 1).repeat(factor, 2).repeat(factor, 3)
+    return torch.from_numpy(image.astype(np.float32)), torch.from_numpy(covered.astype(np.float32))

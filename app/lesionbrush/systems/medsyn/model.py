@@ -27,6 +27,7 @@ from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest, WeightsError
 from lesionbrush.systems.medsyn.card import MedSynCard, UNetShape
 from lesionbrush.systems.medsyn.channels import AIRWAY, CHANNELS, CT, LOBE, VESSEL, WINDOW, lobes_from_unit
+from lesionbrush.systems.medsyn.expected import NOTHING, Expectation, Expected, enlarge
 from lesionbrush.systems.medsyn.field import stored
 from lesionbrush.systems.medsyn.held import HeldChannels, hold
 from lesionbrush.systems.medsyn.hooks import HOOKS
@@ -36,7 +37,7 @@ from lesionbrush.systems.medsyn.text.bert import BertFolder
 from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, TextEncoder, WordEncoder
 from lesionbrush.systems.medsyn.text.nodules import NoduleWish, take_nodules
 from lesionbrush.systems.medsyn.text.vocabulary import Vocabulary
-from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse, enlarge
+from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse
 from lesionbrush.systems.running import (
     SamplingWatch,
     device_name,
@@ -49,7 +50,6 @@ from lesionbrush.systems.running import (
 
 BERT = "LESIONBRUSH_BERT"
 OVERLAP, FINER = 16, 4
-CLIP = (-1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,14 @@ class ChestJob:
 
 @dataclass(frozen=True, eq=False)
 class HeldWalk:
-    """From noise (1, 4, Z, Y, X) down the noise levels, with what is held on the way."""
+    """From noise (1, 4, Z, Y, X) down the noise levels, with what is held on the way. expected: what the
+    image is said to differ from."""
 
     noise: Tensor
     timesteps: Times
     held: HeldChannels
     generator: torch.Generator
+    expected: Expected
 
 
 class MedSyn:
@@ -92,7 +94,8 @@ class MedSyn:
         if section.words is not None:
             sizes = EncoderSizes(**section.words.model_dump(exclude={"words"}))
             words = WordEncoder(Vocabulary(section.words.words), sizes)
-        networks = MedSynUNets(_config(section.low), _config(section.high), words)
+        expectation = Expectation.none(section.low_side) if section.residual else None
+        networks = MedSynUNets(_config(section.low), _config(section.high), words, expectation)
         found = with_weights(networks, installed)
         return cls(installed.card, found, words or _bert(installed.card), pick_device(device))
 
@@ -147,17 +150,20 @@ class MedSyn:
         generator = torch.Generator().manual_seed(mix_seed(job.seed, 0))
         shape = (1, len(CHANNELS), *[self.section.low_side] * 3)
         noise = torch.randn(shape, generator=generator).to(self.device)
-        everywhere = torch.ones_like(noise[:, :1])
-        said = self._denoiser(self.low, everywhere, tokens)
-        unsaid = self._denoiser(self.low, everywhere, torch.zeros_like(tokens))
+        shown, expected = torch.ones_like(noise[:, :1]), NOTHING
+        if (expectation := self.networks.expectation) is not None:
+            shown, expected = torch.cat((shown, expectation.atlas[None]), dim=1), expectation.of_chest()
+        said = self._denoiser(self.low, shown, tokens)
+        unsaid = self._denoiser(self.low, shown, torch.zeros_like(tokens))
         guided = classifier_free(said, unsaid, job.request.strength)
 
         def denoise(x: Tensor, t: int) -> Tensor:
-            estimate = guided(x, t).clamp(*CLIP)
-            job.tell(estimate)
+            estimate = expected.clamp(guided(x, t))
+            job.tell(expected.unit(estimate))
             return estimate
 
-        walk = HeldWalk(noise, visited_timesteps(self.schedule, job.request.steps), held, generator)
+        times = visited_timesteps(self.schedule, job.request.steps)
+        walk = HeldWalk(noise, times, held, generator, expected)
         return self._sample(job.request.sampler, denoise, walk)[0]
 
     def _high(self, job: ChestJob, low: Tensor, side: int, held: HeldChannels) -> Tensor:
@@ -165,19 +171,22 @@ class MedSyn:
         factor, tiling = side // low.shape[1], self._tiling(side)
         mosaic, field = Mosaic(tiling), NoiseField(mix_seed(job.seed, side), side)
         times = visited_timesteps(self.schedule, job.request.fine_steps)
+        expectation = self.networks.expectation
         for number, tile in enumerate(tiling.tiles()):
             z, y, x = coarse(tile, factor)
-            shown = enlarge(low[:, z, y, x], factor)[None].to(self.device)
-            finer = self._denoiser(self.high, shown)
+            shown = low[:, z, y, x]
+            expected = NOTHING if expectation is None else expectation.of_tile(shown, factor)
+            finer = self._denoiser(self.high, enlarge(shown, factor)[None])
 
-            def denoise(x: Tensor, t: int, finer: Denoiser = finer) -> Tensor:
+            def denoise(x: Tensor, t: int, finer: Denoiser = finer, expected: Expected = expected) -> Tensor:
                 job.tell(low[None])
-                return finer(x, t).clamp(*CLIP)
+                return expected.clamp(finer(x, t))
 
             generator = torch.Generator().manual_seed(mix_seed(job.seed, 1000 * side + number))
-            walk = HeldWalk(field.crop(tile).to(self.device), times, held.crop(tile), generator)
+            noise = field.crop(tile).to(self.device)
+            walk = HeldWalk(noise, times, held.crop(tile), generator, expected)
             mosaic.add(tile, self._sample(job.request.sampler, denoise, walk)[0].cpu())
-        return mosaic.mean()
+        return mosaic.mean().to(self.device)
 
     def _sides(self, size: int) -> list[int]:
         """Voxels a side of the stages up to `size`: four times as many as before, the last perhaps twice."""
@@ -206,15 +215,17 @@ class MedSyn:
         return x_0
 
     def _sample(self, sampler: str, denoise: Denoiser, walk: HeldWalk) -> Tensor:
-        """x_0, in which what is held is as it was sent."""
+        """(1, 4, Z, Y, X) in [-1, 1], in which what is held is as it was sent."""
         hooks = []
         if walk.held.names:
             unit, editable = (one.to(walk.noise.device) for one in (walk.held.unit, walk.held.editable))
-            hooks.append(keep_known(unit, editable, self.schedule, walk.generator))
+            known = walk.expected.residual(unit)
+            hooks.append(keep_known(known, editable, self.schedule, walk.generator))
         draw = SAMPLERS[sampler]
-        return draw(
+        residual = draw(
             denoise, walk.noise, self.schedule, walk.timesteps, generator=walk.generator, after_step=hooks
         )
+        return walk.expected.unit(residual)
 
 
 def layout_of(unit: np.ndarray, frame: Frame) -> Layout:

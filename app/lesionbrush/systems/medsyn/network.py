@@ -14,6 +14,7 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 
 from lesionbrush.systems.medsyn.channels import CHANNELS
+from lesionbrush.systems.medsyn.expected import Expectation
 from lesionbrush.systems.medsyn.text.encoder import WordEncoder
 
 
@@ -70,14 +71,36 @@ class MedSynUNet(nn.Module):
 
 
 class MedSynUNets(nn.Module):
-    """Both networks and the frozen encoder of the text, whose weights are in one file.
+    """Both networks, the frozen encoder of the text and what is expected, whose weights are in one file.
 
-    encoder: None where it is one of somebody else's, which is not stored with them.
+    encoder: None where it is one of somebody else's, which is not stored with them. expectation: None where
+    nothing is expected: then none is stored either.
     """
 
-    def __init__(self, low: MedSynConfig, high: MedSynConfig, encoder: WordEncoder | None) -> None:
+    atlas: Tensor
+    coarse_spread: Tensor
+    fine_spread: Tensor
+
+    def __init__(
+        self,
+        low: MedSynConfig,
+        high: MedSynConfig,
+        encoder: WordEncoder | None,
+        expectation: Expectation | None = None,
+    ) -> None:
         super().__init__()
         self.low, self.high, self.encoder = MedSynUNet(low), MedSynUNet(high), encoder
+        self.expects = expectation is not None
+        if expectation is not None:
+            self.register_buffer("atlas", expectation.atlas[None])  # as an image: may lie channels last
+            self.register_buffer("coarse_spread", expectation.coarse)
+            self.register_buffer("fine_spread", expectation.fine)
+
+    @property
+    def expectation(self) -> Expectation | None:
+        if not self.expects:
+            return None
+        return Expectation(self.atlas[0], self.coarse_spread, self.fine_spread)
 
 
 def fold(image: Tensor, size: int) -> Tensor:

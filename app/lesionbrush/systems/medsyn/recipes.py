@@ -38,6 +38,7 @@ class MedSynRecipe(Recipe[Networks]):
     """low_side: voxels a side of whole chests, which a text acts on. low_share: of the steps that are of
     these; the others are of tiles. stages: that tiles are of; tile: their side in voxels; tiles: how many
     make a batch. drop_text: how often a text is left out; low_noise: at most, on what a tile is shown.
+    residual: the networks make what differs from what is expected; see `expected`.
     """
 
     low_side: int = 64
@@ -48,17 +49,19 @@ class MedSynRecipe(Recipe[Networks]):
     tiles: int = 1
     drop_text: float = 0.12
     low_noise: float = 0.1
+    residual: bool = False
 
 
 OURS = MedSynRecipe(
     name="ours",
     source="LesionBrush, after Xu et al. 2024",
     network=Networks(
-        low=MedSynConfig(1, (48, 96, 128), (False, False, True), fold=2, text_width=96),
-        high=MedSynConfig(4, (24, 48, 96), (False, False, True), fold=2),
+        low=MedSynConfig(5, (64, 128, 160), (False, False, True), fold=2, text_width=96),
+        high=MedSynConfig(4, (32, 64, 96), (False, False, True), fold=2),
     ),
     prediction="v",
-    data_spread=0.6,
+    residual=True,
+    low_noise=0.05,
     loss=Loss(of="x0"),
     low_side=32,
     stages=(Refinement(32, 2), Refinement(32, 4), Refinement(128, 2)),

@@ -88,10 +88,3 @@ def coarse(tile: Tile, factor: int) -> Tile:
     """The same place where voxels are `factor` times larger. The tile begins and ends at multiples of it."""
     z, y, x = (slice(part.start // factor, part.stop // factor) for part in tile)
     return z, y, x
-
-
-def enlarge(low: Tensor, factor: int) -> Tensor:
-    """(C, Z, Y, X), every voxel `factor` times along each axis."""
-    for axis in (1, 2, 3):
-        low = low.repeat_interleave(factor, dim=axis)
-    return low

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lesionbrush.systems.medsyn.data import MedSynBatch
+from lesionbrush.systems.medsyn.expected import Expectation
 from lesionbrush.systems.medsyn.network import MedSynUNets
 from lesionbrush.systems.medsyn.recipes import MedSynRecipe
 from lesionbrush.systems.medsyn.text.encoder import WordEncoder
@@ -21,14 +22,19 @@ class MedSynTrainer(DiffusionLoop[MedSynBatch]):
     average: MedSynUNets
 
     def __init__(
-        self, recipe: MedSynRecipe, device: torch.device, seed: int, encoder: WordEncoder | None
+        self,
+        recipe: MedSynRecipe,
+        device: torch.device,
+        seed: int,
+        encoder: WordEncoder | None,
+        expectation: Expectation | None = None,
     ) -> None:
-        self._encoder = encoder
+        self._encoder, self._expectation = encoder, expectation
         super().__init__(recipe, device, seed)
 
     def build(self) -> MedSynUNets:
         networks = self.recipe.network
-        return in_channels_last(MedSynUNets(networks.low, networks.high, self._encoder))
+        return in_channels_last(MedSynUNets(networks.low, networks.high, self._encoder, self._expectation))
 
     def ask(self, network: nn.Module, at: Noised, batch: MedSynBatch) -> Tensor:
         assert isinstance(network, MedSynUNets)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lesionbrush.systems.medsyn.data import MedSynBatches
+from lesionbrush.systems.medsyn.data import MedSynBatches, learn_expectation
 from lesionbrush.systems.medsyn.pack import read_chests, write_chests
 from lesionbrush.systems.medsyn.recipes import RECIPES, MedSynRecipe
 from lesionbrush.systems.medsyn.text.bert import BertFolder
@@ -50,11 +50,14 @@ class MedSynTraining(Training[MedSynRecipe]):
         recipe = replace(recipe, network=replace(recipe.network, low=low))
         path = make_once(run.out / "chests.npz", partial(write_chests, run.data))
         stored = encoder if isinstance(encoder, WordEncoder) else None
-        trainer = MedSynTrainer(recipe, pick_device(run.device), run.seed, stored)
         seen, held_out = (
             MedSynBatches(read_chests(path, validation=flag), recipe, rng, write_prompt, encoder.encode)
-            for flag, rng in ((False, trainer.numpy_rng), (True, np.random.default_rng(1)))
+            for flag, rng in ((False, np.random.default_rng(run.seed)), (True, np.random.default_rng(1)))
         )
+        expectation = learn_expectation(seen) if recipe.residual else None
+        seen.expectation = held_out.expectation = expectation
+        trainer = MedSynTrainer(recipe, pick_device(run.device), run.seed, stored, expectation)
+        seen.rng = trainer.numpy_rng
         run_training(trainer, seen, held_out, run)
 
     def _encoder(self, out: Path) -> TextEncoder:

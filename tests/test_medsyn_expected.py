@@ -1,0 +1,122 @@
+"""What is expected of a chest, and networks that make what differs from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from lesionbrush.core.generate import generate
+from lesionbrush.core.inputs import Inputs
+from lesionbrush.systems.medsyn.channels import CT, WINDOW
+from lesionbrush.systems.medsyn.data import MedSynBatches, learn_expectation
+from lesionbrush.systems.medsyn.expected import (
+    LEAST_SPREAD,
+    Expectation,
+    Expected,
+    enlarge,
+    enlarge_smoothly,
+    mean_chest,
+    spread_of,
+)
+from lesionbrush.systems.medsyn.field import stored
+from lesionbrush.systems.medsyn.network import MedSynUNets
+from lesionbrush.systems.medsyn.recipes import RECIPES, Networks
+from lesionbrush.systems.medsyn.request import MedSynRequest
+from medsyn_kit import FINE, LOW, packed_chest, silent_model
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+EXPECTED = Expected(drawn(4, 3, 3, 3), torch.tensor([0.2, 0.3, 0.1, 0.5]).reshape(-1, 1, 1, 1))
+
+
+def test_residuals_and_units_are_each_other_s_inverse():
+    image = drawn(2, 4, 3, 3, 3)
+    torch.testing.assert_close(EXPECTED.unit(EXPECTED.residual(image)), image)
+    assert (EXPECTED.residual(EXPECTED.mean[None]) == 0).all()
+
+
+def test_a_residual_is_clamped_to_what_lies_in_range():
+    wild = 50 * drawn(2, 4, 3, 3, 3)
+    clamped = EXPECTED.unit(EXPECTED.clamp(wild))
+    torch.testing.assert_close(clamped, EXPECTED.unit(wild).clamp(-1, 1))
+
+
+def test_the_mean_is_of_what_is_known():
+    images = [torch.full((4, 1, 1, 3), value) for value in (0.2, 0.6)]
+    known = [torch.tensor([[[1.0, 1.0, 0.0]]]), torch.tensor([[[1.0, 0.0, 0.0]]])]
+    mean = mean_chest(zip(images, known, strict=True))
+    torch.testing.assert_close(mean[2, 0, 0], torch.tensor([0.4, 0.2, -1.0]))
+
+
+def test_spreads_are_of_each_channel_where_it_is_known():
+    image, known = torch.ones(4, 1, 1, 2), torch.tensor([[[1.0, 0.0]]])
+    image[0], image[1, ..., 1], image[2] = 3.0, 100.0, 0.001
+    assert spread_of([(image, known)]).tolist() == pytest.approx([3, 1, LEAST_SPREAD, 1])
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_ramp_enlarged_smoothly_is_a_ramp(factor: int):
+    ramp = torch.arange(6.0).reshape(1, 6, 1, 1).expand(4, 6, 2, 2)
+    fine = enlarge_smoothly(ramp, factor)[0, :, 0, 0].numpy()
+    inner = slice(factor, -factor)
+    wanted = (np.arange(6 * factor) + 0.5) / factor - 0.5
+    np.testing.assert_allclose(fine[inner], wanted[inner], atol=1e-5)
+    assert (enlarge(ramp, factor)[0, ::factor, 0, 0].numpy() == np.arange(6)).all()
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_networks_that_say_nothing_make_what_is_expected(size: int):
+    atlas = drawn(4, 32, 32, 32)
+    model = silent_model(replace(Expectation.none(32), atlas=atlas))
+    (made,) = generate(MedSynRequest(steps=2, fine_steps=2, size=size), model, Inputs(text="no effusion"))
+    wanted = WINDOW.from_unit(enlarge_smoothly(atlas, size // 32)[CT].numpy())
+    inner = slice(4, -4)  # at the border of a tile nothing is known of what lies beyond
+    away = np.abs(made.ct.array - stored(wanted))[inner, inner, inner]
+    assert np.median(away) < 1
+
+
+def test_a_run_learns_what_its_images_are_expected_to_be():
+    recipe = replace(
+        RECIPES["ours"], network=Networks(low=replace(LOW, shown=5), high=FINE), tile=32, low_share=1.0
+    )
+    batches = MedSynBatches(
+        [packed_chest()],
+        recipe,
+        np.random.default_rng(3),
+        lambda *_: "",
+        lambda texts: torch.zeros(len(texts), 32, 16),
+    )
+    expectation = learn_expectation(batches, draws=6)
+    batches.expectation = expectation
+    assert expectation.atlas.shape == (4, 32, 32, 32)
+    assert (
+        float(expectation.atlas[CT, 16, 14:18, 22:26].mean()) < -0.2
+    )  # in a lung, now and then full of fluid
+    batch = batches.draw()
+    assert batch.shown.shape[1] == 5
+    assert (batch.image[batch.scored == 0] == 0).all()
+    assert 0.3 < float(batch.image[:, CT].square().mean().sqrt()) < 3
+    again = learn_expectation(replace_rng(batches), draws=6)
+    assert (again.atlas == expectation.atlas).all()
+
+
+def replace_rng(batches: MedSynBatches) -> MedSynBatches:
+    """The same data, drawn from by another generator."""
+    rng = np.random.default_rng(99)
+    return MedSynBatches(batches.packed, batches.recipe, rng, batches.describe, batches.encode)
+
+
+def test_what_is_expected_is_stored_with_the_weights():
+    expectation = replace(Expectation.none(32), atlas=drawn(4, 32, 32, 32), fine=torch.full((4,), 0.3))
+    given = MedSynUNets(replace(LOW, shown=5), FINE, None, expectation)
+    other = MedSynUNets(replace(LOW, shown=5), FINE, None, Expectation.none(32))
+    other.load_state_dict(given.state_dict())
+    assert other.expectation is not None
+    assert (other.expectation.atlas == expectation.atlas).all()
+    assert (other.expectation.fine == 0.3).all()
+    assert MedSynUNets(LOW, FINE, None).expectation is None
