@@ -94,9 +94,9 @@ def test_a_nodule_in_the_text_is_left_to_lung_lesion(model: MedSyn):
     text = "Large right effusion. Solid nodule of 12 mm in the left upper lobe."
     (made,) = ask(model, Inputs(text=text))
     assert (made.ct.array == ask(model, Inputs(text="Large right effusion."))[0].ct.array).all()
-    remark = next(one for one in made.provenance.remarks if "nodule" in one)
-    assert "12 mm, solid, left lung upper lobe" in remark
-    assert "lung_lesion" in remark
+    (wish,) = made.wishes
+    assert wish.said == "nodule (12 mm, solid, left lung upper lobe)"
+    assert wish.model == "lung_lesion"
 
 
 def test_without_a_text_it_says_so(model: MedSyn):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lesionbrush.augment.wishes import fulfil
 from lesionbrush.cli.files import volume_suffix
 from lesionbrush.cli.options import add_input_arguments, add_request_arguments, request_from
 from lesionbrush.cli.orders import CTOrder, add_order_arguments, write_result
@@ -58,6 +59,7 @@ def carry_out(order: CTOrder[BaseRequest]) -> None:
     model = load_model(order.model, order.device)
     with StepBar() as bar:
         made = generate(order.request, model, inputs, on_step=bar)
+    made = [fulfil(one, order.device) for one in made]
     order.keep(made, save, picture)
 
 

@@ -16,6 +16,7 @@ from lesionbrush.core.recording import Changes, Clock, Recorder, remarks_of_file
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.request import BaseRequest
 from lesionbrush.core.volume import Volume
+from lesionbrush.core.wishes import LesionWish
 
 LESION = "lesion"
 
@@ -37,13 +38,14 @@ class Frame:
 class Made:
     """What a model generated: hu (V, I, J, K) and, where it is known, what is where, for each variant.
 
-    remarks: for each variant, or none at all.
+    remarks: for each variant, or none at all; wishes: lesions for each that another model is to put in.
     """
 
     hu: np.ndarray
     device: str
     layouts: Sequence[Layout] = ()
     remarks: Sequence[tuple[str, ...]] = ()
+    wishes: Sequence[tuple[LesionWish, ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,15 @@ class VolumeModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Generation:
-    """One variant: int16 HU on its own grid, what is where in it if that is known, and its record."""
+    """One variant: int16 HU on its own grid, what is where in it if that is known, and its record.
+
+    wishes: lesions that were asked for and are not in it yet; see `augment.wishes`.
+    """
 
     ct: Volume
     layout: Layout | None
     provenance: Provenance
+    wishes: tuple[LesionWish, ...] = ()
 
     def volume(self) -> Volume:
         return self.ct
@@ -112,12 +118,12 @@ def generate(
     with clock.phase("compose"):
         cts = [Volume(np.asfortranarray(round_hu(hu)), frame.affine) for hu in made.hu]
     layouts: Sequence[Layout | None] = made.layouts or [None] * len(seeds)
-    told = made.remarks or [()] * len(seeds)
+    told, wishes = made.remarks or [()] * len(seeds), made.wishes or [()] * len(seeds)
     recorder = Recorder(card, request, inputs, made.device, clock, noted)
     generations = []
-    for k, (seed, ct, layout, said) in enumerate(zip(seeds, cts, layouts, told, strict=True)):
+    for k, (seed, ct, layout, said, wished) in enumerate(zip(seeds, cts, layouts, told, wishes, strict=True)):
         record = recorder.record(k, seed, _changes_of(ct, layout), said)
-        generations.append(Generation(ct, layout, record))
+        generations.append(Generation(ct, layout, record, wished))
     return generations
 
 

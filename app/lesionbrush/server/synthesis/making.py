@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lesionbrush.augment.wishes import fulfil
 from lesionbrush.core.generate import GenerateHooks, Generation, generate
 from lesionbrush.core.inputs import check_inputs
 from lesionbrush.core.model import EditHooks
@@ -98,6 +99,8 @@ class _Run:
             on_step=self.watch.on_step,
             on_estimate=self.show.estimate,
         )
+        with self.clock.phase("lesions"):
+            made = [fulfil(one, self.device) for one in made]
         return Finished([_with_remarks(one, warm.remarks) for one in made], {})
 
     def _ct(self, reference: ReferenceCT) -> Volume:

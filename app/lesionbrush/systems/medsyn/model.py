@@ -18,6 +18,7 @@ from lesionbrush.core.inputs import Inputs, Layout
 from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.core.volume import Volume
+from lesionbrush.core.wishes import LesionWish
 from lesionbrush.diffusion.denoisers import Denoiser, classifier_free
 from lesionbrush.diffusion.guidance import keep_known
 from lesionbrush.diffusion.preconditioning import image_from
@@ -50,6 +51,7 @@ from lesionbrush.systems.running import (
 
 BERT = "LESIONBRUSH_BERT"
 OVERLAP, FINER = 16, 4
+NODULES_BY, USUAL_NODULE_MM = "lung_lesion", (8.0, 16.0)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class MedSyn:
     ) -> Made:
         """One chest for every seed; see `core.generate.VolumeModel`. InvalidRequest."""
         text, nodules = take_nodules(inputs.text("text") or "")
-        remarks = (*self._read(text, request), *(_left_out(wish) for wish in nodules))
+        remarks = self._read(text, request)
         tokens = self.encoder.encode([text]).to(self.device)
         held = {side: hold(inputs, side) for side in self._sides(request.size)}
         if names := held[request.size].names:
@@ -127,8 +129,9 @@ class MedSyn:
             made.append(unit.cpu().numpy())
         hu = np.stack([stored(WINDOW.from_unit(unit[CT])) for unit in made])
         layouts = [layout_of(unit, frame) for unit in made]
+        wishes = [tuple(wish_of(nodule, unit) for nodule in nodules) for unit in made]
         where = f"{device_name(self.device)} ({self.low.engine(self.device)})"
-        return Made(hu, where, layouts, [remarks] * len(seeds))
+        return Made(hu, where, layouts, [remarks] * len(seeds), wishes)
 
     def _read(self, text: str, request: MedSynRequest) -> tuple[str, ...]:
         """What is said of the text. InvalidRequest where no word of it is known."""
@@ -238,14 +241,28 @@ def layout_of(unit: np.ndarray, frame: Frame) -> Layout:
     return Layout(Volume(stored(labels), frame.affine), present)
 
 
-def _left_out(wish: NoduleWish) -> str:
-    """A nodule is smaller than the voxels that a text acts on (Sec. VI of the paper)."""
-    known = (f"{wish.diameter_mm:g} mm" if wish.diameter_mm else None, wish.texture, wish.lobe or wish.side)
+def wish_of(nodule: NoduleWish, unit: np.ndarray) -> LesionWish:
+    """A nodule is smaller than the voxels that a text acts on (Sec. VI of the paper): another model makes it,
+    where in (4, Z, Y, X) its lobe is."""
+    diameter_mm = nodule.diameter_mm
+    known = (f"{diameter_mm:g} mm" if diameter_mm else None, nodule.texture, nodule.lobe or nodule.side)
     said = ", ".join(part for part in known if part)
-    return (
-        f"A nodule{f' ({said})' if said else ''} is not made from the text, which acts on coarse voxels: "
-        "paint it into this CT with lung_lesion."
+    wanted = [number for number, name in LOBES.items() if _lies_in(nodule, name)]
+    place = np.isin(lobes_from_unit(unit[LOBE]), wanted) & (unit[AIRWAY] < 0)
+    return LesionWish(
+        f"nodule ({said})" if said else "nodule",
+        NODULES_BY,
+        (diameter_mm, diameter_mm) if diameter_mm else USUAL_NODULE_MM,
+        {"texture": nodule.texture.replace("-", "_")} if nodule.texture else {},
+        stored(place),
     )
+
+
+def _lies_in(nodule: NoduleWish, lobe: str) -> bool:
+    """Of a lobe that is not told apart, the whole lung counts too."""
+    if nodule.lobe is None:
+        return nodule.side is None or lobe.startswith(nodule.side)
+    return lobe == nodule.lobe
 
 
 def _show(unit: Tensor) -> np.ndarray:
