@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from lesionbrush.core.generate import Generation, generate
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.volume import Volume
-from lesionbrush.systems.medsyn import evaluation
 from lesionbrush.systems.medsyn.channels import WINDOW
 from lesionbrush.systems.medsyn.chests import FieldChest, Wishes, bend, give, low_chest, measure_heart
 from lesionbrush.systems.medsyn.data import channels_of
-from lesionbrush.systems.medsyn.evaluation import (
+from lesionbrush.systems.medsyn.evaluation.controls import (
     CONTROLS,
-    SHEET,
     Contrast,
-    evaluate_text,
     measure_fluid,
     measure_low_attenuation,
     measure_ratio,
@@ -83,13 +79,3 @@ def test_a_prompt_that_does_nothing_is_told_from_one_that_does():
     assert (same.right_way, more.right_way) == (0, 4)
     assert "2 not measured" in replace(more, prompted=(float("nan"), float("nan"), 13.0, 14.0)).line()
     assert np.isnan(replace(more, prompted=(float("nan"),) * 4).chance)
-
-
-def test_the_controls_print_figures_and_a_picture(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(evaluation, "STEPS", 1)
-    figures = evaluate_text(MODEL, tmp_path, 2, tmp_path)
-    assert (tmp_path / SHEET).is_file()
-    assert len(capsys.readouterr().out.splitlines()) == len(CONTROLS) + 1
-    assert set(figures) == {f"{one.name}_{kind}" for one in CONTROLS for kind in ("prompted", "negated", "p")}

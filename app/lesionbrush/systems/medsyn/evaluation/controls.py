@@ -1,35 +1,32 @@
 """Does a text steer? The paper's controls (Sec. V.D): a prompt against its negation, measured in the results.
 
 Fluid, low attenuation and the width of the heart are measured as in any chest CT (`reports.measuring`), in
-the lungs of the result's own lobes. Airways of a held-out chest are held too, and looked for again in the CT.
+the lungs of the result's own lobes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from scipy import stats
-from tqdm import tqdm
 
 from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
 from lesionbrush.core.generate import Generation, generate
-from lesionbrush.core.inputs import Inputs
+from lesionbrush.core.inputs import Inputs, Value
 from lesionbrush.montage import Panel, Window, sheet, to_lps
 from lesionbrush.reports.thorax import find_fluid, find_heart
 from lesionbrush.systems.medsyn.hooks import NUMBERS
 from lesionbrush.systems.medsyn.model import MedSyn
 from lesionbrush.systems.medsyn.request import MedSynRequest
 
-CASES, STEPS = 8, 15
 CARINA_SHARE = 0.55
 """Of the height of the lungs, where the carina is taken to be: at 64 voxels no windpipe is told to fork."""
-SHEET = "prompts.png"
 CHEST = Window("lung and soft tissue", -350, 1400)
+NOTHING_HELD: Mapping[str, Value] = {}
 Measure = Callable[[Generation], float]
 
 
@@ -84,6 +81,7 @@ class Contrast:
         for kind, values in zip(("prompted", "negated"), self._measured(), strict=True):
             yield f"{self.control.name}_{kind}", round(float(np.mean(values)), 3) if len(values) else -1.0
         yield f"{self.control.name}_p", round(self.chance, 5)
+        yield f"{self.control.name}_right_way", self.right_way / len(self.prompted)
 
 
 def lungs_of(made: Generation) -> tuple[CoarseGrid, np.ndarray]:
@@ -143,36 +141,23 @@ CONTROLS = (
 )
 
 
-def evaluate_text(model: MedSyn, data: Path, cases: int, out: Path) -> dict[str, float]:
-    """For the card, and printed: every control with so many seeds, at 64 voxels, and a picture of seed 0."""
-    del data
-    request = MedSynRequest(steps=STEPS, size=64, variants=min(cases or CASES, 16))
-    answers, panels = [], list[Panel]()
-    for control in tqdm(CONTROLS, desc="controls", unit="control"):
-        prompted, negated = (
-            generate(request, model, Inputs(text=text)) for text in (control.prompt, control.negated)
-        )
-        answers.append(
-            Contrast(
-                control,
-                tuple(map(control.measure, prompted)),
-                tuple(map(control.measure, negated)),
-            )
-        )
-        pairs = ((control.prompt, prompted[0]), (control.negated, negated[0]))
-        panels += [panel for text, made in pairs for panel in _panels(made, text)]
-    out.mkdir(parents=True, exist_ok=True)
-    picture(panels).save(out / SHEET)
-    print("\n".join(answer.line() for answer in answers))
-    print(out / SHEET)
-    return {name: value for answer in answers for name, value in answer.figures()}
+def contrast(
+    model: MedSyn, control: Control, request: MedSynRequest, held: Mapping[str, Value] = NOTHING_HELD
+) -> tuple[Contrast, Sequence[Panel]]:
+    """Over the seeds of a request, with what is held beside the text; and panels of the first seed."""
+    prompted, negated = (
+        generate(request, model, Inputs(text=text, **held)) for text in (control.prompt, control.negated)
+    )
+    found = Contrast(control, tuple(map(control.measure, prompted)), tuple(map(control.measure, negated)))
+    pairs = ((control.prompt, prompted[0]), (control.negated, negated[0]))
+    return found, [panel for text, made in pairs for panel in show(made, text)]
 
 
-def picture(panels: Sequence[Panel]) -> Image.Image:
-    return sheet(panels, 4, title="A prompt beside its negation: coronal and axial", panel_px=256)
+def picture(panels: Sequence[Panel], title: str = "A prompt beside its negation") -> Image.Image:
+    return sheet(panels, 4, title=f"{title}: coronal and axial", panel_px=256)
 
 
-def _panels(made: Generation, text: str) -> Iterator[Panel]:
+def show(made: Generation, text: str) -> Iterator[Panel]:
     """The coronal slice in the middle of the chest, and the axial one in the lower third."""
     hu, (x_mm, y_mm, z_mm) = to_lps(made.ct)
     coronal, axial = hu[:, hu.shape[1] * 6 // 10, ::-1].T, hu[:, :, hu.shape[2] * 4 // 10].T
