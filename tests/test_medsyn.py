@@ -22,7 +22,7 @@ from lesionbrush.systems.medsyn.channels import AIRWAY, LOBE, lobes_from_unit
 from lesionbrush.systems.medsyn.expected import enlarge
 from lesionbrush.systems.medsyn.held import hold
 from lesionbrush.systems.medsyn.model import MedSyn
-from lesionbrush.systems.medsyn.network import fold, unfold
+from lesionbrush.systems.medsyn.network import fold, repeat_tokens, unfold
 from lesionbrush.systems.medsyn.request import MedSynRequest
 from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse
 from medsyn_kit import install_medsyn, medsyn_model
@@ -256,3 +256,22 @@ def test_a_tile_sees_its_own_place_of_the_coarse_chest():
     shown = enlarge(low[:, z, y, x], 4)
     assert shown.shape == (1, 8, 8, 8)
     assert shown[0, 5, 2, 7] == low[0, (8 + 5) // 4, (4 + 2) // 4, 7 // 4]
+
+
+def test_what_is_said_fills_the_places_behind_it():
+    text = torch.zeros(3, 5, 2)
+    text[0, :2], text[1] = torch.tensor([[1.0, -1.0], [2.0, 0.0]]), 7.0
+    repeated = repeat_tokens(text)
+    assert (repeated[0] == text[0, [0, 1, 0, 1, 0]]).all()
+    assert (repeated[1] == text[1]).all()
+    assert (repeated[2] == 0).all()
+
+
+def test_attention_to_repeated_tokens_is_attention_to_them_alone():
+    """Against PyTorch's own, with what is behind a text masked."""
+    generator = torch.Generator().manual_seed(0)
+    text, query = torch.randn(1, 8, 4, generator=generator), torch.randn(1, 3, 4, generator=generator)
+    text[:, 2:] = 0
+    attend = torch.nn.functional.scaled_dot_product_attention
+    repeated = repeat_tokens(text)
+    torch.testing.assert_close(attend(query, repeated, repeated), attend(query, text[:, :2], text[:, :2]))

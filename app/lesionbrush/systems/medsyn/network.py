@@ -61,10 +61,12 @@ class MedSynUNet(nn.Module):
         )
 
     def forward(self, image: Tensor, timesteps: Tensor, shown: Tensor, text: Tensor | None = None) -> Tensor:
-        """image: (B, 4, Z, Y, X), noisy; timesteps: (B,); shown: (B, S, Z, Y, X); text: (B, tokens, width).
+        """image: (B, 4, Z, Y, X), noisy; timesteps: (B,); shown: (B, S, Z, Y, X); text: (B, tokens, width),
+        zeros behind what is said.
 
         Returns (B, 4, Z, Y, X).
         """
+        text = None if text is None else repeat_tokens(text)
         given = fold(torch.cat((image, shown), dim=1), self.config.fold)
         given = given.contiguous(memory_format=torch.channels_last_3d)
         return unfold(self.unet(given, timesteps, context=text), self.config.fold)
@@ -101,6 +103,15 @@ class MedSynUNets(nn.Module):
         if not self.expects:
             return None
         return Expectation(self.atlas[0], self.coarse_spread, self.fine_spread)
+
+
+def repeat_tokens(text: Tensor) -> Tensor:
+    """(B, tokens, width), zeros behind what is said, to what is said again and again: attention, which knows
+    of no padding here, would spend itself on the zeros. A text of zeros alone stays one."""
+    said = text.abs().sum(dim=2) > 0
+    lengths = said.sum(dim=1, keepdim=True).clamp(min=1)
+    places = torch.arange(text.shape[1], device=text.device) % lengths
+    return text.gather(1, places[..., None].expand_as(text))
 
 
 def fold(image: Tensor, size: int) -> Tensor:
