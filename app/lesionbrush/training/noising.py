@@ -103,9 +103,14 @@ class DiffusionLoop(Loop[ScoredT]):
     def ask(self, network: nn.Module, at: Noised, batch: ScoredT) -> Tensor:
         """The network's answer, (B, 1 or more, *spatial)."""
 
+    def levels(self, batch: ScoredT) -> Levels:
+        """That its images are noised to."""
+        del batch
+        return self.recipe.levels
+
     def loss(self, network: nn.Module, batch: ScoredT, rng: torch.Generator) -> Tensor:
         loss, spread = self.recipe.loss, self.recipe.data_spread
-        at = Noised.draw(batch.image.to(self.device), self.schedule, self.recipe.levels, rng)
+        at = Noised.draw(batch.image.to(self.device), self.schedule, self.levels(batch), rng)
         with autocast(self.device, choose_engine(self.device.type).precision):
             said = self.ask(network, at, batch).float()
         scored, weight = batch.scored.to(self.device), batch.weight.to(self.device)

@@ -22,6 +22,7 @@ class UNetShape(BaseModel):
     norm_groups: int
     fold: int
     text_width: int = 0
+    pooled: int = 0
 
 
 class WordShape(BaseModel):

@@ -23,6 +23,7 @@ class MedSynConfig:
     """What fixes the shapes of the network's tensors.
 
     shown: channels beside the four noisy ones. text_width: of the tokens it attends to; 0: it reads none.
+    pooled: width of what a text as a whole says to every block, as the time step does; 0: nothing.
     """
 
     shown: int
@@ -33,6 +34,7 @@ class MedSynConfig:
     norm_groups: int = 8
     fold: int = 1
     text_width: int = 0
+    pooled: int = 0
 
     @property
     def multiple(self) -> int:
@@ -58,7 +60,11 @@ class MedSynUNet(nn.Module):
             num_head_channels=[width // config.heads for width in config.channels],
             with_conditioning=config.text_width > 0,
             cross_attention_dim=config.text_width or None,
+            num_class_embeds=1 if config.pooled else None,
         )
+        if config.pooled:  # where MONAI has a class, whose embedding is added to that of the time step
+            whole = PooledText(config.text_width, config.pooled, 4 * config.channels[0])
+            self.unet.add_module("class_embedding", whole)
 
     def forward(self, image: Tensor, timesteps: Tensor, shown: Tensor, text: Tensor | None = None) -> Tensor:
         """image: (B, 4, Z, Y, X), noisy; timesteps: (B,); shown: (B, S, Z, Y, X); text: (B, tokens, width),
@@ -67,9 +73,28 @@ class MedSynUNet(nn.Module):
         Returns (B, 4, Z, Y, X).
         """
         text = None if text is None else repeat_tokens(text)
+        whole = text if self.config.pooled else None
         given = fold(torch.cat((image, shown), dim=1), self.config.fold)
         given = given.contiguous(memory_format=torch.channels_last_3d)
-        return unfold(self.unet(given, timesteps, context=text), self.config.fold)
+        return unfold(self.unet(given, timesteps, context=text, class_labels=whole), self.config.fold)
+
+
+class PooledText(nn.Module):
+    """A text as one vector: each token through a layer of its own, then mean and maximum over all of them.
+
+    Not in the paper: attention at the bottom alone took no notice of a text in thousands of steps.
+    """
+
+    def __init__(self, width: int, inner: int, out: int) -> None:
+        super().__init__()
+        self.token = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, inner), nn.GELU())
+        self.whole = nn.Sequential(nn.Linear(2 * inner, out), nn.SiLU(), nn.Linear(out, out))
+
+    def forward(self, text: Tensor) -> Tensor:
+        """(B, tokens, width), no padding, to (B, out)."""
+        each = self.token(text)
+        pooled: Tensor = self.whole(torch.cat((each.mean(dim=1), each.amax(dim=1)), dim=1))
+        return pooled
 
 
 class MedSynUNets(nn.Module):

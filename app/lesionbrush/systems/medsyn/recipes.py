@@ -38,7 +38,8 @@ class MedSynRecipe(Recipe[Networks]):
     """low_side: voxels a side of whole chests, which a text acts on. low_share: of the steps that are of
     these; the others are of tiles. stages: that tiles are of; tile: their side in voxels; tiles: how many
     make a batch. drop_text: how often a text is left out; low_noise: at most, on what a tile is shown.
-    residual: the networks make what differs from what is expected; see `expected`.
+    residual: the networks make what differs from what is expected; see `expected`. low_levels: of whole
+    chests, None: `levels`.
     """
 
     low_side: int = 64
@@ -50,13 +51,14 @@ class MedSynRecipe(Recipe[Networks]):
     drop_text: float = 0.12
     low_noise: float = 0.1
     residual: bool = False
+    low_levels: Levels | None = None
 
 
 OURS = MedSynRecipe(
     name="ours",
     source="LesionBrush, after Xu et al. 2024",
     network=Networks(
-        low=MedSynConfig(5, (64, 128, 160), (False, False, True), fold=2, text_width=96),
+        low=MedSynConfig(5, (64, 128, 160), (False, False, True), fold=2, text_width=96, pooled=256),
         high=MedSynConfig(4, (32, 64, 96), (False, False, True), fold=2),
     ),
     prediction="v",
@@ -66,6 +68,7 @@ OURS = MedSynRecipe(
     low_side=32,
     stages=(Refinement(32, 2), Refinement(32, 4), Refinement(128, 2)),
     levels=Levels(-0.4, 1.6, uniform_share=0.3),
+    low_levels=Levels(1.0, 1.6, uniform_share=0.2),
     low_share=0.8,
     tile=48,
     tiles=2,

@@ -11,6 +11,7 @@ from lesionbrush.systems.medsyn.network import MedSynUNets
 from lesionbrush.systems.medsyn.recipes import MedSynRecipe
 from lesionbrush.systems.medsyn.text.encoder import WordEncoder
 from lesionbrush.systems.running import in_channels_last
+from lesionbrush.training.levels import Levels
 from lesionbrush.training.noising import DiffusionLoop, Noised
 
 
@@ -35,6 +36,11 @@ class MedSynTrainer(DiffusionLoop[MedSynBatch]):
     def build(self) -> MedSynUNets:
         networks = self.recipe.network
         return in_channels_last(MedSynUNets(networks.low, networks.high, self._encoder, self._expectation))
+
+    def levels(self, batch: MedSynBatch) -> Levels:
+        """What a text decides is large: it is still seen where single voxels are long lost in noise."""
+        recipe = self.recipe
+        return recipe.levels if batch.text is None or recipe.low_levels is None else recipe.low_levels
 
     def ask(self, network: nn.Module, at: Noised, batch: MedSynBatch) -> Tensor:
         assert isinstance(network, MedSynUNets)
