@@ -80,7 +80,7 @@ class MedSynUNet(nn.Module):
 
 
 class PooledText(nn.Module):
-    """A text as one vector: each token through a layer of its own, then mean and maximum over all of them.
+    """A text as one vector: its first token, which stands for the whole, and what is most in all of them.
 
     Not in the paper: attention at the bottom alone took no notice of a text in thousands of steps.
     """
@@ -88,12 +88,11 @@ class PooledText(nn.Module):
     def __init__(self, width: int, inner: int, out: int) -> None:
         super().__init__()
         self.token = nn.Sequential(nn.Linear(width, inner), nn.GELU(), nn.Linear(inner, inner), nn.GELU())
-        self.whole = nn.Sequential(nn.Linear(2 * inner, out), nn.SiLU(), nn.Linear(out, out))
+        self.whole = nn.Sequential(nn.Linear(inner + width, out), nn.SiLU(), nn.Linear(out, out))
 
     def forward(self, text: Tensor) -> Tensor:
         """(B, tokens, width), no padding, to (B, out)."""
-        each = self.token(text)
-        pooled: Tensor = self.whole(torch.cat((each.mean(dim=1), each.amax(dim=1)), dim=1))
+        pooled: Tensor = self.whole(torch.cat((text[:, 0], self.token(text).amax(dim=1)), dim=1))
         return pooled
 
 

@@ -49,6 +49,8 @@ from lesionbrush.systems.running import (
 CONDITIONS = 5
 """Beside x_t: the visible context, where it is visible, the mask, the plan, where there is one."""
 USUAL_MARGIN = 0.6
+GRAIN = 1
+"""Of the entropy of a lesion: its grain is drawn apart from its plan."""
 
 
 class SoftTissueInpainting:
@@ -157,9 +159,10 @@ class _Job:
     def _finish(self, hu: np.ndarray, part: Sequence[int], lesions: list[int]) -> np.ndarray:
         """(B, Z, Y, X) HU, their grain as it is around."""
         rois, made = self.rois, []
-        for one, plan, lesion in zip(hu, self.plans[list(part)], lesions, strict=True):
+        for one, item, lesion in zip(hu, part, lesions, strict=True):
             known = rois.inside[lesion] & ~rois.editable[lesion]
-            made.append(match_grain(one, plan, rois.mask[lesion], known, rois.spacing_mm))
+            rng = np.random.default_rng((GRAIN, *rois.entropy(*self.items[item])))
+            made.append(match_grain(one, self.plans[item], rois.mask[lesion], known, rois.spacing_mm, rng))
         return np.stack(made)
 
     def _show(self, unit: Tensor) -> np.ndarray:
