@@ -48,6 +48,19 @@ def test_grain_comes_to_what_is_around(spread_hu: float, blur_voxels: float) -> 
     assert made[deep(mask)].mean() == pytest.approx(60, abs=1)
 
 
+@pytest.mark.parametrize("radius", [3, 5])
+def test_a_small_lesion_stays_as_dense_as_it_is(radius: int) -> None:
+    """Its blurred border is no grain."""
+    hu, _, known = scene(3.0)
+    away = np.linalg.norm(np.indices((SIDE,) * 3) - (SIDE - 1) / 2, axis=0)
+    mask = (away <= radius).astype(np.float32)
+    grain = np.random.default_rng(1).normal(0, 3, hu.shape)
+    hu = (100 - 40 * ndimage.gaussian_filter(mask, 1.0) + grain).astype(np.float32)
+    made = match_grain(hu, np.full_like(hu, 60), mask, known, 1.5, np.random.default_rng(0))
+    inner = ndimage.distance_transform_edt(mask > 0) > 1.2
+    assert made[inner].mean() == pytest.approx(hu[inner].mean(), abs=2.0)
+
+
 def test_equal_generators_give_equal_grain() -> None:
     hu, mask, known = scene(5.0)
     assert np.array_equal(matched(hu, mask, known), matched(hu, mask, known))
@@ -78,10 +91,11 @@ def test_grain_knows_nothing_of_what_lies_beyond() -> None:
 
 def test_even_tissue_is_where_no_edge_is() -> None:
     hu, _, _ = scene(10.0)
-    hu[:, :, : SIDE // 2] += np.where(np.indices((SIDE, SIDE, SIDE // 2))[1] // 5 % 2, 80, 0)
+    half = np.index_exp[:, :, : SIDE // 2]
+    hu[half] += np.where(np.indices((SIDE, SIDE, SIDE // 2))[1] // 5 % 2, 80, 0)
     even = find_even(hu, np.ones(hu.shape, bool))
     assert even.mean() == pytest.approx(0.5, abs=0.01)
-    assert even[:, :, SIDE // 2 + 3 :].sum() > 0.95 * even.sum()
+    assert even[:, :, SIDE // 2 :].sum() > 0.9 * even.sum()
 
 
 def correlated(seed: int) -> np.ndarray:

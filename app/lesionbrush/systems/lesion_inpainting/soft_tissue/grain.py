@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from lesionbrush.systems.lesion_inpainting.soft_tissue.hold import find_inner
+
 COARSE_VOXELS, EDGE_VOXELS = 2.8, 1.2
 """In-plane deviations of Gaussians: what is coarser than the first is the lesion's own; edges, by which even
 tissue is told, are seen best between both."""
@@ -42,11 +44,21 @@ def match_grain(
         return hu
     around, even = split_grain(hu, ring), find_even(hu, ring)
     drawn = draw_like(find_covariance(around, even), hu.shape, rng)
-    share = np.clip(ndimage.distance_transform_edt(inside, sampling=spacing_mm) / FULL_AT_MM, 0, 1)
-    drawn -= (share * drawn).sum() / share.sum()
-    own = split_grain(hu - plan, inside)
-    made = hu + (np.sqrt(1 - share) - 1) * own + np.sqrt(share) * drawn
-    return made.astype(hu.dtype)
+    depth_mm = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    share = np.clip(depth_mm / FULL_AT_MM, 0, 1)
+    own = split_grain(flatten(hu - plan, depth_mm / spacing_mm), inside)
+    change = (np.sqrt(1 - share) - 1) * own + np.sqrt(share) * drawn
+    counted = find_inner(mask)
+    change -= share * (counted * change).sum() / (counted * share).sum()  # it stays as dense as it is
+    return (hu + change).astype(hu.dtype)
+
+
+def flatten(hu: np.ndarray, depth_voxels: np.ndarray) -> np.ndarray:
+    """Without the mean of each shell of a voxel below the surface: a blurred border is no grain."""
+    shells = np.floor(depth_voxels).astype(np.intp)
+    means = np.bincount(shells.ravel(), hu.ravel()) / np.maximum(np.bincount(shells.ravel()), 1)
+    flat: np.ndarray = hu - means[shells]
+    return flat
 
 
 def split_grain(hu: np.ndarray, where: np.ndarray) -> np.ndarray:
