@@ -160,9 +160,10 @@ def mix_seed(seed: int, lesion: int) -> int:
 # --- noise levels ---
 
 
-def visited_timesteps(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """The noise levels a request visits. InvalidRequest when it wants more than there are."""
-    start = first_timestep(schedule)
+def visited_timesteps(schedule: NoiseSchedule, steps: int, signal: float = LEAST_SIGNAL) -> Tensor:
+    """The noise levels a request visits, from where so much of the signal is left. InvalidRequest when it
+    wants more than there are."""
+    start = first_timestep(schedule, signal)
     if steps > start + 1:
         raise InvalidRequest(f"steps: this model has {start + 1} noise levels, choose no more (got {steps})")
     return timesteps(schedule, steps, t_start=start)

@@ -51,6 +51,9 @@ from lesionbrush.systems.running import (
 
 BERT = "LESIONBRUSH_BERT"
 OVERLAP, FINER = 16, 4
+LEAST_SIGNAL = 0.003
+"""Where whole chests begin: what a text decides is so large that a network sees it in much less noise than
+usual, and would take what it sees there by chance for the chest."""
 NODULES_BY, USUAL_NODULE_MM = "lung_lesion", (8.0, 16.0)
 
 
@@ -165,7 +168,7 @@ class MedSyn:
             job.tell(expected.unit(estimate))
             return estimate
 
-        times = visited_timesteps(self.schedule, job.request.steps)
+        times = visited_timesteps(self.schedule, job.request.steps, LEAST_SIGNAL)
         walk = HeldWalk(noise, times, held, generator, expected)
         return self._sample(job.request.sampler, denoise, walk)[0]
 

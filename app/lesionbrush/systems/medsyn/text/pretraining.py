@@ -178,7 +178,8 @@ class _Batches:
         generator = generator or self._generator
         findings = [draw_findings(generator) for _ in range(count or self._batch)]
         whole = self._index[WHOLE]
-        rows = [[whole, *self._words.numbers(write_prompt(one, generator))] for one in findings]
+        numbers = (self._words.numbers(write_prompt(one, generator)) for one in findings)
+        rows = [[whole, *one[: self._longest - 1]] for one in numbers]
         return ToldFindings(pad(rows), torch.tensor([_scaled(one) for one in findings]))
 
     def _numbers(self, pair: ReportPair, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
