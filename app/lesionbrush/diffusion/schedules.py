@@ -114,10 +114,18 @@ def cosine(T: int = 1000, s: float = 8e-3) -> NoiseSchedule:
     return _from_betas((1 - f[1:] / f[:-1]).clamp(max=0.999))
 
 
+def continuous_cosine(T: int = 1000, s: float = 8e-3) -> NoiseSchedule:
+    """That squared cosine itself at t / T, neither scaled to 1 at t = 0 nor with betas cut off: of times in
+    [0, 1) of which a network is told T t (Xu et al. 2024, arXiv:2310.03559, as released)."""
+    t = torch.arange(T, dtype=torch.float64) / T
+    return NoiseSchedule(torch.cos((t + s) / (1 + s) * math.pi / 2) ** 2)
+
+
 SCHEDULES: dict[str, Callable[..., NoiseSchedule]] = {
     "linear": linear,
     "scaled_linear": scaled_linear,
     "cosine": cosine,
+    "continuous_cosine": continuous_cosine,
 }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from lesionbrush.systems.contract import System, late
 from lesionbrush.systems.medsyn.card import MedSynCard
 from lesionbrush.systems.medsyn.hooks import HOOKS
-from lesionbrush.systems.medsyn.request import MedSynRequest
+from lesionbrush.systems.medsyn.released.space import RELEASED_HOOKS
+from lesionbrush.systems.medsyn.request import MedSynRequest, ReleasedRequest
 
 SYSTEMS = (
     System(
@@ -17,5 +18,14 @@ SYSTEMS = (
         load=late("lesionbrush.systems.medsyn.model", "MedSyn.load"),
         train=late("lesionbrush.systems.medsyn.training", "MedSynTraining"),
         evaluate=late("lesionbrush.systems.medsyn.evaluation", "evaluate_text"),
+    ),
+    System(
+        name="medsyn_released",
+        title="MedSyn, as released",
+        request=ReleasedRequest,
+        card=MedSynCard,
+        hooks=RELEASED_HOOKS,
+        load=late("lesionbrush.systems.medsyn.released.model", "ReleasedMedSyn.load"),
+        published=late("lesionbrush.systems.medsyn.released.checkpoints", "released"),
     ),
 )

@@ -25,6 +25,19 @@ class UNetShape(BaseModel):
     pooled: int = 0
 
 
+class ReleasedShape(BaseModel):
+    """Of one of the two networks that the authors give out; see `released.network.ReleasedConfig`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    width: int
+    multiples: tuple[int, ...]
+    heads: int
+    text_width: int = 0
+    tokens: int = 192
+    enlarges_last: bool = True
+
+
 class WordShape(BaseModel):
     """Of the encoder of words that is stored with the networks, and the words that it knows."""
 
@@ -40,8 +53,8 @@ class WordShape(BaseModel):
 class MedSynCard(DiffusionCard):
     """low: makes chests of `low_side` voxels from a text; high: makes them finer, tile by tile."""
 
-    low: UNetShape
-    high: UNetShape
+    low: UNetShape | ReleasedShape
+    high: UNetShape | ReleasedShape
     prediction: Literal["eps", "x0", "v"]
     data_spread: float = Field(1.0, gt=0, description="of the images that v is scaled for")
     low_side: Literal[32, 64] = Field(64, description="voxels a side that a text acts on")
@@ -51,4 +64,7 @@ class MedSynCard(DiffusionCard):
     tile: int = Field(64, description="voxels a side of the fine tiles")
     words: WordShape | None = Field(
         None, description="null: the text is read by a BERT, from the folder that LESIONBRUSH_BERT names"
+    )
+    padded_tokens: int | None = Field(
+        None, description="as many as a BERT is given, the last ones padding that is attended to; null: none"
     )

@@ -17,6 +17,7 @@ from lesionbrush.core.generate import Frame
 from lesionbrush.core.roi import Float, Orientation, axis_weights, keys_cubic, resample
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import NoLungs
+from lesionbrush.systems.medsyn.channels import LOBE_ORDER
 
 LUNGS_FILL = (0.84, 0.62, 0.74)
 """Of the field along z, y and x: what is left over is chest wall, neck and the top of the abdomen."""
@@ -24,6 +25,23 @@ USUAL_LUNGS_MM = (250.0, 185.0, 275.0)
 """Of a field that no chest was given for: the box of an adult's lungs."""
 CUT_CM2 = 4.0
 """Of lung in the first or last slice, from which on the lungs are cut there."""
+
+
+@dataclass(frozen=True)
+class ChestSpace:
+    """How chests lie in the field that networks were trained in, along z, y and x.
+
+    fill: what the box of the lungs takes of it; usual_mm: that box of an adult, where no chest is given;
+    middle: where its middle lies, as a share of the field; lobes: see `channels.LOBE_ORDER`.
+    """
+
+    fill: tuple[float, float, float] = LUNGS_FILL
+    usual_mm: tuple[float, float, float] = USUAL_LUNGS_MM
+    middle: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    lobes: tuple[int, ...] = LOBE_ORDER
+
+
+OURS = ChestSpace()
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,7 @@ class ChestField:
     size_mm: tuple[float, float, float]
 
     @classmethod
-    def around(cls, lungs: np.ndarray, spacing_mm: np.ndarray) -> ChestField:
+    def around(cls, lungs: np.ndarray, spacing_mm: np.ndarray, space: ChestSpace = OURS) -> ChestField:
         """lungs: (Z, Y, X), not 0 in them. Where their top or base is cut off, the usual height is taken."""
         if not lungs.any():
             raise NoLungs("no lung is found, by which this chest would be laid into the model's field")
@@ -43,14 +61,14 @@ class ChestField:
         low = np.array([part.start - 0.5 for part in box]) * spacing_mm
         high = np.array([part.stop - 0.5 for part in box]) * spacing_mm
         low[0], high[0] = _whole_height(lungs, spacing_mm, low, high)
-        size = (high - low) / LUNGS_FILL
-        return cls(_three((low + high) / 2 - size / 2), _three(size))
+        size = (high - low) / space.fill
+        return cls(_three((low + high) / 2 - size * space.middle), _three(size))
 
     @classmethod
-    def usual(cls) -> ChestField:
+    def usual(cls, space: ChestSpace = OURS) -> ChestField:
         """Of nobody: around the origin."""
-        size = np.array(USUAL_LUNGS_MM) / LUNGS_FILL
-        return cls(_three(-size / 2), _three(size))
+        size = np.array(space.usual_mm) / space.fill
+        return cls(_three(-size * space.middle), _three(size))
 
     def positions_mm(self, axis: int, side: int) -> np.ndarray:
         """Centres of `side` voxels along one axis."""

@@ -21,6 +21,7 @@ from lesionbrush.systems.medsyn.channels import (
     lobes_to_unit,
     share_to_unit,
 )
+from lesionbrush.systems.medsyn.field import OURS, ChestSpace
 from lesionbrush.systems.medsyn.hooks import field_of
 
 
@@ -43,11 +44,11 @@ class HeldChannels:
         return HeldChannels(self.unit[..., z, y, x], self.editable[..., z, y, x])
 
 
-def hold(inputs: Inputs, side: int) -> HeldChannels:
+def hold(inputs: Inputs, side: int, space: ChestSpace = OURS) -> HeldChannels:
     """What was sent, at so many voxels a side of its field. Raises as `field_of`."""
     unit = np.full((1, len(CHANNELS), side, side, side), -1.0, np.float32)
     editable = np.ones_like(unit)
-    field, lobes = field_of(inputs)
+    field, lobes = field_of(inputs, space)
     if lobes is None:
         return HeldChannels(torch.from_numpy(unit), torch.from_numpy(editable))
     turned = Orientation.of(lobes.affine)
@@ -58,7 +59,8 @@ def hold(inputs: Inputs, side: int) -> HeldChannels:
         unit[0, channel][box] = values[box]
         editable[0, channel][box] = 0
 
-    put(LOBE, lobes_to_unit(field.take_nearest(turned.view(lobes.array), spacing_mm, side)))
+    there = field.take_nearest(turned.view(lobes.array), spacing_mm, side)
+    put(LOBE, lobes_to_unit(there, space.lobes))
     for channel, name in ((AIRWAY, "airways"), (VESSEL, "vessels")):
         mask = inputs.volume(name)
         if mask is not None:

@@ -10,8 +10,8 @@ from lesionbrush.core.inputs import OWN, Input, Inputs, Layout
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.systems.medsyn.field import ChestField
-from lesionbrush.systems.medsyn.request import MedSynRequest
+from lesionbrush.systems.medsyn.field import OURS, ChestField, ChestSpace
+from lesionbrush.systems.medsyn.request import ChestRequest
 
 INPUTS = (
     Input("text", "text", "what the chest is to show, in words of a report", on=OWN),
@@ -23,12 +23,19 @@ INPUTS = (
 NUMBERS = {name: number for number, name in LOBES.items()}
 
 
-def lobes_of(layout: Layout) -> Volume:
-    """uint8 numbers of LOBES, by the names of the layout. InvalidRequest for one without any."""
+def lobes_of(layout: Layout, space: ChestSpace = OURS) -> Volume:
+    """uint8 numbers of LOBES, by the names of the layout. InvalidRequest for one without any, and for one
+    with some that the model has no level for."""
     found = np.zeros(layout.labels.shape, np.uint8)
     for name in layout.names.values():
         if name in NUMBERS:
             found[layout.mask(name)] = NUMBERS[name]
+    strange = [LOBES[int(number)] for number in np.unique(found) if number and number not in space.lobes]
+    if strange:
+        raise InvalidRequest(
+            f"lobes: this model knows {', '.join(LOBES[number] for number in space.lobes)}, and not "
+            f"{', '.join(strange)}: send lobes that are told apart"
+        )
     if not found.any():
         raise InvalidRequest(
             f"lobes: it has {', '.join(layout.names.values())}, and none of the names {', '.join(NUMBERS)}: "
@@ -37,7 +44,7 @@ def lobes_of(layout: Layout) -> Volume:
     return layout.labels.with_array(found)
 
 
-def field_of(inputs: Inputs) -> tuple[ChestField, Volume | None]:
+def field_of(inputs: Inputs, space: ChestSpace = OURS) -> tuple[ChestField, Volume | None]:
     """The field of what is held, and the volume on whose grid that is; a usual one if nothing is.
 
     Raises InvalidRequest, GeometryMismatch.
@@ -49,19 +56,22 @@ def field_of(inputs: Inputs) -> tuple[ChestField, Volume | None]:
             raise InvalidRequest(
                 f"{' and '.join(others)}: send lobes as well, by which they are laid into the model's field"
             )
-        return ChestField.usual(), None
-    lobes = lobes_of(layout)
+        return ChestField.usual(space), None
+    lobes = lobes_of(layout, space)
     for name, one in others.items():
         lobes.require_same_grid(require_ct(one) if name == "held_ct" else one, name)
     turned = Orientation.of(lobes.affine)
-    return ChestField.around(turned.view(lobes.array), turned.spacing_mm(lobes.spacing_mm)), lobes
+    spacing_mm = turned.spacing_mm(lobes.spacing_mm)
+    return ChestField.around(turned.view(lobes.array), spacing_mm, space), lobes
 
 
-def frame_of(request: MedSynRequest, inputs: Inputs, wanted: Frame | None) -> Frame:
+def frame_of(request: ChestRequest, inputs: Inputs, wanted: Frame | None, space: ChestSpace = OURS) -> Frame:
     """A cube of voxels around the lungs that are held, or of an adult's. Raises as `field_of`."""
     if wanted is not None:
-        raise InvalidRequest("medsyn has a grid of its own: give size, or lobes to make a chest around")
-    field, of = field_of(inputs)
+        raise InvalidRequest(
+            f"{request.system} has a grid of its own: give size, or lobes to make a chest around"
+        )
+    field, of = field_of(inputs, space)
     return field.frame(request.size, of)
 
 

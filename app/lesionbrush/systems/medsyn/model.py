@@ -26,14 +26,24 @@ from lesionbrush.diffusion.samplers import SAMPLERS, Times
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.systems.medsyn.card import MedSynCard, UNetShape
-from lesionbrush.systems.medsyn.channels import AIRWAY, CHANNELS, CT, LOBE, VESSEL, WINDOW, lobes_from_unit
+from lesionbrush.systems.medsyn.card import MedSynCard, ReleasedShape, UNetShape
+from lesionbrush.systems.medsyn.channels import (
+    AIRWAY,
+    CHANNELS,
+    CT,
+    LOBE,
+    VESSEL,
+    WINDOW,
+    lobes_from_unit,
+    lobes_to_unit,
+)
 from lesionbrush.systems.medsyn.expected import NOTHING, Expectation, Expected, enlarge
-from lesionbrush.systems.medsyn.field import stored
+from lesionbrush.systems.medsyn.field import OURS, stored
 from lesionbrush.systems.medsyn.held import HeldChannels, hold
 from lesionbrush.systems.medsyn.hooks import HOOKS
 from lesionbrush.systems.medsyn.network import MedSynConfig, MedSynUNets
-from lesionbrush.systems.medsyn.request import MedSynRequest
+from lesionbrush.systems.medsyn.released.network import ReleasedConfig
+from lesionbrush.systems.medsyn.request import ChestRequest
 from lesionbrush.systems.medsyn.text.bert import BertFolder
 from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, TextEncoder, WordEncoder
 from lesionbrush.systems.medsyn.text.nodules import NoduleWish, take_nodules
@@ -61,7 +71,7 @@ NODULES_BY, USUAL_NODULE_MM = "lung_lesion", (8.0, 16.0)
 class ChestJob:
     """One variant. tell: called with the coarse estimate, after every evaluation of a network."""
 
-    request: MedSynRequest
+    request: ChestRequest
     seed: int
     tell: Callable[[Tensor], None]
 
@@ -81,7 +91,7 @@ class HeldWalk:
 class MedSyn:
     """Trained networks ready to make whole chests."""
 
-    hooks = HOOKS
+    hooks, space = HOOKS, OURS
 
     def __init__(
         self, card: ModelCard, networks: MedSynUNets, encoder: TextEncoder, device: torch.device
@@ -102,13 +112,13 @@ class MedSyn:
         expectation = Expectation.none(section.low_side) if section.residual else None
         networks = MedSynUNets(_config(section.low), _config(section.high), words, expectation)
         found = with_weights(networks, installed)
-        return cls(installed.card, found, words or _bert(installed.card), pick_device(device))
+        return cls(installed.card, found, words or _bert(installed.card, section), pick_device(device))
 
     @torch.inference_mode()
     def generate(
         self,
         frame: Frame,
-        request: MedSynRequest,
+        request: ChestRequest,
         inputs: Inputs,
         seeds: Sequence[int],
         on_step: OnStep,
@@ -118,7 +128,7 @@ class MedSyn:
         text, nodules = take_nodules(inputs.text("text") or "")
         remarks = self._read(text, request)
         tokens = self.encoder.encode([text]).to(self.device)
-        held = {side: hold(inputs, side) for side in self._sides(request.size)}
+        held = {side: hold(inputs, side, self.space) for side in self._sides(request.size)}
         if names := held[request.size].names:
             remarks += (f"Held as sent: {', '.join(names)}; words against them do nothing there.",)
         watch = SamplingWatch(on_step, on_estimate, len(seeds), self._evaluations(request))
@@ -129,14 +139,14 @@ class MedSyn:
             unit = self._low(job, tokens, low[1])
             for side, known in finer:
                 unit = self._high(job, unit, side, known)
-            made.append(unit.cpu().numpy())
+            made.append(with_our_lobes(unit.cpu().numpy(), self.space.lobes))
         hu = np.stack([stored(WINDOW.from_unit(unit[CT])) for unit in made])
         layouts = [layout_of(unit, frame) for unit in made]
         wishes = [tuple(wish_of(nodule, unit) for nodule in nodules) for unit in made]
         where = f"{device_name(self.device)} ({self.low.engine(self.device)})"
         return Made(hu, where, layouts, [remarks] * len(seeds), wishes)
 
-    def _read(self, text: str, request: MedSynRequest) -> tuple[str, ...]:
+    def _read(self, text: str, request: ChestRequest) -> tuple[str, ...]:
         """What is said of the text. InvalidRequest where no word of it is known."""
         if not text.strip():
             return ("No text steered it: this is a chest of any kind.",)
@@ -201,7 +211,7 @@ class MedSyn:
             sides.append(min(size, FINER * sides[-1]))
         return sides
 
-    def _evaluations(self, request: MedSynRequest) -> int:
+    def _evaluations(self, request: ChestRequest) -> int:
         """Of either network, for one chest."""
         finer = self._sides(request.size)[1:]
         return request.steps + sum(len(self._tiling(side)) * request.fine_steps for side in finer)
@@ -232,6 +242,12 @@ class MedSyn:
             denoise, walk.noise, self.schedule, walk.timesteps, generator=walk.generator, after_step=hooks
         )
         return walk.expected.unit(residual)
+
+
+def with_our_lobes(unit: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """(4, Z, Y, X) whose lobes lie at the levels of LOBE_ORDER in place of those of `order`."""
+    unit[LOBE] = lobes_to_unit(lobes_from_unit(unit[LOBE], order))
+    return unit
 
 
 def layout_of(unit: np.ndarray, frame: Frame) -> Layout:
@@ -274,14 +290,17 @@ def _show(unit: Tensor) -> np.ndarray:
     return hu
 
 
-def _config(shape: UNetShape) -> MedSynConfig:
-    return MedSynConfig(**shape.model_dump())
+def _config(shape: UNetShape | ReleasedShape) -> MedSynConfig | ReleasedConfig:
+    kind = MedSynConfig if isinstance(shape, UNetShape) else ReleasedConfig
+    return kind(**shape.model_dump())
 
 
-def _bert(card: ModelCard) -> BertFolder:
+def _bert(card: ModelCard, section: MedSynCard) -> BertFolder:
     folder = os.environ.get(BERT)
     if not folder:
         raise WeightsError(
             f"{card.name!r} reads texts by a BERT that does not come with it: set {BERT} to its folder"
         )
+    if (tokens := section.padded_tokens) is not None:
+        return BertFolder(Path(folder), tokens, padded=True)
     return BertFolder(Path(folder))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lesionbrush.systems.medsyn.channels import CHANNELS
 from lesionbrush.systems.medsyn.expected import Expectation
+from lesionbrush.systems.medsyn.released.network import ReleasedConfig, ReleasedUNet
 from lesionbrush.systems.medsyn.text.encoder import WordEncoder
 
 
@@ -96,6 +97,10 @@ class PooledText(nn.Module):
         return pooled
 
 
+def make_network(config: MedSynConfig | ReleasedConfig) -> MedSynUNet | ReleasedUNet:
+    return MedSynUNet(config) if isinstance(config, MedSynConfig) else ReleasedUNet(config)
+
+
 class MedSynUNets(nn.Module):
     """Both networks, the frozen encoder of the text and what is expected, whose weights are in one file.
 
@@ -109,13 +114,13 @@ class MedSynUNets(nn.Module):
 
     def __init__(
         self,
-        low: MedSynConfig,
-        high: MedSynConfig,
+        low: MedSynConfig | ReleasedConfig,
+        high: MedSynConfig | ReleasedConfig,
         encoder: WordEncoder | None,
         expectation: Expectation | None = None,
     ) -> None:
         super().__init__()
-        self.low, self.high, self.encoder = MedSynUNet(low), MedSynUNet(high), encoder
+        self.low, self.high, self.encoder = make_network(low), make_network(high), encoder
         self.expects = expectation is not None
         if expectation is not None:
             self.register_buffer("atlas", expectation.atlas[None])  # as an image: may lie channels last

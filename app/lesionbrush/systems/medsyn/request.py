@@ -12,16 +12,33 @@ from lesionbrush.core.request import MOST_STEPS, BaseRequest
 Sampler = Literal["dpm_solver_pp_2m", "ddim", "ddpm"]
 
 
-class MedSynRequest(BaseRequest):
-    """A whole new chest CT, with its lobes, airways and vessels."""
+class ChestRequest(BaseRequest):
+    """What both kinds of networks are asked."""
 
-    system: SkipJsonSchema[Literal["medsyn"]] = "medsyn"
+    system: str
     steps: int = Field(25, ge=1, le=MOST_STEPS, description="denoising steps, coarse; as published: 50")
     fine_steps: int = Field(8, ge=1, le=MOST_STEPS, description="denoising steps, fine; as published: 20")
-    size: Literal[64, 128, 256] = Field(
-        128, description="voxels a side: 256 is the published one, and takes eight times as long as 128"
-    )
+    size: int
     sampler: Sampler = Field("dpm_solver_pp_2m", description="ddim is the published one")
     strength: float = Field(
         1.0, ge=0, le=5, description="of the text: 1 as trained; more goes beyond, 0 leaves it out"
     )
+
+
+class MedSynRequest(ChestRequest):
+    """A whole new chest CT, with its lobes, airways and vessels."""
+
+    system: SkipJsonSchema[Literal["medsyn"]] = "medsyn"
+    size: Literal[64, 128, 256] = Field(
+        128, description="voxels a side: 256 is the published one, and takes eight times as long as 128"
+    )
+
+
+class ReleasedRequest(ChestRequest):
+    """A whole new chest CT by the authors' weights, as their program samples them by default."""
+
+    system: SkipJsonSchema[Literal["medsyn_released"]] = "medsyn_released"
+    steps: int = Field(50, ge=1, le=MOST_STEPS, description="denoising steps, coarse")
+    fine_steps: int = Field(20, ge=1, le=MOST_STEPS, description="denoising steps, fine")
+    size: Literal[64, 256] = Field(256, description="voxels a side: 64 leaves the fine ones out")
+    sampler: Sampler = Field("ddim", description="dpm_solver_pp_2m needs fewer steps")

@@ -26,8 +26,10 @@ MOST_TOKENS = 512
 class BertFolder:
     """A `TextEncoder`. It splits a word it does not know into parts, so that few words are unknown to it."""
 
-    def __init__(self, folder: Path, longest: int = 256) -> None:
-        """InvalidRequest without the library, and where there is no such folder; WeightsError for a folder
+    def __init__(self, folder: Path, longest: int = 256, *, padded: bool = False) -> None:
+        """padded: behind a text are the outputs of [PAD], which no token attends to, in place of zeros.
+
+        InvalidRequest without the library, and where there is no such folder; WeightsError for a folder
         without config.json and model.safetensors, or whose files do not fit each other."""
         library = _transformers()
         if not folder.is_dir():
@@ -47,6 +49,7 @@ class BertFolder:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise WeightsError(f"{folder} is no BERT that transformers can load: {error}") from error
         self._model.eval().requires_grad_(False)
+        self.padded = padded
         self.width = int(self._model.config.hidden_size)
         self.longest = min(longest, int(getattr(self._model.config, "max_position_embeddings", MOST_TOKENS)))
 
@@ -64,12 +67,15 @@ class BertFolder:
             if text.strip():
                 numbers = self._tokens(text)["input_ids"]
                 require_length(len(numbers), self.longest)
-                said[k, : len(numbers)] = self._of(numbers)
+                row = self._of(numbers, self.longest - len(numbers) if self.padded else 0)
+                said[k, : len(row)] = row
         return said
 
-    def _of(self, numbers: Sequence[int]) -> Tensor:
-        """One text at a time: no padding, so none to hide."""
-        found: Tensor = self._model(input_ids=torch.tensor([list(numbers)])).last_hidden_state[0]
+    def _of(self, numbers: Sequence[int], padding: int) -> Tensor:
+        """One text at a time, with so many [PAD]s, which are hidden from it."""
+        given = torch.tensor([[*numbers, *[self._tokens.pad_token_id] * padding]])
+        seen = torch.tensor([[1] * len(numbers) + [0] * padding])
+        found: Tensor = self._model(input_ids=given, attention_mask=seen).last_hidden_state[0]
         return found.float().cpu()
 
 
