@@ -80,7 +80,7 @@ def fake_transformers(seen: list[dict[str, object]]) -> ModuleType:
     """Knows every word but cheese; a token is its number in a row of three."""
 
     class Tokens:
-        unk_token = "[UNK]"
+        unk_token, pad_token_id = "[UNK]", 50
 
         def tokenize(self, word: str) -> list[str]:
             return ["[UNK]" if word == "cheese" else word]
@@ -97,8 +97,10 @@ def fake_transformers(seen: list[dict[str, object]]) -> ModuleType:
         def requires_grad_(self, wanted: bool) -> Model:
             return self
 
-        def __call__(self, input_ids: torch.Tensor) -> SimpleNamespace:
-            return SimpleNamespace(last_hidden_state=(input_ids[..., None] + 1).repeat(1, 1, 3))
+        def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+            """Each token, and how many it may attend to."""
+            said = torch.where(attention_mask > 0, input_ids + 1, -attention_mask.sum())
+            return SimpleNamespace(last_hidden_state=said[..., None].repeat(1, 1, 3))
 
     def loader(made: object) -> SimpleNamespace:
         def from_pretrained(path: str, **options: object) -> object:
@@ -133,6 +135,8 @@ class TestBertFolder:
         assert seen[1]["use_safetensors"]
         assert bert.read("no cheese no").unknown == ("cheese",)
         assert bert.encode(["no effusion", " "])[:, :, 0].tolist() == [[1, 2, 3, 4, 0, 0], [0] * 6]
+        padded = BertFolder(tmp_path, padded=True).encode(["no effusion", " "])
+        assert padded[:, :, 0].tolist() == [[1, 2, 3, 4, -4, -4], [0] * 6]
         with pytest.raises(InvalidRequest, match="has 7 words and numbers, and the encoder takes 6"):
             bert.encode(["one two three four five"])
 

@@ -26,9 +26,10 @@ def add_actions(actions: Any) -> None:
     adding.add_argument("name", help="as in `models list`")
     adding.add_argument(
         "--from",
-        dest="source",
+        dest="sources",
+        action="append",
         metavar="FILE_OR_URL",
-        help="the weights as published, or their https address",
+        help="the weights as published, or their https address; once for each of several files",
     )
     adding.add_argument(
         "--accept-licence",
@@ -58,12 +59,13 @@ def _sha256(text: str) -> str:
 def add_model(options: Namespace) -> int:
     known = find_known(options.name)
     print(f"{known.title} ({known.reference})\nLicence. {known.terms()}", flush=True)
+    source, *more = options.sources or [""]
     order = WeightsOrder(
-        known, options.source or "", options.accept_licence, options.sha256, options.size_bytes
+        known, source, options.accept_licence, options.sha256, options.size_bytes, tuple(more)
     )
     check_order(order)
     if not order.source:
-        raise InvalidRequest(f"get {known.file} from {known.page} and give its path: --from FILE")
+        raise InvalidRequest(f"get {known.file} from {known.page} and give its path: {known.options}")
     check_folder(models_dir())
     require_room([models_dir()], order.size_bytes or known.size_bytes or 0)
     with _ByteBar() as bar:

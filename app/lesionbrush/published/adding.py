@@ -9,7 +9,7 @@ import secrets
 import shutil
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -39,13 +39,22 @@ _LEGACY_PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 
 @dataclass(frozen=True)
 class WeightsOrder:
-    """What to add, from where (an https URL or a path), and what the user knows and accepts."""
+    """What to add, from where (an https URL or a path), and what the user knows and accepts.
+
+    more: further sources of a model whose weights come in several files. sha256 and size_bytes are of all of
+    them, one after the other.
+    """
 
     known: KnownModel
     source: str
     license_accepted: str | None = None
     sha256: str | None = None
     size_bytes: int | None = None
+    more: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return (self.source, *self.more)
 
 
 def check_order(order: WeightsOrder, root: Path | None = None) -> None:
@@ -58,6 +67,11 @@ def check_order(order: WeightsOrder, root: Path | None = None) -> None:
         raise InvalidRequest(
             f"the licence of these weights is {known.weights_license!r}{given}: read the terms, and "
             f'if you accept them add  --accept-licence "{known.weights_license}"'
+        )
+    if order.source and len(order.sources) != known.files:
+        raise InvalidRequest(
+            f"{known.name!r}: files given: {len(order.sources)}; its weights are {known.files} "
+            f"({known.file}): add  {known.options}"
         )
     for theirs, ours in ((order.sha256, known.sha256), (order.size_bytes, known.size_bytes)):
         if theirs is not None and ours is not None and theirs != ours:
@@ -80,12 +94,15 @@ def add(
     check_order(order, root)
     root = root or models_dir()
     with _workshop(root) as workshop:
-        file = _obtain(order, workshop, on_bytes, opener)
-        origin = _check_origin(order, file)
-        state = _convert(order.known, read_weights(file))
+        files = [
+            _obtain(source, workshop / f"download{number}", on_bytes, opener)
+            for number, source in enumerate(order.sources)
+        ]
+        origin = _check_origin(order, files)
+        read = [read_weights(file) for file in files]
+        state = _convert(order.known, read if order.more else read[0])
         folder = workshop / order.known.name
         card = _write(folder, order, origin, state)
-        (workshop / "download").unlink(missing_ok=True)
         folder.rename(root / order.known.name)
     return PublishedModel(card, root / order.known.name)
 
@@ -141,32 +158,34 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:120]
 
 
-def _obtain(order: WeightsOrder, workshop: Path, on_bytes: OnBytes, opener: OpenerDirector | None) -> Path:
-    if is_url(order.source):
-        fetch(order.source, workshop / "download", on_bytes, opener)
-        return workshop / "download"
-    file = Path(order.source)
+def _obtain(source: str, download: Path, on_bytes: OnBytes, opener: OpenerDirector | None) -> Path:
+    if is_url(source):
+        fetch(source, download, on_bytes, opener)
+        return download
+    file = Path(source)
     if not file.is_file():
-        raise InvalidRequest(f"no file {order.source!r}: give the path of the weights, or an https address")
+        raise InvalidRequest(f"no file {source!r}: give the path of the weights, or an https address")
     return file
 
 
-def _check_origin(order: WeightsOrder, file: Path) -> Origin:
+def _check_origin(order: WeightsOrder, files: Sequence[Path]) -> Origin:
     """InvalidRequest when size or SHA-256 are not the expected ones."""
     known = order.known
     wanted_bytes, wanted = order.size_bytes or known.size_bytes, order.sha256 or known.sha256
-    size = file.stat().st_size
+    size = sum(file.stat().st_size for file in files)
     if wanted_bytes is not None and size != wanted_bytes:
         raise DamagedFile(
             f"the file has {size} bytes, expected are {wanted_bytes}: it is another file, or damaged"
         )
-    digest = file_sha256(file)
+    digest = file_sha256(*files)
     if wanted is not None and digest != wanted.lower():
         raise DamagedFile(
             f"the file has SHA-256 {digest}, expected is {wanted}: it is another file, or damaged"
         )
-    source = plain_url(order.source) if is_url(order.source) else file.name
-    return Origin(source=source, size_bytes=size, sha256=digest, sha256_expected=wanted is not None)
+    names = [plain_url(one) if is_url(one) else Path(one).name for one in order.sources]
+    return Origin(
+        source=" + ".join(names), size_bytes=size, sha256=digest, sha256_expected=wanted is not None
+    )
 
 
 def find_weights(known: KnownModel) -> PublishedWeights:
@@ -210,7 +229,8 @@ def _write(folder: Path, order: WeightsOrder, origin: Origin, state: Mapping[str
         (folder / part).parent.mkdir(exist_ok=True)
         (folder / part).write_text(text, encoding="utf-8")
     for part in (WEIGHTS, PUBLISHED, METADATA, INFERENCE, *documents):
-        sync_file(folder / part)
+        if part != INFERENCE or (folder / part).is_file():  # of systems whose networks MONAI can build
+            sync_file(folder / part)
     return added
 
 

@@ -7,7 +7,11 @@ from pathlib import Path
 from lesionbrush.bundles.configs import INTENDED_USE, LICENSE, README
 from lesionbrush.core.registry import WEIGHTS, ModelCard
 from lesionbrush.published.catalogue import KnownModel
+from lesionbrush.systems import find_system
 from lesionbrush.systems.contract import PublishedWeights
+
+_BUNDLE = """python -m monai.bundle run --config_file configs/inference.json \\
+    --image ct.nii.gz --label mask.nii.gz --output out.nii.gz --params '{"seed": 7}'"""
 
 
 def card_of(known: KnownModel, published: PublishedWeights, weights_sha256: str) -> ModelCard:
@@ -32,6 +36,11 @@ def card_of(known: KnownModel, published: PublishedWeights, weights_sha256: str)
 
 def documents_of(known: KnownModel, card: ModelCard) -> dict[Path, str]:
     """What a MONAI bundle has beside its configs."""
+    usage = (
+        _BUNDLE
+        if find_system(card.system).bundle
+        else f"python run.py generate --model {card.name} -o ct.nii.gz"
+    )
     readme = f"""# {card.title}
 
 {card.makes} Published weights that a user added; the card is in `configs/metadata.json`.
@@ -52,8 +61,7 @@ Nothing was measured here; see the publication.
 ## Usage
 
 ```
-python -m monai.bundle run --config_file configs/inference.json \\
-    --image ct.nii.gz --label mask.nii.gz --output out.nii.gz --params '{{"seed": 7}}'
+{usage}
 ```
 
 ## Limitations

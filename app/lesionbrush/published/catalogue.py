@@ -28,6 +28,7 @@ class KnownModel(BaseModel):
     license_remark: str = ""
     page: str = Field(pattern=r"^https://", description="where a person gets the weights")
     file: str = Field(description="the file's published name")
+    files: int = Field(1, ge=1, description="how many files its weights come in")
     size_bytes: int | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     reference: str
@@ -54,6 +55,11 @@ class KnownModel(BaseModel):
     def addable(self) -> bool:
         return self.architecture is not None
 
+    @property
+    def options(self) -> str:
+        """How its files are given to `models add`."""
+        return " ".join(["--from FILE"] * self.files)
+
     def terms(self) -> str:
         """The licence as a user should read it before accepting."""
         about = f"Weights: {self.weights_license}. Code: {self.code_license}."
@@ -79,6 +85,13 @@ _IN_CLASSES = (
 _AS_TRAINED = (
     "HU are scaled slab by slab, as in its training; which way round the publishers' files lie is nowhere "
     "written, and was taken to be as SimpleITK stores a CT. The network is large: minutes to hours on a CPU"
+)
+_FOR_A_BERT = (
+    "nobody here has tried it on the real weights: layers and names are those of the released program, the "
+    "place of the patient and the levels of lobes are read off its files. A text needs the authors' BERT "
+    "(LESIONBRUSH_BERT); tiles of 72 voxels are made where the program makes all of 256 at once; sampling "
+    "begins at step 987 of 1000 and visits levels even in log-SNR; HU end at 600. Its 770 million weights "
+    "want a GPU"
 )
 
 _SEMANTIC = KnownModel(
@@ -212,15 +225,18 @@ CATALOGUE: tuple[KnownModel, ...] = (
         reason="it makes MRI, not CT",
     ),
     KnownModel(
-        name="medsyn",
+        name="medsyn_published",
         title="MedSyn",
-        makes="A whole chest CT from a report.",
+        makes="A whole chest CT from a report, with lobes, airways and vessels.",
         weights_license="CC BY-NC 4.0",
         code_license="CC BY-NC 4.0",
+        license_remark="The weights are given on application, and are for no commercial use.",
         page="https://github.com/batmanlab/MedSyn",
-        file="(by application)",
-        reference="arXiv:2310.03559",
-        reason="its weights are given on application only, and its network is none of MONAI's",
+        file="a pytorch_model.bin of each network, low and high resolution",
+        files=2,
+        reference="Xu et al. 2024, arXiv:2310.03559",
+        architecture="medsyn_released",
+        reason=_FOR_A_BERT,
     ),
     KnownModel(
         name="generate_ct",

@@ -26,9 +26,11 @@ class Origin(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: str = Field(description="the URL without its query, or the name of the file")
+    source: str = Field(description="the URL without its query, or the name of the file; of each of several")
     size_bytes: int
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the file as published")
+    sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="of the file as published, of several one after the other"
+    )
     sha256_expected: bool = Field(description="was compared with a value known before; else only recorded")
 
 

@@ -58,8 +58,10 @@ def device_name(device: torch.device) -> str:
 
 def in_channels_last(network: Network) -> Network:
     """The same network, its weights in the order of memory in which 3D convolutions are fast."""
-    reordered: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    return reordered
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.ndim == 5:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last_3d)
+    return network
 
 
 class RunResult(NamedTuple):

@@ -200,7 +200,7 @@ class TimedBlock(nn.Module):
         return said
 
 
-class ChannelNorm(nn.Module):
+class VoxelNorm(nn.Module):
     """Of each voxel over its channels, with a scale and no shift."""
 
     def __init__(self, width: int) -> None:
@@ -219,16 +219,16 @@ class WithinSlices(nn.Module):
         """within: see `slice_attention`; it may be another's as well."""
         super().__init__()
         self.heads = heads
-        self.fn = nn.ModuleDict({"norm": ChannelNorm(width), "fn": nn.ModuleDict({"fn": within})})
+        self.fn = nn.ModuleDict({"norm": VoxelNorm(width), "fn": nn.ModuleDict({"fn": within})})
 
     def forward(self, x: Tensor) -> Tensor:
         part = self.fn.get_submodule
-        voxels = part("norm")(x).flatten(3).permute(0, 2, 3, 1)
+        voxels = part("norm")(x).movedim(1, -1).flatten(0, 1).flatten(1, 2)  # (B slices, voxels, C)
         asked = part("fn.fn.to_qkv")(voxels).unflatten(-1, (3, self.heads, HEAD_WIDTH))
-        query, key, value = asked.permute(3, 0, 1, 4, 2, 5)
+        query, key, value = asked.permute(2, 0, 3, 1, 4)
         found = F.scaled_dot_product_attention(query, key, value)
-        said: Tensor = part("fn.fn.to_out")(found.transpose(2, 3).flatten(3))
-        return x + said.permute(0, 3, 1, 2).unflatten(3, x.shape[3:])
+        said: Tensor = part("fn.fn.to_out")(found.transpose(1, 2).flatten(2))
+        return x + said.unflatten(1, x.shape[3:]).unflatten(0, (len(x), -1)).movedim(-1, 1)
 
 
 class TextAttention(nn.Module):
@@ -242,7 +242,7 @@ class TextAttention(nn.Module):
             "to_kv": nn.Linear(text_width, 2 * inner, bias=False),
             "to_out": nn.Conv2d(inner, width, 1),
         }
-        self.fn = nn.ModuleDict({"norm": ChannelNorm(width), "fn": nn.ModuleDict(attention)})
+        self.fn = nn.ModuleDict({"norm": VoxelNorm(width), "fn": nn.ModuleDict(attention)})
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         part = self.fn.get_submodule
