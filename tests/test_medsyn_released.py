@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,8 @@ class TestAdded:
     def test_the_record_names_both_files(self, files: tuple[Path, Path], tmp_path: Path) -> None:
         origin = add(ordered(*files), ignore, tmp_path / "models").card.origin
         assert origin.source == "low.bin + high.bin"
-        assert origin.size_bytes == sum(path.stat().st_size for path in files)
+        both = b"".join(path.read_bytes() for path in files)
+        assert (origin.size_bytes, origin.sha256) == (len(both), sha256(both).hexdigest())
         readme = (tmp_path / "models" / NAME / "docs" / "README.md").read_text()
         assert f"run.py generate --model {NAME}" in readme
         assert "nobody here has tried it on the real weights" in readme
