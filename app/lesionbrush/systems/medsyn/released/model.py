@@ -14,7 +14,7 @@ from lesionbrush.systems.medsyn.released.space import ATLAS, RELEASED_HOOKS
 class ReleasedMedSyn(MedSyn):
     """Their networks in place of ours, in the field that they were trained in.
 
-    On a CPU PyTorch runs them: OpenVINO 2026.4 ends the whole process when it compiles them.
+    On a CPU PyTorch runs them: OpenVINO 2026.4 ends the whole process when it compiles narrow ones.
     """
 
     hooks, space = RELEASED_HOOKS, ATLAS
