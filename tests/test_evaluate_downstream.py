@@ -135,7 +135,7 @@ class TestArms:
             assert one.host.ct.array[lesion].mean() < -500
             assert not (lesion & (one.host.nodules[0].array > 0)).any()
             assert abs(np.count_nonzero(lesion) - np.count_nonzero(one.donor.inside)) < 30
-        with pytest.raises(InvalidRequest, match="no chest CT of a training patient"):
+        with pytest.raises(InvalidRequest, match="no CT of a training patient"):
             list(place_donors(donors, [], 1, np.random.default_rng(0)))
 
     def test_what_is_pasted_is_the_donor_inside_and_the_host_outside(self) -> None:

@@ -14,11 +14,18 @@ def add_downstream_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group(DOWNSTREAM, "also takes --steps (default: 300), --seeds and --cases")
     group.add_argument("--shares", metavar="A,B", help="of the real lesions, by patient (default: 0.1,0.25)")
     group.add_argument("--arms", metavar="A,B", help="what is trained on (default: all)")
+    own = parser.add_argument_group(f"{DOWNSTREAM}, where --data is a raw dataset of nnU-Net v2")
+    own.add_argument("--lesion", metavar="NAME", help="of its labels, the lesions (default: the only label)")
+    own.add_argument("--organ", metavar="NAME", help="what lesions are put into (default: lungs, as found)")
+    own.add_argument(
+        "--patient", metavar="REGEX", help="finds the patient in a case's name (default: each its own)"
+    )
 
 
 def downstream(options: Namespace) -> int:
     """Print the tables. What is out of range is refused before anything is made."""
     from lesionbrush.evaluation.downstream.arms import ARMS
+    from lesionbrush.evaluation.downstream.own import OwnLabels
     from lesionbrush.evaluation.downstream.study import (
         FILE,
         PICTURE,
@@ -39,6 +46,7 @@ def downstream(options: Namespace) -> int:
         seeds=options.seeds,
         steps=STEPS if options.steps is None else options.steps,
         cases=options.cases,
+        own=OwnLabels(options.lesion, options.organ, options.patient),
     )
     print("\n".join(lines(evaluate_downstream(order, say=print))))
     print(f"{options.out / FILE}, {options.out / PICTURE}")

@@ -36,6 +36,9 @@ OWNERS = {
     "steps": (SEMANTIC, DOWNSTREAM),
     "shares": (DOWNSTREAM,),
     "arms": (DOWNSTREAM,),
+    "lesion": (DOWNSTREAM,),
+    "organ": (DOWNSTREAM,),
+    "patient": (DOWNSTREAM,),
 }
 """Options of some studies alone; None where one is not given."""
 

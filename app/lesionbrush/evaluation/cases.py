@@ -20,11 +20,13 @@ SCORES = ("Texture", "Margin", "Spiculation", "Lobulation", "Calcification")
 
 @dataclass(frozen=True, eq=False)
 class Nodule:
-    """One real nodule. scores: what the readers said, 1..5 (calcification 1..6), NaN where they did not."""
+    """One real nodule. scores: what the readers said, 1..5 (calcification 1..6), NaN where they did not;
+    others: bool, lesions beside it, where there are any."""
 
     case: Case
     patient: str
     scores: Mapping[str, float]
+    others: np.ndarray | None = None
 
     @property
     def name(self) -> str:
@@ -41,7 +43,7 @@ class Nodule:
 
     @property
     def texture(self) -> str:
-        return str(self.readers.texture)
+        return self.readers.texture or "lesion"
 
     @cached_property
     def inside(self) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from lesionbrush.core.boxes import bounding_box, dilate, overlap
+from lesionbrush.core.boxes import dilate
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.evaluation.cases import Nodule
@@ -39,7 +39,7 @@ def place_donors(
 ) -> Iterator[PlacedDonor]:
     """So many, the donors in turn; one that no host has room for is left out."""
     if not hosts:
-        raise InvalidRequest("the data has no chest CT of a training patient to put lesions into")
+        raise InvalidRequest("the data has no CT of a training patient to put lesions into")
     for number in range(count):
         donor = donors[number % len(donors)]
         for _ in range(TRIES):
@@ -57,7 +57,7 @@ def _place(donor: Nodule, host: Host, seed: int, rng: np.random.Generator) -> Pl
     centre_mm = host.ct.affine[:3, :3] @ places[0] + host.ct.affine[:3, 3]
     box, inside = form.draw(host.ct, centre_mm, np.eye(3), Bend.draw(form.radius_mm, BEND, rng))
     near = dilate(box, CLEAR_MM, np.array(host.ct.spacing_mm), host.ct.shape)
-    if not inside.any() or any(overlap(near, bounding_box(own.array)) for own in host.nodules):
+    if not inside.any() or any(own.array[near].any() for own in host.nodules):
         return None
     mask = np.zeros(host.ct.shape, np.uint8)
     mask[box] = inside

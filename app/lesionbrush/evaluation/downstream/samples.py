@@ -19,7 +19,8 @@ SHAPE = (16, 40, 40)
 SHIFT = (2, 6, 6)
 """A lesion is so many voxels off the middle at most, or its place would give it away."""
 SIDE = 56
-WINDOW_HU = (-1000.0, 400.0)
+WindowHu = tuple[float, float]
+LUNG_WINDOW_HU, SOFT_WINDOW_HU = (-1000.0, 400.0), (-160.0, 240.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,13 @@ def sample_of(
 
 
 def real_sample(nodule: Nodule) -> LesionBox:
-    return sample_of(nodule.case.crop, nodule.case.mask, nodule.patient, nodule.texture)
+    """Other lesions beside it are not shown: they are neither it nor what surrounds it."""
+    crop, mask = nodule.case.crop, nodule.case.mask
+    box = sample_of(crop, mask, nodule.patient, nodule.texture)
+    if nodule.others is None:
+        return box
+    coverage = patch_of(crop, mask, np.where(nodule.others, 1000, 0), SIDE).hu
+    return box.through(coverage < 100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +77,8 @@ class SampleBatch:
         return self.shown[:, 1:] > 0
 
 
-def collate(patches: Sequence[Patch]) -> SampleBatch:
-    low, high = WINDOW_HU
+def collate(patches: Sequence[Patch], window_hu: WindowHu = LUNG_WINDOW_HU) -> SampleBatch:
+    low, high = window_hu
     hu = np.stack([patch.hu for patch in patches])
     known = np.stack([patch.known for patch in patches]).astype(np.float32)
     shown = np.stack((((hu - low) / (high - low)).clip(0, 1) * 2 - 1, known), axis=1).astype(np.float32)
@@ -79,7 +86,12 @@ def collate(patches: Sequence[Patch]) -> SampleBatch:
     return SampleBatch(torch.from_numpy(shown), torch.from_numpy(inside))
 
 
-def draw_batch(samples: Sequence[LesionBox], count: int, rng: np.random.Generator) -> SampleBatch:
+def draw_batch(
+    samples: Sequence[LesionBox],
+    count: int,
+    rng: np.random.Generator,
+    window_hu: WindowHu = LUNG_WINDOW_HU,
+) -> SampleBatch:
     """Shifted, and mirrored in all axes."""
     patches = []
     for k in rng.integers(len(samples), size=count):
@@ -87,7 +99,7 @@ def draw_batch(samples: Sequence[LesionBox], count: int, rng: np.random.Generato
         axes = tuple(axis for axis in range(3) if rng.random() < 0.5)
         parts = (np.flip(part, axes) for part in (patch.hu, patch.inside, patch.known))
         patches.append(Patch(*parts))
-    return collate(patches)
+    return collate(patches, window_hu)
 
 
 def held_out_patches(samples: Sequence[LesionBox]) -> list[Patch]:

@@ -10,7 +10,14 @@ from monai.losses import DiceCELoss
 from monai.networks.nets import AttentionUnet
 from torch import Tensor, nn
 
-from lesionbrush.evaluation.downstream.samples import LesionBox, collate, draw_batch, held_out_patches
+from lesionbrush.evaluation.downstream.samples import (
+    LUNG_WINDOW_HU,
+    LesionBox,
+    WindowHu,
+    collate,
+    draw_batch,
+    held_out_patches,
+)
 
 CHANNELS, BATCH, LEARNING_RATE = (8, 16, 32), 4, 2e-3
 NEVER = -20.0
@@ -18,7 +25,11 @@ NEVER = -20.0
 
 
 def train_segmenter(
-    samples: Sequence[LesionBox], steps: int, seed: int, on_step: Callable[[], object] = lambda: None
+    samples: Sequence[LesionBox],
+    steps: int,
+    seed: int,
+    on_step: Callable[[], object] = lambda: None,
+    window_hu: WindowHu = LUNG_WINDOW_HU,
 ) -> nn.Module:
     """So many steps of `BATCH`, however many samples there are."""
     rng = np.random.default_rng(seed)
@@ -29,7 +40,7 @@ def train_segmenter(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
         score = DiceCELoss(sigmoid=True)
         for _ in range(steps):
-            batch = draw_batch(samples, BATCH, rng)
+            batch = draw_batch(samples, BATCH, rng, window_hu)
             loss = score(_logits(network, batch.shown), batch.inside)
             optimiser.zero_grad()
             loss.backward()
@@ -45,9 +56,11 @@ def _logits(network: nn.Module, shown: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def outline(network: nn.Module, samples: Sequence[LesionBox]) -> np.ndarray:
+def outline(
+    network: nn.Module, samples: Sequence[LesionBox], window_hu: WindowHu = LUNG_WINDOW_HU
+) -> np.ndarray:
     """(N, *SHAPE) bool, on the patches of `held_out_patches`."""
     patches = held_out_patches(samples)
     parts = [patches[k : k + BATCH] for k in range(0, len(patches), BATCH)]
-    found = [_logits(network, collate(part).shown)[:, 0] > 0 for part in parts]
+    found = [_logits(network, collate(part, window_hu).shown)[:, 0] > 0 for part in parts]
     return torch.cat(found).numpy()

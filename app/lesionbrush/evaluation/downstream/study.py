@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -14,31 +14,30 @@ from tqdm import tqdm
 from lesionbrush.core.provenance import now
 from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.evaluation.cases import load_nodules
 from lesionbrush.evaluation.downstream.arms import ARMS, MOST, Material, choose_patients
+from lesionbrush.evaluation.downstream.data import DownstreamData, Say, read_shared
 from lesionbrush.evaluation.downstream.made import make_pairs, place_donors
+from lesionbrush.evaluation.downstream.own import OwnLabels, read_own
 from lesionbrush.evaluation.downstream.picture import draw_pairs
 from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutLesions, TrainedRun, as_scores
 from lesionbrush.evaluation.downstream.samples import LesionBox, held_out_patches, real_sample
 from lesionbrush.evaluation.downstream.scores import score_outlines
 from lesionbrush.evaluation.downstream.segmenter import outline, train_segmenter
 from lesionbrush.evaluation.downstream.tables import draw_dice
-from lesionbrush.evaluation.hosts import Host, load_hosts
 from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.files.durable import whole_files
+from lesionbrush.files.nnunet_raw import is_raw_dataset
 from lesionbrush.systems import load_model
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
-from lesionbrush.training.split import is_validation
 
 FILE, PICTURE, PAIRS = "downstream.json", "downstream.png", "pairs.png"
 SHARES, STEPS = (0.1, 0.25), 300
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class DownstreamOrder:
     """What a run is asked for. shares: of the real training lesions, by patient; steps: of every network;
-    cases: lesions of training and of test at most, 0 for all."""
+    cases: lesions of training and of test at most, 0 for all; own: of a raw dataset of nnU-Net."""
 
     model: str
     data: Path
@@ -49,6 +48,7 @@ class DownstreamOrder:
     seeds: int = 1
     steps: int = STEPS
     cases: int = 0
+    own: OwnLabels = field(default_factory=OwnLabels)
 
     def __post_init__(self) -> None:
         if wrong := [share for share in self.shares if not 0 < share <= 1]:
@@ -57,6 +57,14 @@ class DownstreamOrder:
             raise InvalidRequest(f"--steps {self.steps}: give 1 or more")
         if unknown := [arm for arm in self.arms if arm not in ARMS]:
             raise InvalidRequest(f"--arms {unknown[0]}: known are {'; '.join(ARMS)}")
+        if self.own.given and not is_raw_dataset(self.data):
+            name, value = next(iter(self.own.given.items()))
+            raise InvalidRequest(f"--{name} {value}: {self.data.name} is no dataset of nnU-Net v2")
+
+    def read(self, say: Say) -> DownstreamData:
+        if is_raw_dataset(self.data):
+            return read_own(self.data, self.own, self.cases, say)
+        return read_shared(self.data, self.cases)
 
 
 def evaluate_downstream(order: DownstreamOrder, say: Say = lambda line: None) -> DownstreamReport:
@@ -75,18 +83,12 @@ class DownstreamStudy:
         model = load_model(find_model(order.model))
         if not isinstance(model, LesionInpainting):
             raise InvalidRequest(f"{order.model} is of {model.card.system}: this needs lesion_inpainting")
-        self.training = load_nodules(order.data, validation=False, count=order.cases)
+        self.data = order.read(say)
         self.maker = Maker(model, order.out / "cache")
 
     @cached_property
     def tested(self) -> list[LesionBox]:
-        nodules = load_nodules(self.order.data, validation=True, count=self.order.cases)
-        return [real_sample(one) for one in tqdm(nodules, desc="held out", unit="lesion")]
-
-    @cached_property
-    def hosts(self) -> list[Host]:
-        """Chests of patients that the test does not know."""
-        return [host for host in load_hosts(self.order.data) if not is_validation(host.name)]
+        return [real_sample(one) for one in tqdm(self.data.tested, desc="held out", unit="lesion")]
 
     def run(self) -> DownstreamReport:
         report = self._begun()
@@ -112,7 +114,7 @@ class DownstreamStudy:
             model=card.name,
             weights_sha256=card.weights_sha256,
             steps=order.steps,
-            real=len(self.training),
+            real=len(self.data.training),
             tested=self._describe(),
         )
         path = order.out / FILE
@@ -134,11 +136,11 @@ class DownstreamStudy:
 
     def _material(self, share: float) -> Material:
         """The lesions of some patients, and what is made of them."""
-        donors, others = choose_patients(self.training, share)
+        donors, others = choose_patients(self.data.training, share)
         self.say(f"{share:.0%}: {len(donors)} real lesions")
         count = round(MOST * len(donors))
         pairs = make_pairs(
-            list(place_donors(donors, self.hosts, count, np.random.default_rng(0))), self.maker
+            list(place_donors(donors, self.data.hosts, count, np.random.default_rng(0))), self.maker
         )
         with whole_files(self.order.out / f"{share:g}_{PAIRS}") as (draft,):
             draw_pairs(pairs, draft)
@@ -147,8 +149,9 @@ class DownstreamStudy:
     def _train(self, share: float, arm: str, seed: int, samples: Sequence[LesionBox]) -> TrainedRun:
         began = time.perf_counter()
         with tqdm(total=self.order.steps, desc=f"{share:.0%}, {arm}, seed {seed}", unit="step") as bar:
-            network = train_segmenter(samples, self.order.steps, seed, bar.update)
-        scores = score_outlines(outline(network, self.tested), held_out_patches(self.tested))
+            network = train_segmenter(samples, self.order.steps, seed, bar.update, self.data.window_hu)
+        found = outline(network, self.tested, self.data.window_hu)
+        scores = score_outlines(found, held_out_patches(self.tested))
         return TrainedRun(
             real_share=share,
             arm=arm,
