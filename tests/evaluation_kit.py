@@ -50,7 +50,7 @@ def save_nodules(folder: Path, patients: Sequence[str], generator: np.random.Gen
 
 def save_chest(folder: Path, patient: str, generator: np.random.Generator) -> None:
     """Two lungs in soft tissue, with a lung mask and a nodule with its mask."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     lungs = ball(CHEST_SHAPE, (25, 40, 35), 22) | ball(CHEST_SHAPE, (75, 40, 35), 22)
     nodule = ball(CHEST_SHAPE, (25, 40, 35), 4)
     hu = np.where(lungs & ~nodule, -850, 30) + generator.normal(0, 25, CHEST_SHAPE)

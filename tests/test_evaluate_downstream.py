@@ -41,6 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(3)
     save_nodules(folder, [*SEEN[:3], *HELD_OUT[:2]], rng)
     save_chest(folder / "chest_ct", SEEN[4], rng)
+    save_chest(folder / "chest_ct", HELD_OUT[2], rng)
     return folder
 
 
@@ -91,7 +92,7 @@ class TestScores:
     def test_an_attention_unet_learns_to_outline_a_ball_and_says_nothing_where_there_is_no_ct(self) -> None:
         balls = [sample(k, radius=5.0 + k) for k in range(3)]
         network = train_segmenter(balls, 30, seed=0)
-        found, patches = outline(network, balls), held_out_patches(balls)
+        found, patches = outline(network, balls) > 0, held_out_patches(balls)
         assert score_outlines(found, patches)["dice"].min() > 0.6
         assert not any(found[k][~patch.known].any() for k, patch in enumerate(patches))
 
@@ -181,7 +182,8 @@ def test_a_run_makes_trains_and_goes_on_where_it_was(data: Path, tmp_path: Path)
     said: list[str] = []
     first = evaluate_downstream(order, said.append)
     assert [(run.arm, run.samples) for run in first.runs] == [(REAL, 2), ("real + made 100 %", 4)]
-    assert all((tmp_path / name).is_file() for name in ("downstream.png", "0.5_pairs.png"))
+    assert all((tmp_path / name).is_file() for name in ("downstream.png", "0.5_pairs.png", "clear.png"))
+    assert all(run.detection is not None for run in first.runs)
     more = evaluate_downstream(replace(order, seeds=2), said.append)
     assert more.runs[:2] == first.runs
     assert [run.seed for run in more.runs] == [0, 0, 1, 1]

@@ -17,12 +17,14 @@ from lesionbrush.core.volume import Volume, require_ct
 from lesionbrush.errors import InvalidRequest, LesionBrushError, NoLungs
 from lesionbrush.evaluation.card_figures import Case
 from lesionbrush.evaluation.cases import Nodule
+from lesionbrush.evaluation.downstream.clear import clear_boxes
 from lesionbrush.evaluation.downstream.data import DownstreamData, Say
 from lesionbrush.evaluation.downstream.samples import (
     LUNG_WINDOW_HU,
     SHAPE,
     SIDE,
     SOFT_WINDOW_HU,
+    LesionBox,
 )
 from lesionbrush.evaluation.hosts import Host
 from lesionbrush.files.io import read_volume
@@ -30,8 +32,8 @@ from lesionbrush.files.nnunet_raw import RawCase, RawDataset, find_raw_dataset
 from lesionbrush.systems.lesion_inpainting.request import Attributes
 
 HELD_OUT, LEAST_PATIENTS = 0.25, 4
-MOST_HOSTS = 8
-"""Whole CTs in memory."""
+CLEAR_PER_CT, MOST_HOSTS = 8, 8
+"""Boxes without a lesion of each, and whole CTs in memory."""
 LEAST_MM3, WIDEST_MM = 14.0, float(SHAPE[1])
 """A ball of 3 mm, and the side of what a network sees."""
 AROUND_MM = SIDE / 2 + 4.0
@@ -86,20 +88,22 @@ def read_own(folder: Path, labels: OwnLabels, count: int = 0, say: Say = lambda 
     of files raise, with the case.
     """
     reader = OwnReader(find_raw_dataset(folder), labels)
-    tested = reader.choose_tested()
+    tested, rng = reader.choose_tested(), np.random.default_rng(0)
     found: dict[bool, list[Nodule]] = {False: [], True: []}
+    clear: dict[bool, list[LesionBox]] = {False: [], True: []}
     hosts: list[Host] = []
     for case in tqdm(reader.cases, desc="CTs", unit="CT"):
         held_out = reader.patients[case.name] in tested
         ct, lesions = reader.read(case)
         found[held_out] += reader.split_up(case, ct, lesions)
-        if not held_out and len(hosts) < MOST_HOSTS:
-            hosts += reader.host(case, ct, lesions)
+        for host in reader.host(case, ct, lesions):
+            clear[held_out] += clear_boxes(host, reader.patients[case.name], CLEAR_PER_CT, rng)
+            hosts += [host] if not held_out and len(hosts) < MOST_HOSTS else []
     for remark in reader.remarks:
         say(remark)
     training, held = (_some(found[side], count) for side in (False, True))
     window = LUNG_WINDOW_HU if labels.organ is None else SOFT_WINDOW_HU
-    return DownstreamData(training, held, hosts, window)
+    return DownstreamData(training, held, hosts, clear[False], clear[True], window)
 
 
 class OwnReader:
@@ -121,7 +125,7 @@ class OwnReader:
         if self.wide:
             yield f"lesions wider than {WIDEST_MM:g} mm, which no box holds, left out: {self.wide}"
         if self.without_lungs:
-            yield f"no lesion is put into {', '.join(self.without_lungs)}: no lungs found"
+            yield f"no lungs found in {', '.join(self.without_lungs)}: no place for made lesions there"
 
     def choose_tested(self) -> set[str]:
         """A quarter of the patients with lesions, and of those without. Reads labels alone."""

@@ -12,7 +12,7 @@ from lesionbrush.evaluation.downstream.samples import SIDE, LesionBox
 from lesionbrush.evaluation.patches import SPACING_MM
 from lesionbrush.montage import LUNG, Panel, sheet
 
-SHOWN = 12
+SHOWN, CLEAR_SHOWN = 12, 36
 
 
 def draw_pairs(pairs: Sequence[MadePair], path: Path) -> None:
@@ -22,6 +22,12 @@ def draw_pairs(pairs: Sequence[MadePair], path: Path) -> None:
         panel for pair in chosen for panel in (_panel(pair.made, "made"), _panel(pair.pasted, "pasted"))
     ]
     sheet(panels, columns=6, panel_px=180).save(path, format="PNG")
+
+
+def draw_clear(boxes: Sequence[LesionBox], path: Path) -> None:
+    """What counts as no lesion: look for one that nobody marked."""
+    chosen = [boxes[k] for k in np.linspace(0, len(boxes) - 1, min(CLEAR_SHOWN, len(boxes))).astype(int)]
+    sheet([_panel(one, one.patient) for one in chosen], columns=6, panel_px=180).save(path, format="PNG")
 
 
 def _panel(one: LesionBox, word: str) -> Panel:

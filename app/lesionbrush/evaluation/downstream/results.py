@@ -32,8 +32,32 @@ class HeldOutLesions(Typed):
         return {**found, **sizes}
 
 
+class Detection(Typed):
+    """Of one network. levels: of each lesion, the logit that enough of it reaches to be found; clear_levels:
+    the same of boxes without one; false_positives: of each of those, pieces outlined at logit 0."""
+
+    levels: Scores
+    clear_levels: Scores
+    false_positives: Scores
+
+    def found(self) -> np.ndarray:
+        """(N,) 0 or 1, NaN: at the operating point, a logit of 0."""
+        return _above(self.levels, 0.0)
+
+    def found_at(self, alarms: float) -> np.ndarray:
+        """(N,) 0 or 1, NaN: where this share of boxes without a lesion has an alarm."""
+        levels = np.array(self.clear_levels, dtype=float)
+        return _above(self.levels, float(np.quantile(levels[np.isfinite(levels)], 1 - alarms)))
+
+
+def _above(levels: Scores, threshold: float) -> np.ndarray:
+    values = np.array(levels, dtype=float)
+    return np.where(np.isfinite(values), values > threshold, np.nan)
+
+
 class TrainedRun(Typed):
-    """One network. real_share: of all real training lesions; samples: what it saw; scores: by measure."""
+    """One network. real_share: of all real training lesions; samples: what it saw; scores: by measure;
+    detection: None where the data has no boxes without a lesion."""
 
     real_share: float
     arm: str
@@ -41,10 +65,12 @@ class TrainedRun(Typed):
     samples: int
     seconds: float
     scores: dict[str, Scores]
+    detection: Detection | None = None
 
 
 class DownstreamReport(Typed):
-    """steps: of every network alike; real: how many training lesions there are in all."""
+    """steps: of every network alike; real: how many training lesions there are in all; clear_patients: of
+    each box without a lesion."""
 
     created: str
     machine: str
@@ -53,6 +79,7 @@ class DownstreamReport(Typed):
     steps: int
     real: int
     tested: HeldOutLesions
+    clear_patients: tuple[str, ...] = ()
     runs: tuple[TrainedRun, ...] = ()
 
     def find(self, real_share: float, arm: str, seed: int) -> TrainedRun | None:
@@ -74,6 +101,38 @@ class DownstreamReport(Typed):
     def gain(self, real_share: float, arm: str, base: str, measure: str) -> Estimate:
         """Over another arm, lesion by lesion."""
         return self._estimate(self.of(real_share, arm, measure) - self.of(real_share, base, measure), None)
+
+    def detected(self, real_share: float, arm: str, alarms: float | None = None) -> Estimate:
+        """Share of lesions found: at the operating point, or where so many boxes without one have an alarm
+        (a threshold of each network, which its interval takes as given)."""
+        return self._estimate(self._detected(real_share, arm, alarms), None)
+
+    def gain_detected(self, real_share: float, arm: str, base: str, alarms: float) -> Estimate:
+        mine, others = (self._detected(real_share, name, alarms) for name in (arm, base))
+        return self._estimate(mine - others, None)
+
+    def _detected(self, real_share: float, arm: str, alarms: float | None) -> np.ndarray:
+        found = self._detections(real_share, arm)
+        if not found:
+            return np.full(len(self.tested.patients), np.nan)
+        rows = [one.found() if alarms is None else one.found_at(alarms) for one in found]
+        mean_of_seeds: np.ndarray = np.array(rows).mean(axis=0)
+        return mean_of_seeds
+
+    def false_positives(self, real_share: float, arm: str) -> Estimate:
+        """Per box without a lesion, at the operating point."""
+        found = self._detections(real_share, arm)
+        if not found:
+            return by_patient(mean, ())
+        rows = np.array([one.false_positives for one in found], dtype=float)
+        return by_patient(mean, self.clear_patients, rows.mean(axis=0))
+
+    def _detections(self, real_share: float, arm: str) -> list[Detection]:
+        return [
+            run.detection
+            for run in self.runs
+            if (run.real_share, run.arm) == (real_share, arm) and run.detection is not None
+        ]
 
     def spread(self, real_share: float, arm: str, measure: str) -> float:
         """Standard deviation of the mean over seeds: how much a training varies. NaN of one."""

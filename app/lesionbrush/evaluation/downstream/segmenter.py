@@ -59,8 +59,8 @@ def _logits(network: nn.Module, shown: Tensor) -> Tensor:
 def outline(
     network: nn.Module, samples: Sequence[LesionBox], window_hu: WindowHu = LUNG_WINDOW_HU
 ) -> np.ndarray:
-    """(N, *SHAPE) bool, on the patches of `held_out_patches`."""
+    """(N, *SHAPE) logits, on the patches of `held_out_patches`: above 0 is lesion, without data `NEVER`."""
     patches = held_out_patches(samples)
     parts = [patches[k : k + BATCH] for k in range(0, len(patches), BATCH)]
-    found = [_logits(network, collate(part, window_hu).shown)[:, 0] > 0 for part in parts]
+    found = [_logits(network, collate(part, window_hu).shown)[:, 0] for part in parts]
     return torch.cat(found).numpy()

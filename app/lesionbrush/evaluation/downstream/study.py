@@ -15,10 +15,12 @@ from lesionbrush.core.provenance import now
 from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.downstream.arms import ARMS, MOST, Material, choose_patients
+from lesionbrush.evaluation.downstream.clear import as_seen
 from lesionbrush.evaluation.downstream.data import DownstreamData, Say, read_shared
+from lesionbrush.evaluation.downstream.detection import detect
 from lesionbrush.evaluation.downstream.made import make_pairs, place_donors
 from lesionbrush.evaluation.downstream.own import OwnLabels, read_own
-from lesionbrush.evaluation.downstream.picture import draw_pairs
+from lesionbrush.evaluation.downstream.picture import draw_clear, draw_pairs
 from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutLesions, TrainedRun, as_scores
 from lesionbrush.evaluation.downstream.samples import LesionBox, held_out_patches, real_sample
 from lesionbrush.evaluation.downstream.scores import score_outlines
@@ -30,7 +32,7 @@ from lesionbrush.files.nnunet_raw import is_raw_dataset
 from lesionbrush.systems import load_model
 from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 
-FILE, PICTURE, PAIRS = "downstream.json", "downstream.png", "pairs.png"
+FILE, PICTURE, PAIRS, CLEAR = "downstream.json", "downstream.png", "pairs.png", "clear.png"
 SHARES, STEPS = (0.1, 0.25), 300
 
 
@@ -90,8 +92,15 @@ class DownstreamStudy:
     def tested(self) -> list[LesionBox]:
         return [real_sample(one) for one in tqdm(self.data.tested, desc="held out", unit="lesion")]
 
+    @cached_property
+    def clear(self) -> list[LesionBox]:
+        return as_seen(self.data.clear_tested, self.tested)
+
     def run(self) -> DownstreamReport:
         report = self._begun()
+        if self.data.clear_tested:
+            with whole_files(self.order.out / CLEAR) as (draft,):
+                draw_clear(self.data.clear_tested, draft)
         for share in self.order.shares:
             if missing := list(self._missing(report, share)):
                 material = self._material(share)
@@ -116,6 +125,7 @@ class DownstreamStudy:
             steps=order.steps,
             real=len(self.data.training),
             tested=self._describe(),
+            clear_patients=tuple(one.patient for one in self.clear),
         )
         path = order.out / FILE
         if not path.is_file():
@@ -147,11 +157,15 @@ class DownstreamStudy:
         return Material(donors, pairs, others)
 
     def _train(self, share: float, arm: str, seed: int, samples: Sequence[LesionBox]) -> TrainedRun:
-        began = time.perf_counter()
+        began, window = time.perf_counter(), self.data.window_hu
         with tqdm(total=self.order.steps, desc=f"{share:.0%}, {arm}, seed {seed}", unit="step") as bar:
-            network = train_segmenter(samples, self.order.steps, seed, bar.update, self.data.window_hu)
-        found = outline(network, self.tested, self.data.window_hu)
-        scores = score_outlines(found, held_out_patches(self.tested))
+            network = train_segmenter(samples, self.order.steps, seed, bar.update, window)
+        logits, patches = outline(network, self.tested, window), held_out_patches(self.tested)
+        scores = score_outlines(logits > 0, patches)
+        detection = None
+        if self.clear:
+            clear_logits = outline(network, self.clear, window)
+            detection = detect(logits, patches, clear_logits, held_out_patches(self.clear))
         return TrainedRun(
             real_share=share,
             arm=arm,
@@ -159,6 +173,7 @@ class DownstreamStudy:
             samples=len(samples),
             seconds=round(time.perf_counter() - began, 1),
             scores={name: as_scores(values) for name, values in scores.items()},
+            detection=detection,
         )
 
     def _keep(self, report: DownstreamReport, run: TrainedRun) -> DownstreamReport:

@@ -12,6 +12,8 @@ from lesionbrush.evaluation.downstream.results import DownstreamReport, shares_o
 from lesionbrush.evaluation.downstream.scores import MEASURES
 from lesionbrush.evaluation.report import text
 
+ALARMS = 0.1
+"""Share of boxes without a lesion that have an alarm, where networks are compared."""
 CAUTION = (
     "Intervals: 95 %, over patients of the test; seeds: how much the mean differs between trainings.",
     "The generator was trained on all real training lesions, also in rows with few of them.",
@@ -28,10 +30,13 @@ def lines(report: DownstreamReport) -> Iterator[str]:
         yield ""
         yield f"**{share:.0%} of {report.real} real lesions**"
         yield from _main(report, share)
+        yield from _detection(report, share)
         yield from _parts(report, share, "dice")
         yield from _parts(report, share, "sensitivity")
     yield ""
     yield from CAUTION
+    if report.clear_patients:
+        yield _on_clear(report)
 
 
 def _main(report: DownstreamReport, share: float) -> Iterator[str]:
@@ -43,6 +48,29 @@ def _main(report: DownstreamReport, share: float) -> Iterator[str]:
         seeds = f"{report.spread(share, arm, 'dice'):.3f}"
         rows.append((arm, str(_samples(report, share, arm)), *cells, *gains, seeds))
     yield from _markdown(head, rows)
+
+
+def _detection(report: DownstreamReport, share: float) -> Iterator[str]:
+    """Lesions found beside false alarms: at the operating point, and at the same alarms for all."""
+    if not report.clear_patients:
+        return
+    head = ("detection", "found", "false positives per box", f"found at {ALARMS:g}", "over real")
+    rows = []
+    for arm in _trained(report, share):
+        gain = "" if arm == REAL else text(report.gain_detected(share, arm, REAL, ALARMS))
+        found = (report.detected(share, arm), report.false_positives(share, arm))
+        rows.append((arm, *map(text, found), text(report.detected(share, arm, ALARMS)), gain))
+    yield ""
+    yield from _markdown(head, rows)
+
+
+def _on_clear(report: DownstreamReport) -> str:
+    patients = len(set(report.clear_patients))
+    return (
+        "Detection: found are lesions of which 14 mm3 are outlined, false positives as much where none is "
+        f"marked, in {len(report.clear_patients)} boxes of {patients} held-out patients; found at "
+        f"{ALARMS:g}: with a threshold at which {ALARMS:.0%} of those boxes have an alarm."
+    )
 
 
 def _parts(report: DownstreamReport, share: float, measure: str) -> Iterator[str]:
