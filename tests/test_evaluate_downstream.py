@@ -186,8 +186,10 @@ def test_a_run_makes_trains_and_goes_on_where_it_was(data: Path, tmp_path: Path)
     assert all(run.detection is not None for run in first.runs)
     more = evaluate_downstream(replace(order, seeds=2), said.append)
     assert more.runs[:2] == first.runs
+    assert more.classified[:2] == first.classified
+    assert [(run.arm, run.seed) for run in more.classified] == [(run.arm, run.seed) for run in more.runs]
     assert [run.seed for run in more.runs] == [0, 0, 1, 1]
-    assert "going on after 2 networks" in said
+    assert "going on after 4 networks" in said
     with pytest.raises(InvalidRequest, match="is of other lesions, weights or steps: choose another --out"):
         evaluate_downstream(replace(order, steps=2))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -68,6 +69,18 @@ class TrainedRun(Typed):
     detection: Detection | None = None
 
 
+class ClassifiedRun(Typed):
+    """One classifier. logits: of each held-out lesion; clear_logits: of each box without one."""
+
+    real_share: float
+    arm: str
+    seed: int
+    samples: int
+    seconds: float
+    logits: Scores
+    clear_logits: Scores
+
+
 class DownstreamReport(Typed):
     """steps: of every network alike; real: how many training lesions there are in all; clear_patients: of
     each box without a lesion."""
@@ -81,10 +94,12 @@ class DownstreamReport(Typed):
     tested: HeldOutLesions
     clear_patients: tuple[str, ...] = ()
     runs: tuple[TrainedRun, ...] = ()
+    classified: tuple[ClassifiedRun, ...] = ()
 
-    def find(self, real_share: float, arm: str, seed: int) -> TrainedRun | None:
+    def has(self, kind: Literal["runs", "classified"], real_share: float, arm: str, seed: int) -> bool:
         wanted = (real_share, arm, seed)
-        return next((run for run in self.runs if (run.real_share, run.arm, run.seed) == wanted), None)
+        runs: Sequence[TrainedRun | ClassifiedRun] = getattr(self, kind)
+        return any((run.real_share, run.arm, run.seed) == wanted for run in runs)
 
     def of(self, real_share: float, arm: str, measure: str) -> np.ndarray:
         """(N,): each lesion's mean over seeds; all NaN where nothing was trained."""

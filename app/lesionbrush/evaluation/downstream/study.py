@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -15,13 +16,20 @@ from lesionbrush.core.provenance import now
 from lesionbrush.core.registry import find_model
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.evaluation.downstream.arms import ARMS, MOST, Material, choose_patients
+from lesionbrush.evaluation.downstream.classification import classified, tensor_of_boxes, train_classifier
 from lesionbrush.evaluation.downstream.clear import as_seen
 from lesionbrush.evaluation.downstream.data import DownstreamData, Say, read_shared
 from lesionbrush.evaluation.downstream.detection import detect
 from lesionbrush.evaluation.downstream.made import make_pairs, place_donors
 from lesionbrush.evaluation.downstream.own import OwnLabels, read_own
 from lesionbrush.evaluation.downstream.picture import draw_clear, draw_pairs
-from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutLesions, TrainedRun, as_scores
+from lesionbrush.evaluation.downstream.results import (
+    ClassifiedRun,
+    DownstreamReport,
+    HeldOutLesions,
+    TrainedRun,
+    as_scores,
+)
 from lesionbrush.evaluation.downstream.samples import LesionBox, held_out_patches, real_sample
 from lesionbrush.evaluation.downstream.scores import score_outlines
 from lesionbrush.evaluation.downstream.segmenter import outline, train_segmenter
@@ -34,6 +42,7 @@ from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 
 FILE, PICTURE, PAIRS, CLEAR = "downstream.json", "downstream.png", "pairs.png", "clear.png"
 SHARES, STEPS = (0.1, 0.25), 300
+Kind = Literal["runs", "classified"]
 
 
 @dataclass(frozen=True)
@@ -102,17 +111,25 @@ class DownstreamStudy:
             with whole_files(self.order.out / CLEAR) as (draft,):
                 draw_clear(self.data.clear_tested, draft)
         for share in self.order.shares:
-            if missing := list(self._missing(report, share)):
+            missing = [task for task in self._tasks(share) if not report.has(*task)]
+            if missing:
                 material = self._material(share)
-                for arm, seed in missing:
-                    report = self._keep(report, self._train(share, arm, seed, ARMS[arm](material)))
+                for kind, _, arm, seed in missing:
+                    one = self._train if kind == "runs" else self._classify
+                    report = self._keep(report, one(share, arm, seed, ARMS[arm](material)))
         return report
 
-    def _missing(self, report: DownstreamReport, share: float) -> Iterator[tuple[str, int]]:
-        for seed in range(self.order.seeds):
-            for arm in self.order.arms:
-                if report.find(share, arm, seed) is None:
-                    yield arm, seed
+    def _tasks(self, share: float) -> list[tuple[Kind, float, str, int]]:
+        """Of every seed the segmenters, then the classifiers, where there are boxes without a lesion."""
+        kinds: tuple[Kind, ...] = (
+            ("runs", "classified") if self.clear and self.data.clear_training else ("runs",)
+        )
+        return [
+            (kind, share, arm, seed)
+            for seed in range(self.order.seeds)
+            for kind in kinds
+            for arm in self.order.arms
+        ]
 
     def _begun(self) -> DownstreamReport:
         """What a run in the same folder has done already, or nothing yet."""
@@ -131,10 +148,10 @@ class DownstreamStudy:
         if not path.is_file():
             return fresh
         old = DownstreamReport.model_validate_json(path.read_text(encoding="utf-8"))
-        said_only = {"created", "machine", "runs"}
+        said_only = {"created", "machine", "runs", "classified"}
         if old.model_dump(exclude=said_only) != fresh.model_dump(exclude=said_only):
             raise InvalidRequest(f"{path} is of other lesions, weights or steps: choose another --out")
-        self.say(f"going on after {len(old.runs)} networks")
+        self.say(f"going on after {len(old.runs) + len(old.classified)} networks")
         return old
 
     def _describe(self) -> HeldOutLesions:
@@ -176,11 +193,34 @@ class DownstreamStudy:
             detection=detection,
         )
 
-    def _keep(self, report: DownstreamReport, run: TrainedRun) -> DownstreamReport:
-        report = report.model_copy(update={"runs": (*report.runs, run)})
+    def _classify(self, share: float, arm: str, seed: int, samples: Sequence[LesionBox]) -> ClassifiedRun:
+        """Boxes without a lesion are seen through the windows of what the arm has."""
+        began = time.perf_counter()
+        clear = as_seen(self.data.clear_training, samples)
+        network = train_classifier(samples, clear, self.order.steps, seed)
+        logits, clear_logits = (
+            network.decision(tensor_of_boxes(held_out_patches(boxes))) for boxes in (self.tested, self.clear)
+        )
+        return ClassifiedRun(
+            real_share=share,
+            arm=arm,
+            seed=seed,
+            samples=len(samples),
+            seconds=round(time.perf_counter() - began, 1),
+            logits=as_scores(logits),
+            clear_logits=as_scores(clear_logits),
+        )
+
+    def _keep(self, report: DownstreamReport, run: TrainedRun | ClassifiedRun) -> DownstreamReport:
+        of = f"{run.real_share:.0%}, {run.arm}, seed {run.seed}"
+        if isinstance(run, TrainedRun):
+            report = report.model_copy(update={"runs": (*report.runs, run)})
+            so_far = f"Dice {report.figure(run.real_share, run.arm, 'dice').value}"
+        else:
+            report = report.model_copy(update={"classified": (*report.classified, run)})
+            so_far = f"AUC {classified(report, run.real_share, run.arm, 'AUC').value}"
         with whole_files(self.order.out / FILE, self.order.out / PICTURE) as (text, picture):
             text.write_text(report.model_dump_json(indent=1), encoding="utf-8")
             draw_dice(report).save(picture, format="PNG")
-        dice = report.figure(run.real_share, run.arm, "dice").value
-        self.say(f"{run.real_share:.0%}, {run.arm}, seed {run.seed}: Dice {dice} so far, {run.seconds:.0f} s")
+        self.say(f"{of}: {so_far} so far, {run.seconds:.0f} s")
         return report

@@ -8,6 +8,7 @@ from PIL import Image
 
 from lesionbrush.evaluation import plots
 from lesionbrush.evaluation.downstream.arms import ARMS, REAL
+from lesionbrush.evaluation.downstream.classification import CLASSIFIED, classified, gain_classified
 from lesionbrush.evaluation.downstream.results import DownstreamReport, shares_of
 from lesionbrush.evaluation.downstream.scores import MEASURES
 from lesionbrush.evaluation.report import text
@@ -31,6 +32,7 @@ def lines(report: DownstreamReport) -> Iterator[str]:
         yield f"**{share:.0%} of {report.real} real lesions**"
         yield from _main(report, share)
         yield from _detection(report, share)
+        yield from _classification(report, share)
         yield from _parts(report, share, "dice")
         yield from _parts(report, share, "sensitivity")
     yield ""
@@ -62,6 +64,18 @@ def _detection(report: DownstreamReport, share: float) -> Iterator[str]:
         rows.append((arm, *map(text, found), text(report.detected(share, arm, ALARMS)), gain))
     yield ""
     yield from _markdown(head, rows)
+
+
+def _classification(report: DownstreamReport, share: float) -> Iterator[str]:
+    arms = {run.arm for run in report.classified if run.real_share == share}
+    if not arms:
+        return
+    rows = []
+    for arm in (name for name in ARMS if name in arms):
+        gain = "" if arm == REAL else text(gain_classified(report, share, arm, REAL, "AUC"))
+        rows.append((arm, *(text(classified(report, share, arm, name)) for name in CLASSIFIED), gain))
+    yield ""
+    yield from _markdown(("lesion or not", *CLASSIFIED, "AUC over real"), rows)
 
 
 def _on_clear(report: DownstreamReport) -> str:
