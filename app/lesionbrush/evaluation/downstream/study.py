@@ -169,6 +169,8 @@ class DownstreamStudy:
         pairs = make_pairs(
             list(place_donors(donors, self.data.hosts, count, np.random.default_rng(0))), self.maker
         )
+        if not pairs:
+            raise InvalidRequest(f"{self.order.model} made none of {count} lesions: no place, or refused")
         with whole_files(self.order.out / f"{share:g}_{PAIRS}") as (draft,):
             draw_pairs(pairs, draft)
         return Material(donors, pairs, others)
