@@ -12,11 +12,13 @@ from evaluation_kit import CHEST_SHAPE, ball
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import GeometryMismatch, InvalidRequest
 from lesionbrush.evaluation.downstream.arms import REAL
+from lesionbrush.evaluation.downstream.made import ASK
 from lesionbrush.evaluation.downstream.own import OwnLabels, read_own
 from lesionbrush.evaluation.downstream.samples import LUNG_WINDOW_HU, SOFT_WINDOW_HU, real_sample
 from lesionbrush.evaluation.downstream.study import DownstreamOrder, evaluate_downstream
 from lesionbrush.files.io import write_volume
 from lesionbrush.files.nnunet_raw import find_raw_dataset
+from lesionbrush.systems.lesion_inpainting.soft_tissue.request import SoftTissueRequest
 
 LUNGS = ball(CHEST_SHAPE, (25, 40, 35), 20) | ball(CHEST_SHAPE, (75, 40, 35), 20)
 PLACES = {1: ((25, 40, 35), (25, 54, 35)), 2: ((75, 40, 35),)}
@@ -93,6 +95,9 @@ class TestReading:
         for host in data.hosts:
             assert host.lungs is not None
             assert np.count_nonzero(host.lungs.array) == np.count_nonzero(LUNGS)
+        request = ASK["soft_tissue_inpainting"](data.training[0], 3)
+        assert isinstance(request, SoftTissueRequest)
+        assert request.attributes.contrast_hu == 200  # 880 HU, the most that it takes
 
     def test_what_is_too_small_or_too_wide_is_left_out_and_said(self, tmp_path: Path) -> None:
         folder = write_dataset(tmp_path / "Dataset003_X")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,18 +10,23 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from lesionbrush.core.boxes import dilate
+from lesionbrush.core.request import EditRequest
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.evaluation.cases import Nodule
 from lesionbrush.evaluation.downstream.samples import LesionBox, real_sample, sample_of
 from lesionbrush.evaluation.hosts import Host
+from lesionbrush.evaluation.metrics import edit_region
 from lesionbrush.evaluation.patches import Patch
 from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
+from lesionbrush.systems.lesion_inpainting.soft_tissue.request import SoftTissueRequest, TumourAttributes
 from lesionbrush.transfer.forms import Bend, LesionForm
 
 BEND, CLEAR_MM, TRIES = 0.2, 10.0, 20
 FEATHER_MM = 0.7
+RING_MM, CONTRASTS_HU = (3.0, 9.0), (-150.0, 200.0)
+"""As soft-tissue models measure contrast, and what they take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +77,34 @@ class MadePair:
     pasted: LesionBox
 
 
+def _ask_lesion(donor: Nodule, seed: int) -> EditRequest:
+    return SynthesisRequest(attributes=donor.measured, seed=seed, draw_shape=False)
+
+
+def _ask_soft_tissue(donor: Nodule, seed: int) -> EditRequest:
+    """With the contrast of the donor, where its crop shows what is around it."""
+    ct, (near_mm, far_mm) = donor.case.crop, RING_MM
+    near, far = (edit_region(donor.inside, ct.spacing_mm, mm) for mm in (near_mm, far_mm))
+    ring = far & ~near if donor.others is None else far & ~near & ~donor.others
+    if not ring.any():
+        return SoftTissueRequest(seed=seed)
+    contrast_hu = float(ct.array[donor.inside].mean() - np.median(ct.array[ring]))
+    asked = TumourAttributes(contrast_hu=float(np.clip(contrast_hu, *CONTRASTS_HU)))
+    return SoftTissueRequest(seed=seed, attributes=asked)
+
+
+ASK: Mapping[str, Callable[[Nodule, int], EditRequest]] = {
+    "lesion_inpainting": _ask_lesion,
+    "soft_tissue_inpainting": _ask_soft_tissue,
+}
+"""How the model of a system is asked for a lesion like its donor."""
+
+
 def make_pairs(placed: Sequence[PlacedDonor], maker: Maker) -> list[MadePair]:
     """Both through the window of the donor's crop. What the model refuses is left out."""
     pairs = []
     for one in tqdm(placed, desc="made lesions", unit="lesion"):
-        request = SynthesisRequest(attributes=one.donor.measured, seed=one.seed, draw_shape=False)
+        request = ASK[maker.model.card.system](one.donor, one.seed)
         try:
             hu = maker.make(one.host.ct, one.mask, request).arrays[0]
         except LesionBrushError:

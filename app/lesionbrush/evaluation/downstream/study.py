@@ -20,7 +20,7 @@ from lesionbrush.evaluation.downstream.classification import classified, tensor_
 from lesionbrush.evaluation.downstream.clear import as_seen
 from lesionbrush.evaluation.downstream.data import DownstreamData, Say, read_shared
 from lesionbrush.evaluation.downstream.detection import detect
-from lesionbrush.evaluation.downstream.made import make_pairs, place_donors
+from lesionbrush.evaluation.downstream.made import ASK, make_pairs, place_donors
 from lesionbrush.evaluation.downstream.own import OwnLabels, read_own
 from lesionbrush.evaluation.downstream.picture import draw_clear, draw_pairs
 from lesionbrush.evaluation.downstream.results import (
@@ -38,7 +38,6 @@ from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.files.durable import whole_files
 from lesionbrush.files.nnunet_raw import is_raw_dataset
 from lesionbrush.systems import load_model
-from lesionbrush.systems.lesion_inpainting.model import LesionInpainting
 
 FILE, PICTURE, PAIRS, CLEAR = "downstream.json", "downstream.png", "pairs.png", "clear.png"
 SHARES, STEPS = (0.1, 0.25), 300
@@ -92,8 +91,8 @@ class DownstreamStudy:
     def __init__(self, order: DownstreamOrder, say: Say) -> None:
         self.order, self.say = order, say
         model = load_model(find_model(order.model))
-        if not isinstance(model, LesionInpainting):
-            raise InvalidRequest(f"{order.model} is of {model.card.system}: this needs lesion_inpainting")
+        if model.card.system not in ASK:
+            raise InvalidRequest(f"{order.model} is of {model.card.system}: this needs {' or '.join(ASK)}")
         self.data = order.read(say)
         self.maker = Maker(model, order.out / "cache")
 
