@@ -23,29 +23,11 @@ SUPPORTED = ((3, 10), (3, 11), (3, 12))
 RUNTIME = ("requirements.txt",)
 DEVELOPMENT = ("requirements.txt", "requirements-ray.txt", "requirements-dev.txt")  # the last includes all
 
-COMMANDS = {
-    "demo": "make a chest phantom, put a lesion into it over a real server, write CT and pictures",
-    "serve": "start the server for 3D Slicer and other clients",
-    "synthesize": "a CT and a mask in, the CT with the lesion out, without a server",
-    "transfer": "carry lesion masks of one patient into the same organs of another, with synthetic CTs",
-    "cohort": "many annotated cases from one specification: plan, run, verify, export",
-    "generate": "a whole new CT with its labels, without a server",
-    "layout": "organs of a layout enlarged, moved or taken out, with checks and a picture",
-    "montage": "draw reference, mask and result side by side",
-    "models": "list the installed models and check their weights",
-    "lungs": "find both lungs of a chest CT",
-    "anatomy-masks": "lobes, airways and vessels of a chest CT",
-    "describe": "a report of a chest CT, written from measurements",
-    "anatomy": "fit, sample and draw anatomy maps for mDDPM",
-    "variations": "one lesion, followed more and less strictly by mDDPM, as a sheet",
-    "export": "write a synthetic CT and its mask as DICOM, or generated CTs for nnU-Net",
-    "train": "train a model",
-    "evaluate": "measure a model on patients it never saw",
-    "bench": "time a request, phase by phase",
-    "test": "run the tests (arguments go to pytest)",
-    "lint": "check style and types",
-}
-FOR_DEVELOPERS = ("test", "lint")
+sys.path.insert(0, str(ROOT / "app"))
+from lesionbrush.cli.commands import GROUPS, list_commands  # noqa: E402 (it imports nothing either)
+
+DEVELOP = {"test": "run the tests (arguments go to pytest)", "lint": "check style and types"}
+COMMANDS = [name for commands in (*GROUPS.values(), DEVELOP) for name in commands]
 USAGE = """usage: python run.py COMMAND [options]      (python run.py COMMAND --help says more)
 
 {commands}
@@ -61,8 +43,7 @@ class SetupError(Exception):
 
 
 def usage() -> str:
-    width = max(map(len, COMMANDS))
-    return USAGE.format(commands="\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items()))
+    return USAGE.format(commands=list_commands({**GROUPS, "Develop": DEVELOP}))
 
 
 def say(text: str) -> None:
@@ -304,7 +285,7 @@ def main(arguments: Sequence[str]) -> int:
     if command not in COMMANDS:
         print(f"run.py has no command {command!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    developing = command in FOR_DEVELOPERS
+    developing = command in DEVELOP
     try:
         ensure_environment(DEVELOPMENT if developing else RUNTIME)
     except SetupError as error:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import Command
+from lesionbrush import cli
+from lesionbrush.cli.__main__ import COMMANDS
 from lesionbrush.cli.files import changes_on_disk, number_paths
 from lesionbrush.cli.options import name_options, nest
 from lesionbrush.cli.serve import greeting
@@ -57,6 +59,14 @@ def test_every_command_explains_itself(command: Command, name: str) -> None:
     outcome = command(name, "--help")
     assert outcome.code == 0
     assert f"usage: run.py {name}" in outcome.out
+
+
+@pytest.mark.parametrize("asked", [["--help"], ["-h"], []])
+def test_the_commands_are_listed_without_run_py(command: Command, asked: list[str]) -> None:
+    outcome = command(*asked)
+    assert outcome.code == 0
+    assert all(f"\n  {name} " in outcome.out for name in COMMANDS)
+    assert all((Path(cli.__file__).parent / f"{name.replace('-', '_')}.py").exists() for name in COMMANDS)
 
 
 class TestParameters:

@@ -273,6 +273,15 @@ def test_without_a_command_it_lists_all_of_them(run: ModuleType) -> None:
     assert all(f"  {name} " in answer.stdout for name in run.COMMANDS)
 
 
+def test_the_list_is_by_what_one_wants_a_short_line_each(run: ModuleType) -> None:
+    listed = run.usage().split("\n\n")
+    headings = [block.splitlines()[0] for block in listed[1:-1]]
+    assert headings == [*run.GROUPS, "Develop"]
+    assert "  synthesize " in listed[1]
+    lines = [line for block in listed[1:-1] for line in block.splitlines()]
+    assert max(map(len, lines)) <= 90
+
+
 def test_an_unknown_command_is_an_error() -> None:
     answer = call("dmeo")
     assert answer.returncode == 2

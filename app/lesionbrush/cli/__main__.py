@@ -10,29 +10,11 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
+from lesionbrush.cli.commands import GROUPS, list_commands
 from lesionbrush.errors import LesionBrushError
 from lesionbrush.server.collector import no_collections
 
-COMMANDS = (
-    "demo",
-    "serve",
-    "synthesize",
-    "transfer",
-    "cohort",
-    "generate",
-    "montage",
-    "models",
-    "train",
-    "evaluate",
-    "bench",
-    "export",
-    "lungs",
-    "anatomy-masks",
-    "describe",
-    "anatomy",
-    "layout",
-    "variations",
-)
+COMMANDS = [name for commands in GROUPS.values() for name in commands]
 BAD_INPUT, INTERRUPTED, TERMINATED = 2, 130, 143
 
 
@@ -45,7 +27,10 @@ class OneLineParser(ArgumentParser):
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 0, 1 for a check that failed, 2 for bad input, 130 after Ctrl-C."""
-    name, *rest = arguments or [""]
+    name, *rest = arguments or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(f"usage: python -m lesionbrush.cli COMMAND [options]\n\n{list_commands(GROUPS)}")
+        return 0
     if name not in COMMANDS:
         print(f"run.py: no command {name!r}; choose one of {', '.join(COMMANDS)}", file=sys.stderr)
         return BAD_INPUT
