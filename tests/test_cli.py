@@ -11,7 +11,7 @@ from cli_kit import Command
 from lesionbrush import cli
 from lesionbrush.cli.__main__ import COMMANDS
 from lesionbrush.cli.files import changes_on_disk, number_paths
-from lesionbrush.cli.options import name_options, nest
+from lesionbrush.cli.options import json_table, name_options, nest
 from lesionbrush.cli.serve import greeting
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.files.io import read_volume, write_volume
@@ -67,6 +67,11 @@ def test_the_commands_are_listed_without_run_py(command: Command, asked: list[st
     assert outcome.code == 0
     assert all(f"\n  {name} " in outcome.out for name in COMMANDS)
     assert all((Path(cli.__file__).parent / f"{name.replace('-', '_')}.py").exists() for name in COMMANDS)
+
+
+def test_a_table_may_be_typed() -> None:
+    assert json_table(' {"1": "liver"}') == ' {"1": "liver"}'
+    assert json_table("names.json") == Path("names.json")
 
 
 class TestParameters:

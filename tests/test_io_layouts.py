@@ -164,6 +164,34 @@ class TestNames:
         with pytest.raises(InvalidRequest, match=r"ct\.nii looks like a CT: it holds values from (-1000|0) "):
             read_layout(tmp_path / "ct.nii", '{"1": "liver"}')
 
+    @pytest.mark.parametrize("dtype", [np.int16, np.float32])
+    def test_many_and_high_numbers_are_labels(self, tmp_path: Path, dtype: type) -> None:
+        """As of FreeSurfer's parcels; a CT that counts from 0 has as many, and no neighbours alike."""
+        numbers = np.arange(1000, 1400).reshape(20, 20, 1)
+        parcels = np.kron(numbers, np.ones((6, 6, 4))).astype(dtype)
+        nib.Nifti1Image(parcels, np.eye(4)).to_filename(tmp_path / "parcels.nii")
+        found = read_layout(tmp_path / "parcels.nii", '{"1006": "liver"}')
+        assert found.labels.array.dtype.kind == "i"
+        assert np.array_equal(found.labels.array, parcels)
+
+    def test_a_real_ct_without_negative_values_is_no_layout(self, data_dir: Path, tmp_path: Path) -> None:
+        ct = nib.load(data_dir / "example_body" / "ct.nii.gz")
+        raw = np.asarray(ct.dataobj).astype(np.int16) + 1024
+        nib.Nifti1Image(raw, ct.affine).to_filename(tmp_path / "ct.nii")
+        with pytest.raises(InvalidRequest, match="looks like a CT"):
+            read_layout(tmp_path / "ct.nii", '{"1": "liver"}')
+
+    def test_a_label_below_0_is_named(self, tmp_path: Path) -> None:
+        labels = np.full((6, 6, 3), -1, np.int16)
+        labels[2:5, 2:5] = 6
+        nib.Nifti1Image(labels, np.eye(4)).to_filename(tmp_path / "a.nii")
+        with pytest.raises(InvalidRequest, match=r"a\.nii holds the label -1; labels are 1 and above"):
+            read_layout(tmp_path / "a.nii", '{"6": "liver"}')
+
+    def test_a_table_that_is_not_there_is_named(self, bare: Path) -> None:
+        with pytest.raises(InvalidRequest, match=r"there is no file '.*nowhere\.json'"):
+            read_layout(bare, bare.with_name("nowhere.json"))
+
     def test_fractions_are_no_labels(self, tmp_path: Path) -> None:
         nib.Nifti1Image(np.full((3, 3, 3), 0.5, np.float32), np.eye(4)).to_filename(tmp_path / "a.nii")
         with pytest.raises(InvalidRequest, match="labels are whole numbers"):

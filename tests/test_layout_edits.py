@@ -275,6 +275,10 @@ class TestCommand:
             (("--scale", "spleen"), "--scale spleen: write ORGAN=VALUE"),
             (("--scale", "spleen=1", "--scale", "spleen=2"), "--scale: spleen is given twice"),
             ((), "nothing is to be changed"),
+            (
+                ("--names", '{"1": "liver"}', "--mirror"),
+                "have no name: names decide what a layout means; send a table of them as --names",
+            ),
         ],
     )
     def test_what_it_refuses_is_not_written(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lesionbrush.cli.files import volume_suffix
 from lesionbrush.cli.generate import labels_path
+from lesionbrush.cli.options import json_table
 from lesionbrush.cli.outputs import check_folder, require_room
 from lesionbrush.cohorts.export.layouts import check_name
 from lesionbrush.core.provenance import Provenance
@@ -37,8 +38,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--labels", type=Path, metavar="FILE", help="what is where in a generated CT, for a SEG"
     )
     parser.add_argument(
-        "--label-names", type=Path, metavar="JSON",
-        help='what they mean, such as {"1": "liver"}; default: what the file says, or the JSON beside it',
+        "--label-names", type=json_table, metavar="JSON",
+        help='what they mean, {"1": "liver"} or a file; default: what the file says, or the JSON beside it',
     )  # fmt: skip
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a folder that is new")
     parser.add_argument("--provenance", type=Path, metavar="JSON", help="default: the one beside the CT")

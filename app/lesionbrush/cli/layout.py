@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionbrush.cli.layout_sheet import picture
+from lesionbrush.cli.options import json_table
 from lesionbrush.cli.outputs import VOLUME, Output, check_outputs, pictures, require_room, save_picture
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Array, Volume, require_ct
@@ -37,9 +38,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="the changed layout")
     parser.add_argument(
         "--names",
-        type=Path,
+        type=json_table,
         metavar="JSON",
-        help='what labels mean, such as {"1": "liver"}; see docs/files.md',
+        help='what labels mean, {"1": "liver"} or a file with it; see docs/files.md',
     )
     parser.add_argument(
         "--ct", type=Path, help="the CT that it is of: nothing leaves its body, and the picture shows it"
@@ -101,6 +102,7 @@ def run(options: Namespace) -> int:
     outputs = [Output(options.out, VOLUME, new=True), beside, *pictures(options.montage)]
     check_outputs(outputs, [options.layout, options.names, options.ct])
     layout = read_layout(options.layout, options.names, "as --names")
+    layout.require_named("as --names")
     ct = _read_ct(options.ct, layout.labels)
     body = None if ct is None else body_of(ct)
     full = with_tissues(layout, ct) if options.tissues and ct is not None else layout

@@ -74,8 +74,13 @@ def add_input_arguments(parser: ArgumentParser, makes: Makes = "edit") -> None:
             continue
         parser.add_argument(option_of(one.name), type=Path, metavar="FILE", help=one.about)
         for names in one.parts[1:]:
-            about = 'a JSON table of what its labels mean, such as {"1": "liver"}; default: see docs/files.md'
-            parser.add_argument(option_of(names), type=Path, metavar="JSON", help=about)
+            about = 'what its labels mean, {"1": "liver"} or a file with it; default: see docs/files.md'
+            parser.add_argument(option_of(names), type=json_table, metavar="JSON", help=about)
+
+
+def json_table(text: str) -> Path | str:
+    """A table that was typed as it is, else the file with it."""
+    return text if text.lstrip().startswith("{") else Path(text)
 
 
 def option_of(name: str) -> str:

@@ -52,7 +52,7 @@ def reports(*paths: Path | None) -> list[Output]:
     return [Output(path) for path in paths if path is not None]
 
 
-def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path | None] = ()) -> None:
+def check_outputs(outputs: Sequence[Output], inputs: Iterable[Path | str | None] = ()) -> None:
     """Raise InvalidRequest for what could not be written, or would replace an input or another output."""
     for output in outputs:
         _require_ending(output)
@@ -129,9 +129,11 @@ def _require_ending(output: Output) -> None:
     raise InvalidRequest(f"{name}: unknown file type; use one of {', '.join(endings)}")
 
 
-def _list_kept(inputs: Iterable[Path | None]) -> Iterator[Path]:
-    """The inputs, and the records beside those that are synthetic themselves."""
-    for path in filter(None, inputs):
+def _list_kept(inputs: Iterable[Path | str | None]) -> Iterator[Path]:
+    """The inputs that are files, and the records beside those that are synthetic themselves."""
+    for path in inputs:
+        if not isinstance(path, Path):
+            continue
         yield path
         if sidecar_path(path).exists():
             yield sidecar_path(path)

@@ -21,6 +21,7 @@ from lesionbrush.cli.options import (
     add_request_arguments,
     collect_inputs,
     edit_from,
+    json_table,
     nest,
     require_taken,
 )
@@ -61,16 +62,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def _add_files(parser: ArgumentParser) -> None:
-    table = 'a JSON table of what labels mean, such as {"1": "liver"}; default: see docs/files.md'
+    table = 'what labels mean, {"1": "liver"} or a file with it; default: see docs/files.md'
     parser.add_argument(
         "--organs", type=Path, required=True, metavar="FILE", help="label volume on CT's grid"
     )
-    parser.add_argument("--organs-names", type=Path, metavar="JSON", help=table)
+    parser.add_argument("--organs-names", type=json_table, metavar="JSON", help=table)
     parser.add_argument(
         "--lesions", type=Path, metavar="FILE", help="those that CT has already, to be kept clear of"
     )
     parser.add_argument("--source-organs", type=Path, metavar="FILE", help="labels on the mask's grid")
-    parser.add_argument("--source-organs-names", type=Path, metavar="JSON", help=table)
+    parser.add_argument("--source-organs-names", type=json_table, metavar="JSON", help=table)
     parser.add_argument("--source-ct", type=Path, metavar="FILE", help="the mask's own CT, for the picture")
     parser.add_argument("--label", type=int, metavar="N", help="which label of a mask is the lesion")
 

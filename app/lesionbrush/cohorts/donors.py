@@ -27,13 +27,13 @@ class SourceCase:
     name: str
     mask: Path
     organs: Path | None = None
-    names: Path | None = None
+    names: Path | str | None = None
     ct: Path | None = None
     label: int | None = None
 
     @property
     def files(self) -> list[Path]:
-        return [path for path in (self.mask, self.organs, self.names, self.ct) if path is not None]
+        return [path for path in (self.mask, self.organs, self.names, self.ct) if isinstance(path, Path)]
 
     def read(self) -> tuple[SourcePatient, Volume | None]:
         """Its lesions and organs, and its CT where there is one. Raises as reading and `mask_on_grid` do."""
@@ -47,7 +47,7 @@ class SourceCase:
 
 
 def find_sources(
-    source: Path, organs: Path | None, names: Path | None, ct: Path | None, label: int | None
+    source: Path, organs: Path | None, names: Path | str | None, ct: Path | None, label: int | None
 ) -> list[SourceCase]:
     """Of a mask, or of a folder: itself or each folder in it has a mask.*, and perhaps organs.* and ct.*.
 
@@ -74,7 +74,7 @@ def _is_case(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _case_in(folder: Path, names: Path | None, label: int | None) -> SourceCase:
+def _case_in(folder: Path, names: Path | str | None, label: int | None) -> SourceCase:
     mask, organs, ct = (_find_volume(folder, name) for name in (MASK, ORGANS, CT))
     if mask is None:
         raise InvalidRequest(f"{folder.name} has no {MASK}.nii.gz: a case is a folder with one; move it away")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lesionbrush.core.inputs import Layout
+from lesionbrush.core.labels import is_label_map
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, InvalidRequest
 from lesionbrush.files.durable import whole_files
@@ -24,7 +25,7 @@ from lesionbrush.files.terminology import name_without_code
 
 Names = dict[int, str]
 _MOST_LABEL = np.iinfo(np.uint16).max
-_MOST_LABELS = 256
+_SURELY_FEW = 256  # different numbers: a CT that counts from 0 has more
 _MOST_TEXT_BYTES = 1 << 20
 _GOLDEN_RATIO = 0.618034  # hues that far apart stay different however many there are
 _REPRESENTATION = "Binary labelmap"
@@ -35,10 +36,7 @@ def read_layout(path: Path, names: Path | str | None = None, names_as: str = "wi
 
     Raises as `read_volume` does, and InvalidRequest (no names, two that differ, no labels).
     """
-    labels = read_volume(path)
-    if labels.array.dtype.kind not in "iu":
-        raise InvalidRequest(f"{path.name} holds {labels.array.dtype} values; labels are whole numbers")
-    _require_labels(labels, path.name)
+    labels = _labels_of(read_volume(path), path.name)
     if names is not None:
         return Layout(labels, _table(read_text(names) if isinstance(names, Path) else names))
     known = _names_with(path)
@@ -50,15 +48,24 @@ def read_layout(path: Path, names: Path | str | None = None, names_as: str = "wi
     return Layout(labels, known)
 
 
-def _require_labels(labels: Volume, name: str) -> None:
-    """InvalidRequest for a CT in the place of labels."""
+def _labels_of(volume: Volume, name: str) -> Volume:
+    """The volume in whole numbers, which some programs store as float. InvalidRequest for a CT."""
+    labels = volume
+    if volume.array.dtype.kind not in "iu":
+        with np.errstate(invalid="ignore"):
+            labels = volume.with_array(volume.array.astype(np.int32))
+        if not np.array_equal(labels.array, volume.array):
+            raise InvalidRequest(f"{name} holds {volume.array.dtype} values; labels are whole numbers")
     lowest, highest = (int(value) for value in labels.value_range)
-    strange = lowest < 0 or (highest >= _MOST_LABELS and np.unique(labels.array).size > _MOST_LABELS)
-    if strange:
+    few = lowest >= 0 and (highest < _SURELY_FEW or np.unique(labels.array).size <= _SURELY_FEW)
+    if not few and not is_label_map(labels):
         raise InvalidRequest(
-            f"{name} looks like a CT: it holds values from {lowest} to {highest}; a layout is a label volume "
-            f"of at most {_MOST_LABELS} different numbers, none below 0"
+            f"{name} looks like a CT: it holds values from {lowest} to {highest}, and neighbours differ; a "
+            "layout is a label volume of organs, the same whole number all over each"
         )
+    if lowest < 0:
+        raise InvalidRequest(f"{name} holds the label {lowest}; labels are 1 and above, and 0 is nothing")
+    return labels
 
 
 def write_layout(layout: Layout, path: Path, note: str = "") -> Path:
@@ -88,7 +95,9 @@ def write_layout(layout: Layout, path: Path, note: str = "") -> Path:
 
 
 def read_text(path: Path) -> str:
-    """In UTF-8. Raises InvalidRequest (too long), DamagedFile."""
+    """In UTF-8. Raises InvalidRequest (too long, not there), DamagedFile."""
+    if not path.is_file():
+        raise InvalidRequest(f"there is no file {str(path)[:80]!r}")
     try:
         if path.stat().st_size > _MOST_TEXT_BYTES:
             raise InvalidRequest(f"{path.name} has more than {_MOST_TEXT_BYTES} bytes, too many for a text")
