@@ -255,6 +255,13 @@ def test_a_plan_says_what_it_comes_to(command: Command, base: Path, tmp_path: Pa
     assert list(base.glob("cases")) == []
 
 
+def test_a_plan_leaves_label_maps_out_and_says_so(command: Command, base: Path, tmp_path: Path) -> None:
+    asked = write_spec(base, references=[{"folder": "cts"}], models={"any": {"name": "tiny"}})
+    done = command("cohort", "plan", asked, "--no-timing")
+    assert "of 2 CTs of 2 patients" in done.out
+    assert "no CTs: Miller_0_ct_organs.nii.gz, Miller_1_ct_organs.nii.gz. Name" in done.err
+
+
 def test_a_plan_tells_what_will_not_fit(command: Command, base: Path, tmp_path: Path) -> None:
     asked = write_spec(base, findings=[{"diameter_mm": 60}])
     done = command("cohort", "plan", asked, "--no-timing")

@@ -6,16 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from jsonschema import Draft7Validator
 from lesionbrush.cohorts.casting import cast, split_patients
 from lesionbrush.cohorts.checking import check_specification, model_for
 from lesionbrush.cohorts.draws import Draw, generator_for, seed_for
+from lesionbrush.cohorts.hosts import CohortHost
 from lesionbrush.cohorts.reading import parse_specification, read_specification, schema
-from lesionbrush.cohorts.references import CohortReference, find_references
+from lesionbrush.cohorts.references import CohortReference, find_left_out, find_references
 from lesionbrush.cohorts.specification import CohortSpecification
-from lesionbrush.errors import DamagedFile, InvalidRequest
+from lesionbrush.errors import DamagedFile, InvalidRequest, NotACT
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "docs" / "examples"
 PLAIN: dict[str, Any] = {
@@ -264,6 +266,34 @@ def test_files_beside_a_ct_are_no_cts(tmp_path: Path) -> None:
         (tmp_path / f"{name}.nii.gz").touch()
     found = references(tmp_path, labels="{name}_lungs.nii.gz", lesions="{name}_old.nii.gz")
     assert [one.name for one in found] == ["a"]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16])
+def test_label_maps_are_no_cts(tmp_path: Path, dtype: type) -> None:
+    """By the type of their pixels, or in few bytes by what they are."""
+    labels = np.zeros((64, 64, 16), dtype)
+    labels[20:40, 20:40] = 3
+    nib.Nifti1Image(labels, np.eye(4)).to_filename(tmp_path / "ct_lungs.nii.gz")
+    hu = np.random.default_rng(0).normal(-200, 60, labels.shape).astype(np.int16)
+    nib.Nifti1Image(hu, np.eye(4)).to_filename(tmp_path / "ct.nii.gz")
+    shifted = nib.Nifti1Image((hu + 1024).astype(np.uint16), np.eye(4))
+    shifted.header.set_slope_inter(1, -1024)
+    shifted.to_filename(tmp_path / "shifted.nii.gz")
+    assert [one.name for one in references(tmp_path)] == ["ct", "shifted"]
+    assert find_left_out(spec(references=[{"folder": str(tmp_path)}]).references) == ["ct_lungs.nii.gz"]
+    told = spec(references=[{"folder": str(tmp_path), "labels": "{name}_lungs.nii.gz"}])
+    assert find_left_out(told.references) == []
+    with pytest.raises(InvalidRequest, match=r"references\.0: left out, for they are label maps .* ct_lungs"):
+        references(tmp_path, files="*_lungs*")
+
+
+def test_a_label_map_that_is_named_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    labels = np.zeros((16, 16, 8), np.int16)
+    labels[4:8, 4:8] = 3
+    nib.Nifti1Image(labels, np.eye(4)).to_filename(tmp_path / "ct_lungs.nii")
+    (named,) = references(tmp_path / "ct_lungs.nii")
+    with pytest.raises(NotACT, match=r'ct_lungs\.nii is a label map and no CT: .* files: "\*_ct\.nii\.gz"'):
+        CohortHost.read(named)
 
 
 def test_a_folder_for_each_series(folder: Path) -> None:

@@ -27,8 +27,9 @@ from lesionbrush.cohorts.phantoms import write_phantom
 from lesionbrush.cohorts.planning import CohortPlan, picture, preview, time_one
 from lesionbrush.cohorts.processes import usable_cores
 from lesionbrush.cohorts.reading import read_specification, schema
-from lesionbrush.cohorts.references import references_of
+from lesionbrush.cohorts.references import CohortReference, find_left_out, left_out_remark, references_of
 from lesionbrush.cohorts.running import Workplace, run_cohort
+from lesionbrush.cohorts.specification import CohortSpecification
 from lesionbrush.cohorts.verifying import verify
 from lesionbrush.errors import InvalidRequest
 
@@ -111,7 +112,7 @@ def _plan(options: Namespace) -> int:
     check_outputs(pictures(options.montage), [options.specification])
     specification = read_specification(options.specification)
     check_specification(specification)
-    plan = preview(specification, references_of(specification))
+    plan = preview(specification, _references_of(specification))
     if not options.no_timing:
         time_one(specification, plan, options.device)
     print("\n".join(_plan_lines(plan, options.workers or usable_cores())))
@@ -155,8 +156,14 @@ def _run(options: Namespace) -> int:
     check_folder(options.out)
     specification = read_specification(options.specification)
     check_specification(specification)
-    references = references_of(specification)
+    references = _references_of(specification)
     return _make(CohortFolder.begin(options.out, specification, references), options)
+
+
+def _references_of(specification: CohortSpecification) -> list[CohortReference]:
+    if left_out := find_left_out(specification.references):
+        print(left_out_remark(left_out), file=sys.stderr)
+    return references_of(specification)
 
 
 def _make(folder: CohortFolder, options: Namespace) -> int:

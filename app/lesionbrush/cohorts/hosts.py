@@ -8,8 +8,10 @@ from lesionbrush.anatomy.lungs import LEFT, RIGHT, find_lungs
 from lesionbrush.cohorts.donors import mask_of_any
 from lesionbrush.cohorts.references import CohortReference
 from lesionbrush.core.inputs import Layout
+from lesionbrush.core.labels import is_label_map
 from lesionbrush.core.provenance import Provenance
 from lesionbrush.core.volume import Array, Volume, require_ct
+from lesionbrush.errors import NotACT
 from lesionbrush.files.io import read_volume
 from lesionbrush.files.layouts import read_layout
 from lesionbrush.files.records import record_of
@@ -33,7 +35,7 @@ class CohortHost:
     @classmethod
     def read(cls, reference: CohortReference) -> CohortHost:
         """Without labels its lungs are found. Raises LesionBrushError, OSError."""
-        ct = require_ct(read_volume(reference.path))
+        ct = _read_ct(reference)
         organs = organs_of(ct, reference)
         lesions = None if reference.lesions is None else mask_of_any(read_volume(reference.lesions), ct)
         return cls(reference, ct, record_of(reference.path), HostPatient.of(organs, lesions))
@@ -54,6 +56,16 @@ class CohortHost:
             "not_there",
             f"no {side} {organ} is among the labels, which have {', '.join(found)}: name sides",
         )
+
+
+def _read_ct(reference: CohortReference) -> Volume:
+    volume = read_volume(reference.path)
+    if is_label_map(volume):
+        raise NotACT(
+            f"{reference.path.name} is a label map and no CT: name the CTs alone under references, such as "
+            'files: "*_ct.nii.gz" or ids'
+        )
+    return require_ct(volume)
 
 
 def organs_of(ct: Volume, reference: CohortReference) -> Layout:

@@ -1,4 +1,4 @@
-"""The CTs of a cohort, found by names alone: none is read before its cases are made."""
+"""The CTs of a cohort, found by names; no voxel of a CT is read before its cases are made."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lesionbrush.cohorts.headers import read_facts
 from lesionbrush.cohorts.specification import CohortSpecification, ReferenceRule
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.files.dicom.headers import START_BYTES, is_dicom, read_header, text_of
+from lesionbrush.files.peek import holds_labels
 from lesionbrush.files.records import stem_of
 
 _TOLD = 5
@@ -56,6 +57,8 @@ def find_references(rules: Sequence[ReferenceRule]) -> list[CohortReference]:
     for number, rule in enumerate(rules):
         where = f"references.{number}"
         mine = list(_of_rule(rule, where))
+        if not mine and (labels := find_left_out([rule])):
+            raise InvalidRequest(f"{where}: {left_out_remark(labels)}")
         if not mine:
             raise InvalidRequest(
                 f"{where}: no CT in {rule.folder.name!r} is called {rule.files!r}: name files, or a folder "
@@ -85,10 +88,33 @@ def _of_rule(rule: ReferenceRule, where: str) -> Iterator[CohortReference]:
 
 
 def _in_folder(rule: ReferenceRule) -> dict[str, Path]:
-    """The CTs by name, without what is said to lie beside them."""
+    """The CTs by name, without label maps."""
+    paths = [path for path in _not_beside(rule) if path.is_dir() or not holds_labels(path)]
+    return {_name_in(rule.folder, path): path for path in paths}
+
+
+def _not_beside(rule: ReferenceRule) -> list[Path]:
+    """What a rule finds, without what it says to lie beside CTs."""
     paths = [path for path in sorted(rule.folder.glob(rule.files)) if _may_be_a_ct(path)]
     beside = {path for ct in paths for path in (_beside(rule.labels, ct), _beside(rule.lesions, ct))}
-    return {_name_in(rule.folder, path): path for path in paths if path not in beside}
+    return [path for path in paths if path not in beside]
+
+
+def find_left_out(rules: Sequence[ReferenceRule]) -> list[str]:
+    """Names of files that `find_references` takes for label maps, though a rule says no other thing of them."""
+    folders = [
+        rule for rule in rules if rule.folder.is_dir() and rule.ids is None and not _has_slices(rule.folder)
+    ]
+    found = (path for rule in folders for path in _not_beside(rule) if path.is_file())
+    return [path.name for path in found if holds_labels(path)]
+
+
+def left_out_remark(names: Sequence[str]) -> str:
+    return (
+        f"left out, for they are label maps and no CTs: {_some(names)}. Name the CTs alone, as files: "
+        '"*_ct.nii.gz", or what lies beside them, as labels: "{name}_organs.nii.gz", lesions: '
+        '"{name}_lesion.nii.gz"'
+    )
 
 
 def _name_in(folder: Path, path: Path) -> str:

@@ -95,9 +95,9 @@ def write_layout(layout: Layout, path: Path, note: str = "") -> Path:
 
 
 def read_text(path: Path) -> str:
-    """In UTF-8. Raises InvalidRequest (too long, not there), DamagedFile."""
+    """In UTF-8. Raises InvalidRequest (too long), DamagedFile."""
     if not path.is_file():
-        raise InvalidRequest(f"there is no file {str(path)[:80]!r}")
+        raise DamagedFile(f"{path.name[:80]}: there is no such file")
     try:
         if path.stat().st_size > _MOST_TEXT_BYTES:
             raise InvalidRequest(f"{path.name} has more than {_MOST_TEXT_BYTES} bytes, too many for a text")
