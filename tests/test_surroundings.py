@@ -116,8 +116,32 @@ def test_each_model_sends_to_the_other_where_it_does_not_fit(
 
 @pytest.mark.parametrize(("air", "fits"), [(0.3, True), (0.5, False)])
 def test_soft_tissue_takes_some_air_beside_it_and_no_more(air: float, fits: bool) -> None:
-    hu = np.where(np.arange(1000) < 1000 * air, -1000, 60)
+    hu = np.where(np.arange(1000) < 1000 * air, -900, 60)
     assert Place(hu, hu).is_in(Tissue.model_validate(SOFT)) == fits
+
+
+def at_the_skin() -> Place:
+    """Half of it room, with the noise of a scanner, then a blurred rim, then fat."""
+    hu = np.concatenate([np.linspace(-1024, -980, 500), np.linspace(-965, -150, 180), np.full(320, -100)])
+    return Place(hu, hu)
+
+
+def test_the_room_beside_the_skin_is_no_lung() -> None:
+    assert at_the_skin().share_in(Tissue.model_validate(SOFT)) == pytest.approx(0.64, abs=0.02)
+    assert at_the_skin().share_in(LUNG) < 0.31
+    bulla = np.full(100, -1000)
+    assert Place(bulla, bulla).is_in(LUNG)
+
+
+def test_at_the_skin_the_models_for_lung_are_not_named(models: Path) -> None:
+    """By thresholds alone the rim of the skin would do for lung."""
+    install(models, name="for_soft_tissue", tissue=SOFT)
+    install(models, name="for_lung", tissue={**LUNG.model_dump(), "least_share": 0.25})
+    ct = body(-100)
+    rim = np.linspace(-960, -150, 4).round().astype(np.int16)
+    ct.array[:30], ct.array[30:34] = -1024, rim[:, None, None]
+    (remark,) = remarks(ct, ball(ct, (33, 30, 20), 5.0), tissue=Tissue.model_validate(LIVER))
+    assert remark.endswith("that fit: for_soft_tissue")
 
 
 def test_a_damaged_card_of_another_model_costs_its_name_only(models: Path) -> None:

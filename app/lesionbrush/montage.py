@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from lesionbrush.core.boxes import bounding_box, cut
-from lesionbrush.core.surroundings import Place
+from lesionbrush.core.surroundings import PLAIN_AIR_HU, Place
 from lesionbrush.core.volume import Array, Volume
 from lesionbrush.errors import EmptyMask, InvalidRequest
 
@@ -26,8 +26,8 @@ BLACK: Colour = (0, 0, 0)
 TINTS = (BLACK, (235, 90, 80), (250, 200, 60), (90, 150, 250), (190, 110, 230), (90, 200, 120), GREY, GREY)
 """Of labels from 0; what comes after them begins again. 0 is not tinted."""
 TINT_SHARE = 0.35
-PLAIN_AIR_HU, AERATED_HU = -970, -300
-"""Below the first: the room, airways and bowel; between them: lung."""
+AERATED_HU = -300
+"""Below it, and no plain air: lung."""
 LUNG_SHARE = 0.3
 """Of what is no plain air: from here on a lesion is one of the lung, at the pleura too."""
 OUTSIDE_HU = -2000  # what is not in the volume: black in every window

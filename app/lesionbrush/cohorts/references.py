@@ -101,10 +101,9 @@ def _not_beside(rule: ReferenceRule) -> list[Path]:
 
 
 def find_left_out(rules: Sequence[ReferenceRule]) -> list[str]:
-    """Names of files that `find_references` takes for label maps, though a rule says no other thing of them."""
-    folders = [
-        rule for rule in rules if rule.folder.is_dir() and rule.ids is None and not _has_slices(rule.folder)
-    ]
+    """Names of files that `find_references` passes over as label maps, of which the rules say nothing."""
+    folders = [rule for rule in rules if rule.ids is None and rule.folder.is_dir()]
+    folders = [rule for rule in folders if not _has_slices(rule.folder)]
     found = (path for rule in folders for path in _not_beside(rule) if path.is_file())
     return [path.name for path in found if holds_labels(path)]
 

@@ -19,6 +19,12 @@ from lesionbrush.errors import WeightsError
 
 NEAR_MM, FAR_MM = 3.0, 8.0
 """Nearer is the blurred border of a lesion that was there; further is often another organ."""
+PLAIN_AIR_HU = -970
+"""Below it: the room beside the skin, airways, gas. No tissue, though cards of the lung begin at -1000."""
+CLEARLY = 0.6
+"""Of the best share: the blurred rim of the skin has HU of lung, and what is under it of fat."""
+LEAST_TISSUE = 0.1
+"""Of what is looked at: with less than this all of it counts, as in a bulla."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +48,18 @@ class Place:
         return self.around_hu if self.around_hu.size else self.inside_hu
 
     def is_in(self, tissue: Tissue) -> bool:
-        return any(share_of(tissue, hu) >= tissue.least_share for hu in (self.inside_hu, self.around_hu))
+        return self.share_in(tissue) >= tissue.least_share
+
+    def share_in(self, tissue: Tissue) -> float:
+        """Under the mask or around it, whichever is more; plain air counts as no tissue."""
+        looked_at = map(without_plain_air, (self.inside_hu, self.around_hu))
+        return max(share_of(tissue, hu) for hu in looked_at)
+
+
+def without_plain_air(hu: np.ndarray) -> np.ndarray:
+    """The rest, or all where there is hardly any rest. hu: (N,)."""
+    rest = hu[hu >= PLAIN_AIR_HU]
+    return rest if rest.size >= LEAST_TISSUE * hu.size else hu
 
 
 def share_of(tissue: Tissue, hu: np.ndarray) -> float:
@@ -75,11 +92,14 @@ def _remark(name: str, tissue: Tissue, strange: Sequence[Place], count: int) -> 
 
 
 def _find_fitting(strange: Sequence[Place]) -> list[str]:
-    """Models made for what all of these lesions lie in: those that are recommended, else all."""
+    """Models made for what all of these lesions lie in, not for a bit of it: those that are recommended, else
+    all."""
     try:
         cards = [model.card for model in list_models()]
     except WeightsError:  # a damaged card of another model is for `models verify` to tell, not for this one
         return []
     cards = [card for card in cards if card.tissue and all(place.is_in(card.tissue) for place in strange)]
+    shares = [min(place.share_in(card.tissue) for place in strange) for card in cards if card.tissue]
+    cards = [card for card, share in zip(cards, shares, strict=True) if share >= CLEARLY * max(shares)]
     recommended = [card for card in cards if card.recommended]
     return [card.name for card in recommended or cards]
