@@ -57,6 +57,22 @@ def assert_promise(folder: Path, reference: Volume, mask: Volume, suffix=".nii.g
     assert changed[mask.array > 0].mean() > 0.95
 
 
+@pytest.mark.parametrize(("stored", "written"), [("i2", "i2"), ("i4", "i4"), ("f4", "i2"), ("f8", "i2")])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_whole_numbers_keep_their_pixel_type_and_all_else_is_int16(
+    tmp_path: Path, suffix: str, stored: str, written: str
+) -> None:
+    ct = make_ct()
+    mask = lesion(ct)
+    write_foreign(tmp_path / f"ct{suffix}", ct.array.astype(stored), ct.affine)
+    result = synthesize(read_volume(tmp_path / f"ct{suffix}"), mask, QUICK, tiny_model())[0]
+    write_volume(result.volume(), tmp_path / f"out{suffix}")
+    after = independently(tmp_path / f"out{suffix}").array
+    assert after.dtype.newbyteorder("=") == np.dtype(written)
+    outside = ~edit_region(mask.array, ct.spacing_mm, MARGIN_MM)
+    assert np.array_equal(after[outside], ct.array[outside])
+
+
 @pytest.mark.parametrize("spacing", SPACINGS_MM)
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("suffix", SUFFIXES)
