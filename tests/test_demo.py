@@ -13,7 +13,7 @@ from dicom_fixtures import Series, write_series
 from lesionbrush.cli import demo
 from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
-from lesionbrush.files.records import read_sidecar
+from lesionbrush.files.records import read_sidecar, write_sidecar
 from lesionbrush.montage import GAP_PX
 from lesionbrush.phantom.chest import FIELD_MM, chest_phantom
 from lesionbrush.systems import list_inputs
@@ -22,6 +22,7 @@ from lung_ddpm_kit import install_layout_model
 from PIL import Image
 from server_kit import make_ct, make_mask, make_model
 from soft_tissue_kit import install_soft
+from storage_kit import made_provenance
 
 pytest_plugins = "cli_fixtures"
 SHAPE = (64, 64, 48)
@@ -96,6 +97,23 @@ def test_ones_own_ct_is_used_where_it_lies(
     assert "sample 1.50" in outcome.out
     assert str(ct) in outcome.out
     assert not (tmp_path / "reference.nii.gz").exists()
+
+
+@pytest.mark.parametrize("beside", [None, "holiday.png"])
+def test_pictures_of_an_older_version_are_drawn_anew_where_all_is_ours(
+    command: Command, ct: Path, mask: Path, tmp_path: Path, answer, beside: str | None
+) -> None:
+    answer()
+    given = ("demo", "--ct", ct, "--mask", mask, "--model", "tiny", "--out", tmp_path / "out")
+    assert command(*given).code == 0
+    Image.new("RGB", (8, 8)).save(tmp_path / "out" / "montage.png")
+    assert command(*given).code == 2  # no record of a result lies beside it
+    write_sidecar(made_provenance(), tmp_path / "out" / "synthetic_ct.nii.gz")
+    if beside:
+        Image.new("RGB", (8, 8)).save(tmp_path / "out" / beside)
+    again = command(*given)
+    assert again.code == (2 if beside else 0)
+    assert ("does not say that LesionBrush drew it" in again.err) == bool(beside)
 
 
 def test_a_dicom_series_is_sent_as_a_nifti(command: Command, tmp_path: Path, answer) -> None:
