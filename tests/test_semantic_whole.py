@@ -65,7 +65,11 @@ class TestWhole:
         assert first.layout is not None
         assert set(first.layout.names.values()) == {"spleen", "right kidney", "left kidney", "liver", "body"}
         assert np.array_equal(first.layout.mask("liver"), layout.mask("liver"))
-        assert any("this is a CT for that window alone" in told for told in first.provenance.remarks)
+        for made in (first, second):
+            hu = made.ct.array[first.layout.labels.array > 0]
+            said = f"and this CT has {hu.min()} to {hu.max()} in the body"
+            (window,) = [told for told in made.provenance.remarks if "for that window alone" in told]
+            assert said in window
         (full,) = made_of(layout, semantic_model(scale=FULL))
         assert not any("window" in told for told in full.provenance.remarks)
 
@@ -87,7 +91,21 @@ class TestWhole:
         assert made.layout is not None
         body = made.layout.mask("body") | (labels.array > 0)
         assert (body == (ct.array > -500)).mean() > 0.98
-        assert BODY in made.layout.names
+        assert made.layout.names[BODY] == "body"
+
+    def test_labels_keep_the_numbers_and_names_that_were_sent(self) -> None:
+        """But for what the network was told is body."""
+        sent = with_body()
+        numbers = np.array([1000 + 10 * number for number in range(256)], np.int32)
+        array = np.where(sent.labels.array > 0, numbers[sent.labels.array], 0)
+        names = {int(numbers[number]): name for number, name in sent.names.items()}
+        spleen = next(number for number, name in names.items() if name == "spleen")
+        other = Layout(sent.labels.with_array(array), {**names, spleen: "Klumpen"})
+        (made,) = made_of(other, painting())
+        assert made.layout is not None
+        body = next(number for number, name in names.items() if name == "body")
+        assert np.array_equal(made.layout.labels.array, np.where(array == spleen, body, array))
+        assert made.layout.names == {number: name for number, name in names.items() if number != spleen}
 
     @pytest.mark.parametrize(
         ("shape", "side", "pixel_mm"),

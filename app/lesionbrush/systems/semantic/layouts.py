@@ -15,7 +15,9 @@ from lesionbrush.core.roi import Orientation, RoiGrid
 from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.semantic.body import add_body, add_tissues, find_body
 from lesionbrush.systems.semantic.classes import BODY, CLASSES, ORGANS, OUTSIDE, UNKNOWN, find_classes
+from lesionbrush.transfer.names import OrganName
 
+_BODY = OrganName.of(CLASSES[BODY])
 TOLD = 6
 """Names that are listed; the others are counted."""
 
@@ -60,6 +62,22 @@ def read_classes(layout: Layout, table: Mapping[str, str] | None = None) -> Clas
             f"{', '.join(ORGANS)}; say what a name stands for as classes, 'name = liver'"
         )
     return ClassMap(labels, tuple(others))
+
+
+def as_sent(layout: Layout, wished: ClassMap) -> tuple[np.ndarray, dict[int, str]]:
+    """What is where, (Z, Y, X), and its names: numbers and names of the layout, and body for what was made as
+    body, whatever it was called. The classes' own where numbers are beyond the 16 bits of our files.
+    """
+    theirs = Orientation.of(layout.labels.affine).view(layout.labels.array)
+    used = {0, *layout.names, *np.unique(theirs).tolist()}
+    names, array = dict(enumerate(CLASSES)), wished.labels
+    if min(used) >= 0 and max(used) < np.iinfo(np.uint16).max:
+        bodies = [number for number, name in sorted(layout.names.items()) if OrganName.of(name) == _BODY]
+        body = bodies[0] if bodies else BODY if BODY not in used else max(used) + 1
+        names = {body: CLASSES[BODY], **layout.names}
+        made = np.where(wished.labels == BODY, body, np.where(wished.labels == OUTSIDE, 0, theirs))
+        array = made.astype(np.uint8 if max(used) < 255 else np.uint16)
+    return array, {number: names[number] for number in np.unique(array).tolist() if number}
 
 
 def _right_of_middle(labels: np.ndarray) -> np.ndarray:

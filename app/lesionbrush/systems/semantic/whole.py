@@ -8,17 +8,17 @@ import numpy as np
 
 from lesionbrush.core.boxes import Box, bounding_box, box_of
 from lesionbrush.core.generate import Frame, Made
-from lesionbrush.core.hu import HUWindow
+from lesionbrush.core.hu import HUWindow, round_hu
 from lesionbrush.core.inputs import Inputs, Layout
 from lesionbrush.core.model import OnEstimate, OnStep
 from lesionbrush.core.registry import InstalledModel, ModelCard
 from lesionbrush.core.roi import Orientation, RoiGrid, from_roi
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.volume import Volume
-from lesionbrush.systems.semantic.classes import CLASSES, OUTSIDE
+from lesionbrush.systems.semantic.classes import OUTSIDE
 from lesionbrush.systems.semantic.hooks import LaidOut
 from lesionbrush.systems.semantic.job import AIR_HU
-from lesionbrush.systems.semantic.layouts import ClassMap, on_grid
+from lesionbrush.systems.semantic.layouts import ClassMap, as_sent, on_grid
 from lesionbrush.systems.semantic.model import SemanticCT
 from lesionbrush.systems.semantic.request import SemanticWholeRequest
 from lesionbrush.systems.semantic.whole_hooks import HOOKS, classes_of
@@ -57,12 +57,15 @@ class SemanticWhole:
         run, told = self.slices.run(rois_of(wished, spacing_mm, grid), request, seeds, (on_step, on_estimate))
         hu = self.slices.scale.from_unit(run.results.numpy())
         made = [turned.to_stored(self._back(one, wished, (grid, box), spacing_mm)) for one in hu]
-        stored = np.asfortranarray(turned.to_stored(wished.labels))
-        present = np.unique(stored).tolist()
-        names = {number: CLASSES[number] for number in present if number != OUTSIDE}
-        layout = Layout(Volume(stored, frame.affine), names)
-        remarks = (*run.remarks, *wished.remarks, *told, *self._on_window())
-        return Made(np.stack(made), run.where, [layout] * len(seeds), [remarks] * len(seeds))
+        sent = inputs.layout("layout")
+        assert sent is not None
+        labels, names = as_sent(sent, wished)
+        layout = Layout(Volume(np.asfortranarray(turned.to_stored(labels)), frame.affine), names)
+        remarks = [
+            (*run.remarks, *wished.remarks, *told, *self._on_window(round_hu(one)[layout.labels.array > 0]))
+            for one in made
+        ]
+        return Made(np.stack(made), run.where, [layout] * len(seeds), remarks)
 
     def _back(
         self, hu: np.ndarray, wished: ClassMap, where: tuple[RoiGrid, Box], spacing_mm: np.ndarray
@@ -75,13 +78,15 @@ class SemanticWhole:
             made[wished.labels == OUTSIDE] = AIR_HU
         return made
 
-    def _on_window(self) -> tuple[str, ...]:
+    def _on_window(self, hu: np.ndarray) -> tuple[str, ...]:
+        """hu: (N,), what was made in the body."""
         scale = self.slices.scale
-        if not isinstance(scale, HUWindow):
+        if not isinstance(scale, HUWindow) or not hu.size:
             return ()
         return (
-            f"{self.card.name!r} knows HU from {scale.lo_hu:g} to {scale.hi_hu:g}: gas and lung are no "
-            "darker and bone is no brighter, so this is a CT for that window alone",
+            f"{self.card.name!r} knows HU from {scale.lo_hu:g} to {scale.hi_hu:g}, and this CT has "
+            f"{hu.min()} to {hu.max()} in the body: gas, lung and bone of a patient are beyond that, so this "
+            "is a CT for that window alone",
         )
 
 
