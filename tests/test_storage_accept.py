@@ -49,6 +49,21 @@ def test_the_record_says_where_it_comes_from(studies: Folder) -> None:
     assert read_sidecar(where(studies) / f"{image}.nii.gz") == case.provenance
 
 
+def test_a_quick_look_says_so_in_record_and_index(studies: Folder) -> None:
+    """Also what was painted into one."""
+    case = made_case("plain")
+    quick = case.provenance.model_copy(update={"request": {**case.provenance.request, "quality": "fast"}})
+    painted = case.provenance.model_copy(update={"made_from": quick})
+    for key, record, said in (
+        ("plain", case.provenance, False),
+        ("quick", quick, True),
+        ("in", painted, True),
+    ):
+        image = accept_case(studies, replace(made_case(key), provenance=record))
+        stored = (where(studies) / f"{image}.provenance.json").read_text()
+        assert AcceptedRecord.model_validate_json(stored).quick_look is said
+
+
 def test_the_same_key_is_the_same_case(studies: Folder) -> None:
     """Also with another name, also after a restart; another key is another case."""
     image = accept_case(studies, made_case("job-1", "first"))

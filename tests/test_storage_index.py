@@ -60,6 +60,7 @@ def test_an_accepted_case_is_completed_for_stock_code(folder: Path) -> None:
         assert "1.2.840.12" in store.get_labeled_images()
         info = store.get_image_info("1.2.840.12")
         assert (info["synthetic"], info["model"], info["reference_id"]) == (True, "tiny", "made from job")
+        assert info["quick_look"] is False
         assert store.get_label_info("1.2.840.12", "final")["name"] == "1.2.840.12.nii.gz"
         pairs = {Path(pair["image"]).name: Path(pair["label"]) for pair in store.datalist()}
         assert pairs["1.2.840.12.nii.gz"] == folder / "labels" / "final" / "1.2.840.12.nii.gz"

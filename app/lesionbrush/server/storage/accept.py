@@ -27,6 +27,8 @@ from lesionbrush.server.storage.durable import write_json
 from lesionbrush.server.storage.names import require_name
 
 _ID_DIGITS = 20
+QUICK = "fast"
+"""The quality of a quick look."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class AcceptedRecord(Provenance):
     """What lies beside an accepted image: the provenance, and who accepted it when.
 
     key_sha256: of the idempotency key; files_sha256: of `image` and `label` as they were written;
-    label_names: what the values of `label` mean, empty where they are 0 and 1, the lesion.
+    label_names: what the values of `label` mean, empty where they are 0 and 1, the lesion; quick_look: see
+    `is_quick_look`.
     """
 
     image: str
@@ -62,6 +65,15 @@ class AcceptedRecord(Provenance):
     key_sha256: str
     files_sha256: dict[str, str]
     label_names: dict[int, str] = Field(default_factory=dict)
+    quick_look: bool = False
+
+
+def is_quick_look(record: Provenance) -> bool:
+    """True for what was made in few steps, or painted into what was: nothing to train or to measure with."""
+    earlier: Provenance | None = record
+    while earlier is not None and earlier.request.get("quality") != QUICK:
+        earlier = earlier.made_from
+    return earlier is not None
 
 
 @runtime_checkable
@@ -130,6 +142,7 @@ def _write(accepted: AcceptedCase, draft: Path, image: str, key: str) -> None:
         key_sha256=key,
         files_sha256={"image": file_sha256(draft / IMAGE), "label": file_sha256(draft / LABEL)},
         label_names=dict(accepted.label_names),
+        quick_look=is_quick_look(accepted.provenance),
     )
     write_json(draft / RECORD, record.model_dump(mode="json"))
 

@@ -138,6 +138,7 @@ class Studies(LocalDatastore):
         """For an accepted case: that it is synthetic, and of what; the whole record lies beside the image."""
         record = self.cases.record(image) or {}
         kept = ("synthetic", "generated", "model", "seed", "reference_id", "reference_sha256", "accepted")
+        kept = (*kept, "quick_look")
         return {key: record[key] for key in kept if key in record}
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
