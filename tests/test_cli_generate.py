@@ -8,15 +8,18 @@ import numpy as np
 import pydicom
 import pytest
 from cli_kit import Command
-from lesionbrush.cli.generate import body_box
+from lesionbrush.cli.generate import body_box, colours_of, picture
+from lesionbrush.core.generate import Generation
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume
 from lesionbrush.files.io import read_volume, write_volume
 from lesionbrush.files.layouts import read_layout, write_layout
 from lesionbrush.files.records import read_sidecar
+from lesionbrush.montage import GAP_PX, GREY, LINE_PX, TEXT_PX, TINTS
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 from server_kit import make_model, make_noise_model
+from storage_kit import made_provenance
 
 pytest_plugins = "cli_fixtures"
 
@@ -69,6 +72,39 @@ def test_an_edit_and_labels_of_another_hand_are_kept(
     labels.unlink()
     again = [run("generate", "-o", tmp_path / "new.nii", "--model", "noise", "--seed", n) for n in (1, 2)]
     assert [outcome.code for outcome in again] == [0, 0]
+
+
+def generation(shape: tuple[int, int, int], kinds: int) -> Generation:
+    """A body of fat with a row of labels, each a column wide, in voxels of 2 mm."""
+    hu, labels = np.full(shape, -100, np.int16), np.zeros(shape, np.uint16)
+    for kind in range(kinds):
+        labels[2 + 3 * kind : 4 + 3 * kind, 10 : 30 + kind] = 1000 + kind
+    names = {0: "nothing", **{1000 + kind: f"organ {kind}" for kind in range(kinds)}}
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    record = made_provenance()
+    return Generation(Volume(hu, affine), Layout(Volume(labels, affine), names), record)
+
+
+@pytest.mark.parametrize(("slices", "columns"), [(3, 2), (60, 3)], ids=["slab", "part of a body"])
+def test_the_picture_has_all_labels_in_two_panels_at_most(slices: int, columns: int) -> None:
+    """A slab has no coronal view."""
+    few, many = (picture(generation((60, 60, slices), kinds), panel_px=90) for kinds in (1, 15))
+    assert few.width == many.width == GAP_PX + columns * (90 + GAP_PX)
+    caption_px = TEXT_PX + GAP_PX
+    grid_px = 2 * (caption_px + 90 + GAP_PX) + TEXT_PX + 3 * GAP_PX
+    assert few.height == grid_px + LINE_PX
+    assert grid_px + LINE_PX < many.height < grid_px + 8 * LINE_PX
+
+
+def test_the_largest_labels_have_colours_and_the_others_are_grey() -> None:
+    made = generation((60, 60, 3), 15)
+    assert made.layout is not None
+    colours = colours_of(made.layout, [made.layout.labels.array[:, :, 1]])
+    assert list(colours) == [f"organ {kind}" for kind in reversed(range(15))]
+    tints = [TINTS[number] for number in colours.values()]
+    assert len(set(tints)) == 12
+    assert tints[11:] == [GREY] * 4
+    assert colours_of(made.layout, [np.zeros((4, 4))]) == {}
 
 
 def test_the_picture_is_of_the_body() -> None:

@@ -17,14 +17,18 @@ from lesionbrush.errors import EmptyMask, InvalidRequest
 
 GAP_PX = 6
 TEXT_PX = 13
+LINE_PX = TEXT_PX + GAP_PX
 Colour = tuple[int, int, int]
 CYAN: Colour = (0, 255, 255)
 ORANGE: Colour = (255, 160, 40)
 WHITE: Colour = (235, 235, 235)
 GREY: Colour = (150, 150, 150)
 BLACK: Colour = (0, 0, 0)
-TINTS = (BLACK, (235, 90, 80), (250, 200, 60), (90, 150, 250), (190, 110, 230), (90, 200, 120), GREY, GREY)
-"""Of labels from 0; what comes after them begins again. 0 is not tinted."""
+TINTS = (
+    *(BLACK, (235, 90, 80), (250, 200, 60), (90, 150, 250), (190, 110, 230), (90, 200, 120), GREY, GREY),
+    *((240, 140, 190), (70, 210, 220), (200, 150, 90), (170, 220, 60), (150, 160, 250), (240, 130, 40)),
+)
+"""Of labels from 0; what comes after them begins again, with 1. 0 is not tinted."""
 TINT_SHARE = 0.35
 AERATED_HU = -300
 """Below it, and no plain air: lung."""
@@ -258,15 +262,28 @@ def _crop(picture: Array, centre: tuple[float, float], size: tuple[int, int], fi
     return cut(picture, starts, size, fill)
 
 
-def sheet(panels: Sequence[Panel], columns: int, *, title: str = "", panel_px: int = 256) -> Image.Image:
-    """Panels row by row in a grid, each fitted into `panel_px` x `panel_px` with square millimetres. RGB."""
+def sheet(
+    panels: Sequence[Panel],
+    columns: int,
+    *,
+    title: str = "",
+    panel_px: int = 256,
+    legend: Sequence[tuple[str, Colour]] = (),
+) -> Image.Image:
+    """Panels row by row in a grid, each fitted into `panel_px` x `panel_px` with square millimetres. RGB.
+
+    legend: words and their colours, below all.
+    """
     if columns < 1 or not panels:
         raise InvalidRequest(f"{len(panels)} panels in {columns} columns make no sheet; both must be above 0")
     rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
     caption_px = TEXT_PX + GAP_PX if any(panel.caption for panel in panels) else 0
     heights = [caption_px + max(panel.size_px(panel_px)[1] for panel in row) + GAP_PX for row in rows]
     top = GAP_PX + (TEXT_PX + 2 * GAP_PX if title else 0)
-    picture = Image.new("RGB", (GAP_PX + columns * (panel_px + GAP_PX), top + sum(heights)))
+    width = GAP_PX + columns * (panel_px + GAP_PX)
+    lines = _wrap(legend, width - GAP_PX)
+    bottom = top + sum(heights)
+    picture = Image.new("RGB", (width, bottom + len(lines) * LINE_PX))
     draw = ImageDraw.Draw(picture)
     draw.text((GAP_PX, GAP_PX), title, WHITE, font=_font())
     for panel, (column, y) in zip(panels, _cells(heights, columns, top), strict=False):
@@ -274,7 +291,24 @@ def sheet(panels: Sequence[Panel], columns: int, *, title: str = "", panel_px: i
         draw.text((x, y), panel.caption, GREY, font=_font())
         drawn = draw_panel(panel, panel_px)
         picture.paste(drawn, (x + (panel_px - drawn.width) // 2, y + caption_px))
+    for row, line in enumerate(lines):
+        for x, word, colour in line:
+            draw.text((x, bottom + row * LINE_PX), word, colour, font=_font())
     return picture
+
+
+def _wrap(legend: Sequence[tuple[str, Colour]], width_px: int) -> list[list[tuple[int, str, Colour]]]:
+    """Lines of words, each with where it begins."""
+    lines: list[list[tuple[int, str, Colour]]] = []
+    x = width_px
+    for word, colour in legend:
+        long_px = round(_font().getlength(word))
+        if x + long_px > width_px:
+            lines.append([])
+            x = GAP_PX
+        lines[-1].append((x, word, colour))
+        x += long_px + 3 * GAP_PX
+    return lines
 
 
 def _cells(heights: Sequence[int], columns: int, top: int) -> Iterator[tuple[int, int]]:
@@ -314,8 +348,8 @@ def _resize(hu: Array, size: tuple[int, int]) -> Array:
 
 
 def _tinted(rgb: Array, labels: Array, size: tuple[int, int], share: float) -> Array:
-    shown = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
-    colours = np.array(TINTS)[shown % len(TINTS)]
+    shown = np.asarray(Image.fromarray(labels.astype(np.int32)).resize(size, Image.Resampling.NEAREST))
+    colours = np.array(TINTS)[np.where(shown > 0, 1 + (shown - 1) % (len(TINTS) - 1), 0)]
     mixed: Array = np.where(shown[..., None] > 0, (1 - share) * rgb + share * colours, rgb).astype(np.uint8)
     return mixed
 

@@ -66,10 +66,10 @@ class Phases:
 
 
 class StepBar:
-    """A progress bar, with the time left, for `synthesize`'s on_step."""
+    """A progress bar, with the time left, for `on_step`."""
 
     def __init__(self) -> None:
-        self._bar = tqdm(desc="synthesize", unit="step", leave=False)
+        self._bar = tqdm(desc="sampling", unit="step", leave=False)
 
     def __call__(self, done: int, total: int) -> None:
         self._bar.total, self._bar.n = total, done  # set, not added: a batch that did not fit starts over

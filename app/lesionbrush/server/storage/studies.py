@@ -137,9 +137,8 @@ class Studies(LocalDatastore):
     def _notes(self, image: str) -> Mapping[str, Any]:
         """For an accepted case: that it is synthetic, and of what; the whole record lies beside the image."""
         record = self.cases.record(image) or {}
-        kept = ("synthetic", "generated", "model", "seed", "reference_id", "reference_sha256", "accepted")
-        kept = (*kept, "quick_look")
-        return {key: record[key] for key in kept if key in record}
+        kept = ("synthetic", "generated", "model", "seed", "quick_look", "reference_id", "reference_sha256")
+        return {key: record[key] for key in (*kept, "accepted") if key in record}
 
     def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
         """Read the index when it has changed. A damaged one is kept aside, and the files are looked at."""
