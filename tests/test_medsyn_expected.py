@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,14 +10,17 @@ import pytest
 import torch
 from lesionbrush.core.generate import generate
 from lesionbrush.core.inputs import Inputs
+from lesionbrush.reports.findings import ChestFindings
 from lesionbrush.systems.medsyn.channels import CT, WINDOW
-from lesionbrush.systems.medsyn.data import MedSynBatches, learn_expectation
+from lesionbrush.systems.medsyn.data import Describe, Encode, MedSynBatches, learn_expectation
 from lesionbrush.systems.medsyn.expected import (
     LEAST_SPREAD,
     Expectation,
     Expected,
     enlarge,
     enlarge_smoothly,
+    fit_effects,
+    fit_reader,
     mean_chest,
     spread_of,
 )
@@ -72,7 +76,7 @@ def test_a_ramp_enlarged_smoothly_is_a_ramp(factor: int):
 @pytest.mark.parametrize("size", [64, 128])
 def test_networks_that_say_nothing_make_what_is_expected(size: int):
     atlas = drawn(4, 32, 32, 32)
-    model = silent_model(replace(Expectation.none(32), atlas=atlas))
+    model = silent_model(replace(Expectation.none(32, 16), atlas=atlas))
     (made,) = generate(MedSynRequest(steps=2, fine_steps=2, size=size), model, Inputs(text="no effusion"))
     wanted = WINDOW.from_unit(enlarge_smoothly(atlas, size // 32)[CT].numpy())
     inner = slice(4, -4)  # at the border of a tile nothing is known of what lies beyond
@@ -80,18 +84,19 @@ def test_networks_that_say_nothing_make_what_is_expected(size: int):
     assert np.median(away) < 1
 
 
+def tiny_batches(describe: Describe, encode: Encode) -> MedSynBatches:
+    networks = Networks(low=replace(LOW, shown=5), high=FINE)
+    recipe = replace(RECIPES["ours"], network=networks, tile=32, low_share=1.0)
+    return MedSynBatches([packed_chest()], recipe, np.random.default_rng(3), describe, encode)
+
+
+def say_nothing(texts: Sequence[str]) -> torch.Tensor:
+    return torch.zeros(len(texts), 32, 16)
+
+
 def test_a_run_learns_what_its_images_are_expected_to_be():
-    recipe = replace(
-        RECIPES["ours"], network=Networks(low=replace(LOW, shown=5), high=FINE), tile=32, low_share=1.0
-    )
-    batches = MedSynBatches(
-        [packed_chest()],
-        recipe,
-        np.random.default_rng(3),
-        lambda *_: "",
-        lambda texts: torch.zeros(len(texts), 32, 16),
-    )
-    expectation = learn_expectation(batches, draws=6)
+    batches = tiny_batches(lambda *_: "", say_nothing)
+    expectation = learn_expectation(batches, draws=8)
     batches.expectation = expectation
     assert expectation.atlas.shape == (4, 32, 32, 32)
     assert float(expectation.atlas[CT, 16, 14:18, 22:26].mean()) < -0.2  # in a lung
@@ -99,8 +104,74 @@ def test_a_run_learns_what_its_images_are_expected_to_be():
     assert batch.shown.shape[1] == 5
     assert (batch.image[batch.scored == 0] == 0).all()
     assert 0.3 < float(batch.image[:, CT].square().mean().sqrt()) < 3
-    again = learn_expectation(replace_rng(batches), draws=6)
+    again = learn_expectation(replace_rng(batches), draws=8)
     assert (again.atlas == expectation.atlas).all()
+
+
+def write_right_ml(findings: ChestFindings, generator: np.random.Generator) -> str:
+    del generator
+    return str(findings.effusion_right_ml.value or 0.0)
+
+
+def tell_ml(texts: Sequence[str]) -> torch.Tensor:
+    """A first token that holds litres of fluid and a constant."""
+    tokens = torch.zeros(len(texts), 32, 16)
+    for row, text in zip(tokens, texts, strict=True):
+        row[0, 0], row[0, 1] = (float(text) / 1000, 1.0) if text else (0.0, 0.0)
+    return tokens
+
+
+def test_a_text_moves_what_is_expected_to_where_its_finding_is():
+    expectation = learn_expectation(tiny_batches(write_right_ml, tell_ml), draws=60)
+    much, little = (expectation.of_chest(tell_ml([text])[0]).mean[CT] for text in ("1200", "0"))
+    middle = 16
+    right_back, left_back = np.index_exp[10:middle, 11:13, 22:26], np.index_exp[10:middle, 11:13, 6:10]
+    assert float((much - little)[right_back].mean()) > 0.3
+    assert abs(float((much - little)[left_back].mean())) < 0.15
+    halfway = expectation.of_chest(tell_ml(["1200"])[0], strength=0.5).mean[CT]
+    none = expectation.of_chest(tell_ml([""])[0]).mean[CT]
+    assert (none == expectation.of_chest().mean[CT]).all()
+    assert float(halfway[right_back].mean()) == pytest.approx(
+        float((much + none)[right_back].mean()) / 2, abs=0.02
+    )
+
+
+def test_a_reader_finds_a_linear_rule_and_centres_it():
+    texts = drawn(400, 6)
+    numbers = torch.stack((2 * texts[:, 0] - texts[:, 3] + 5, texts[:, 1]), dim=1)
+    numbers[::7, 1] = float("nan")
+    reader = fit_reader(texts, numbers)
+    found = texts @ reader[:, :-1].T + reader[:, -1]
+    torch.testing.assert_close(found[:, 0], numbers[:, 0] - numbers[:, 0].mean(), atol=0.3, rtol=0)
+    assert abs(float(found.mean())) < 1e-4
+
+
+def test_effects_are_found_where_chests_are_known():
+    read, effects = drawn(300, 2), drawn(2, 4, 2, 2, 2)
+    images = torch.einsum("mk,kczyx->mczyx", read, effects)
+    known = torch.ones(300, 2, 2, 2)
+    known[:, 0, 0, 0] = 0
+    images[:, :, 0, 0, 0] = 99.0
+    found = fit_effects(read, images, known)
+    assert (found[..., 0, 0, 0] == 0).all()
+    torch.testing.assert_close(found[..., 1, 1, 1], effects[..., 1, 1, 1], atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0, 2.0])
+def test_networks_that_say_nothing_make_what_a_text_expects(strength: float):
+    expectation = replace(
+        Expectation.none(32, 16), atlas=0.2 * drawn(4, 32, 32, 32), effects=0.2 * drawn(5, 4, 32, 32, 32)
+    )
+    model = silent_model(expectation)
+    tokens = model.encoder.encode(["large effusion"])
+    reader = 0.1 * drawn(5, 17)
+    model.networks.reader.copy_(reader)
+    request = MedSynRequest(steps=3, fine_steps=1, size=64, strength=strength)
+    (made,) = generate(request, model, Inputs(text="large effusion"))
+    expected = replace(expectation, reader=reader).of_chest(tokens[0], strength).mean
+    wanted = stored(WINDOW.from_unit(enlarge_smoothly(expected, 2)[CT].numpy()))
+    inner = slice(4, -4)
+    assert np.median(np.abs(made.ct.array - wanted)[inner, inner, inner]) < 1
 
 
 def replace_rng(batches: MedSynBatches) -> MedSynBatches:
@@ -110,9 +181,9 @@ def replace_rng(batches: MedSynBatches) -> MedSynBatches:
 
 
 def test_what_is_expected_is_stored_with_the_weights():
-    expectation = replace(Expectation.none(32), atlas=drawn(4, 32, 32, 32), fine=torch.full((4,), 0.3))
+    expectation = replace(Expectation.none(32, 16), atlas=drawn(4, 32, 32, 32), fine=torch.full((4,), 0.3))
     given = MedSynUNets(replace(LOW, shown=5), FINE, None, expectation)
-    other = MedSynUNets(replace(LOW, shown=5), FINE, None, Expectation.none(32))
+    other = MedSynUNets(replace(LOW, shown=5), FINE, None, Expectation.none(32, 16))
     other.load_state_dict(given.state_dict())
     assert other.expectation is not None
     assert (other.expectation.atlas == expectation.atlas).all()

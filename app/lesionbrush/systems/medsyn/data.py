@@ -13,6 +13,7 @@ from torch import Tensor
 from lesionbrush.reports.findings import ChestFindings
 from lesionbrush.systems.medsyn.channels import (
     AIRWAY_BIT,
+    CHANNELS,
     LOBE_BITS,
     VESSEL_BIT,
     WINDOW,
@@ -20,15 +21,25 @@ from lesionbrush.systems.medsyn.channels import (
     share_to_unit,
 )
 from lesionbrush.systems.medsyn.chests import OUTSIDE_HU, FieldChest, low_chest, reduce, vary
-from lesionbrush.systems.medsyn.expected import Expectation, enlarge, mean_chest, spread_of
+from lesionbrush.systems.medsyn.expected import (
+    Expectation,
+    enlarge,
+    fit_effects,
+    fit_reader,
+    mean_chest,
+    spread_of,
+)
 from lesionbrush.systems.medsyn.pack import HIGH, PackedChest
 from lesionbrush.systems.medsyn.recipes import MedSynRecipe, Refinement
+from lesionbrush.systems.medsyn.text.reading import scale_findings
 
 Describe = Callable[[ChestFindings, np.random.Generator], str]
 Encode = Callable[[Sequence[str]], Tensor]
 LEAST_KNOWN = 0.3
 """Of a tile there is data in."""
 TRIES = 20
+DRAWS, PROMPTS = 240, 8
+"""Chests of which is learned what to expect, and how many more texts on each."""
 
 
 @dataclass(frozen=True)
@@ -100,26 +111,27 @@ class MedSynBatches:
         return self.collate([self.tile() for _ in range(count)], read=False)
 
     def collate(self, samples: Sequence[JointSample], *, read: bool) -> MedSynBatch:
+        text = self.encode([one.text for one in samples]) if read else None
         if self.expectation is not None:
-            samples = [expect(one, self.expectation) for one in samples]
+            told = [None] * len(samples) if text is None else list(text)
+            samples = [expect(one, self.expectation, said) for one, said in zip(samples, told, strict=True)]
         image, shown = (
             torch.stack([one.image for one in samples]),
             torch.stack([one.shown for one in samples]),
         )
         known = torch.stack([one.known for one in samples])[:, None]
         scored = known.expand_as(image).contiguous()
-        text = self.encode([one.text for one in samples]) if read else None
         return MedSynBatch(image, shown, text, scored, torch.ones(len(samples)))
 
     def whole(self) -> JointSample:
         """A chest with other findings in another body; its text is left out now and then, so that the
         network knows what it makes of none."""
-        chest = vary(self.chests[self.rng.choice(len(self.chests), p=self.whole_body)], self.rng)
+        chest = self.body()
         text = self.describe(chest.findings, self.rng)
-        dropped = self.rng.random() < self.recipe.drop_text
-        known = torch.from_numpy(chest.known.astype(np.float32))
-        image = torch.from_numpy(channels_of(chest))
-        return JointSample(image, known[None] * 2 - 1, known, "" if dropped else text)
+        return show(chest, "" if self.rng.random() < self.recipe.drop_text else text)
+
+    def body(self) -> FieldChest:
+        return vary(self.chests[self.rng.choice(len(self.chests), p=self.whole_body)], self.rng)
 
     def tile(self) -> JointSample:
         """A tile of a chest, and beside it what it is some times coarser."""
@@ -137,28 +149,44 @@ class MedSynBatches:
         return replace(sample, shown=enlarge(sample.coarse + amount * noise, stage.factor))
 
 
-def expect(sample: JointSample, expectation: Expectation) -> JointSample:
-    """What it differs by from what is expected of it; a whole chest is shown the mean one, which says where
-    in the body it is. Where there is no data, nothing differs."""
+def show(chest: FieldChest, text: str) -> JointSample:
+    """A whole chest with what is said of it."""
+    known = torch.from_numpy(chest.known.astype(np.float32))
+    return JointSample(torch.from_numpy(channels_of(chest)), known[None] * 2 - 1, known, text)
+
+
+def expect(sample: JointSample, expectation: Expectation, text: Tensor | None = None) -> JointSample:
+    """What it differs by from what is expected of it; a whole chest is shown that as well, which says where
+    in the body it is. Where there is no data, nothing differs. text: (tokens, width), of a whole chest."""
     if sample.factor > 1:
         expected = expectation.of_tile(sample.coarse, sample.factor)
     else:
-        expected = expectation.of_chest()
-        sample = replace(sample, shown=torch.cat((sample.shown, expectation.atlas)))
+        expected = expectation.of_chest(text)
+        sample = replace(sample, shown=torch.cat((sample.shown, expected.mean)))
     return replace(sample, image=expected.residual(sample.image) * sample.known)
 
 
-def learn_expectation(batches: MedSynBatches, seed: int = 0, draws: int = 96) -> Expectation:
-    """Of the images that a run is trained on, with its own generator."""
-    drawn = MedSynBatches(
-        batches.packed, batches.recipe, np.random.default_rng(seed), lambda *_: "", batches.encode
+def learn_expectation(batches: MedSynBatches, seed: int = 0, draws: int = DRAWS) -> Expectation:
+    """Of the images and the texts that a run is trained on, with its own generator."""
+    rng = np.random.default_rng(seed)
+    drawn = MedSynBatches(batches.packed, batches.recipe, rng, batches.describe, batches.encode)
+    bodies, tiles = [drawn.body() for _ in range(draws)], [drawn.tile() for _ in range(draws // 4)]
+    wholes = [show(one, batches.describe(one.findings, rng)) for one in bodies]
+    findings = torch.tensor([scale_findings(one.findings) for one in bodies])
+    texts = [batches.describe(one.findings, rng) for one in bodies for _ in range(PROMPTS)]
+    firsts = torch.cat([batches.encode([text])[:, 0] for text in texts])
+    reader = fit_reader(firsts, findings.repeat_interleave(PROMPTS, 0))
+    atlas = mean_chest((one.image, one.known) for one in wholes)
+    images, known = (
+        torch.stack(arrays) for arrays in zip(*((w.image, w.known) for w in wholes), strict=True)
     )
-    wholes, tiles = [drawn.whole() for _ in range(draws)], [drawn.tile() for _ in range(draws // 2)]
-    unscaled = replace(
-        Expectation.none(batches.recipe.low_side), atlas=mean_chest((one.image, one.known) for one in wholes)
-    )
+    effects = fit_effects((findings - findings.nanmean(0)).nan_to_num(), images - atlas, known)
+    ones = torch.ones(len(CHANNELS))
+    unscaled = Expectation(atlas, ones, ones, reader, effects)
+    told = [expect(one, unscaled, batches.encode([one.text])[0]) for one in wholes]
     coarse, fine = (
-        spread_of((expect(one, unscaled).image, one.known) for one in some) for some in (wholes, tiles)
+        spread_of((one.image, one.known) for one in some)
+        for some in (told, [expect(one, unscaled) for one in tiles])
     )
     return replace(unscaled, coarse=coarse, fine=fine)
 

@@ -109,7 +109,7 @@ class MedSyn:
         if section.words is not None:
             sizes = EncoderSizes(**section.words.model_dump(exclude={"words"}))
             words = WordEncoder(Vocabulary(section.words.words), sizes)
-        expectation = Expectation.none(section.low_side) if section.residual else None
+        expectation = Expectation.none(section.low_side, _width(section)) if section.residual else None
         networks = MedSynUNets(_config(section.low), _config(section.high), words, expectation)
         found = with_weights(networks, installed)
         return cls(installed.card, found, words or _bert(installed.card, section), pick_device(device))
@@ -166,12 +166,23 @@ class MedSyn:
         generator = torch.Generator().manual_seed(mix_seed(job.seed, 0))
         shape = (1, len(CHANNELS), *[self.section.low_side] * 3)
         noise = torch.randn(shape, generator=generator).to(self.device)
-        shown, expected = torch.ones_like(noise[:, :1]), NOTHING
-        if (expectation := self.networks.expectation) is not None:
-            shown, expected = torch.cat((shown, expectation.atlas[None]), dim=1), expectation.of_chest()
-        said = self._denoiser(self.low, shown, tokens)
-        unsaid = self._denoiser(self.low, shown, torch.zeros_like(tokens))
-        guided = classifier_free(said, unsaid, job.request.strength)
+        strength, expectation = job.request.strength, self.networks.expectation
+
+        def expect(times: float) -> Expected:
+            return NOTHING if expectation is None else expectation.of_chest(tokens[0], times)
+
+        def ask(text: Tensor, own: Expected) -> Denoiser:
+            """Of what differs from `expected`, by a network that is told `own`."""
+            everywhere = torch.ones_like(noise[:, :1])
+            shown = everywhere if expectation is None else torch.cat((everywhere, own.mean[None]), dim=1)
+            moved = own.residual(expected.mean)
+            asked = self._denoiser(self.low, shown, text)
+            return lambda x, t: asked(x + self.schedule.alpha(t) * moved, t) - moved
+
+        expected = expect(strength)
+        guided = classifier_free(
+            ask(tokens, expect(1.0)), ask(torch.zeros_like(tokens), expect(0.0)), strength
+        )
 
         def denoise(x: Tensor, t: int) -> Tensor:
             estimate = expected.clamp(guided(x, t))
@@ -288,6 +299,11 @@ def _show(unit: Tensor) -> np.ndarray:
     """(Z, Y, X) HU of the first of (B, 4, Z, Y, X)."""
     hu: np.ndarray = WINDOW.from_unit(unit[0, CT].cpu().numpy())
     return hu
+
+
+def _width(section: MedSynCard) -> int:
+    """Of the tokens that the coarse network reads."""
+    return section.low.text_width if isinstance(section.low, UNetShape) else 0
 
 
 def _config(shape: UNetShape | ReleasedShape) -> MedSynConfig | ReleasedConfig:

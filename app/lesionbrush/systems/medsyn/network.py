@@ -111,6 +111,8 @@ class MedSynUNets(nn.Module):
     atlas: Tensor
     coarse_spread: Tensor
     fine_spread: Tensor
+    reader: Tensor
+    effects: Tensor
 
     def __init__(
         self,
@@ -126,12 +128,14 @@ class MedSynUNets(nn.Module):
             self.register_buffer("atlas", expectation.atlas[None])  # as an image: may lie channels last
             self.register_buffer("coarse_spread", expectation.coarse)
             self.register_buffer("fine_spread", expectation.fine)
+            self.register_buffer("reader", expectation.reader)
+            self.register_buffer("effects", expectation.effects)
 
     @property
     def expectation(self) -> Expectation | None:
         if not self.expects:
             return None
-        return Expectation(self.atlas[0], self.coarse_spread, self.fine_spread)
+        return Expectation(self.atlas[0], self.coarse_spread, self.fine_spread, self.reader, self.effects)
 
 
 def repeat_tokens(text: Tensor) -> Tensor:

@@ -68,7 +68,7 @@ OURS = MedSynRecipe(
     low_side=32,
     stages=(Refinement(32, 2), Refinement(32, 4), Refinement(128, 2)),
     levels=Levels(-0.4, 1.6, uniform_share=0.3),
-    low_levels=Levels(4.2, 1.8, uniform_share=0.25),
+    low_levels=Levels(2.0, 1.8, uniform_share=0.3),
     low_share=0.8,
     tile=48,
     tiles=2,

@@ -12,7 +12,7 @@ minutes, so none is resumed.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lesionbrush.reports.findings import ChestFindings
 from lesionbrush.reports.writing import PARTS, ReportPart, write_report
 from lesionbrush.systems.medsyn.text.drawn import draw_findings
 from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, WordEncoder, pad
 from lesionbrush.systems.medsyn.text.own_reports import OwnReports, ReportPair, read_reports
 from lesionbrush.systems.medsyn.text.prompts import write_prompt, write_short
+from lesionbrush.systems.medsyn.text.reading import READ, scale_findings
 from lesionbrush.systems.medsyn.text.vocabulary import BETWEEN, MASK, SPECIAL, WHOLE, Vocabulary
 from lesionbrush.training.loop import OPTIMISERS
 from lesionbrush.training.recipes import Optimiser
@@ -35,15 +35,6 @@ MASKED_SHARE, HELD_OUT = 0.15, 0.1
 SAY_EVERY, MOST_JUDGED = 250, 1000
 PROMPTED: tuple[ReportPart, ...] = ("lungs", "emphysema", "heart", "effusion", "consolidation")
 IMPRESSION_PROMPTS = 2
-READ: Mapping[str, tuple[float, float]] = {
-    "effusion_right_ml": (0.0, 500.0),
-    "effusion_left_ml": (0.0, 500.0),
-    "laa950_percent": (0.0, 15.0),
-    "cardiothoracic_ratio": (0.5, 0.1),
-    "consolidation_ml": (0.0, 100.0),
-}
-"""What is read off a prompt: findings, each with what is taken off it and by what it is divided."""
-MOST_READ = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +171,7 @@ class _Batches:
         whole = self._index[WHOLE]
         numbers = (self._words.numbers(write_prompt(one, generator)) for one in findings)
         rows = [[whole, *one[: self._longest - 1]] for one in numbers]
-        return ToldFindings(pad(rows), torch.tensor([_scaled(one) for one in findings]))
+        return ToldFindings(pad(rows), torch.tensor([scale_findings(one) for one in findings]))
 
     def _numbers(self, pair: ReportPair, vocabulary: Vocabulary) -> tuple[list[int], list[int]]:
         """Findings and impression, of which no more is read than half of what the encoder takes."""
@@ -221,14 +212,6 @@ class _Batches:
         masked = drawn & (numbers >= len(SPECIAL))
         wanted = numbers.masked_fill(~masked, -100)
         return MaskedTexts(numbers.masked_fill(masked, self._index[MASK]), wanted, paired)
-
-
-def _scaled(findings: ChestFindings) -> list[float]:
-    scaled = []
-    for name, (middle, spread) in READ.items():
-        value = getattr(findings, name).value
-        scaled.append(float("nan") if value is None else min((value - middle) / spread, MOST_READ))
-    return scaled
 
 
 class _Tasks(nn.Module):
