@@ -19,6 +19,7 @@ from lesionbrush.core.registry import METADATA, load_card
 from lung_ddpm_kit import install_layout_model
 from mddpm_kit import install_guided
 from med_ddpm_kit import install_med
+from medsyn_kit import install_medsyn
 from monai.bundle import ConfigParser
 from palette_kit import install_palette
 from semantic_kit import install_semantic
@@ -34,6 +35,7 @@ SYSTEMS = (
     "mddpm",
     "mddpm_3d",
     "med_ddpm",
+    "medsyn",
     "palette",
     "semantic",
 )
@@ -47,6 +49,8 @@ def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
         folder = install_layout_model(root, system)
     elif system == "med_ddpm":
         folder = install_med(root)
+    elif system == "medsyn":
+        folder = install_medsyn(root / "tiny")
     elif system == "palette":
         folder = install_palette(root)
     elif system == "semantic":

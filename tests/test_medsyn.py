@@ -193,7 +193,7 @@ def test_256_voxels_are_made_of_64_times_4_and_128_of_32_times_4(model: MedSyn):
     assert [model._sides(size) for size in (64, 128, 256)] == [[64], [64, 128], [64, 256]]
     coarser = MedSyn(
         model.card.model_copy(update={"section": {**model.card.section, "low_side": 32}}),
-        model.networks,
+        model.network,
         model.encoder,
         model.device,
     )

@@ -165,7 +165,7 @@ def test_networks_that_say_nothing_make_what_a_text_expects(strength: float):
     model = silent_model(expectation)
     tokens = model.encoder.encode(["large effusion"])
     reader = 0.1 * drawn(5, 17)
-    model.networks.reader.copy_(reader)
+    model.network.reader.copy_(reader)
     request = MedSynRequest(steps=3, fine_steps=1, size=64, strength=strength)
     (made,) = generate(request, model, Inputs(text="large effusion"))
     expected = replace(expectation, reader=reader).of_chest(tokens[0], strength).mean

@@ -167,7 +167,7 @@ class TestValues:
 
 class TestAdded:
     def test_what_was_added_says_what_the_tensors_say(self, released: ReleasedMedSyn) -> None:
-        for part, config in ((released.networks.low, LOW), (released.networks.high, HIGH)):
+        for part, config in ((released.network.low, LOW), (released.networks.high, HIGH)):
             image = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(2))
             text = Reader().encode(["effusion"]) if config.text_width else None
             with torch.no_grad():
@@ -202,7 +202,7 @@ class TestAdded:
                 del state[key]
         torch.save({"ema": state}, low)
         add(ordered(high, low), ignore, tmp_path / "models")
-        network = load_model(find_model(NAME, tmp_path / "models"), "cpu").networks.low
+        network = load_model(find_model(NAME, tmp_path / "models"), "cpu").network.low
         wanted = random_tensors(LOW)["mid_spatial_attn1.fn.fn.fn.to_qkv.weight"]
         assert torch.equal(network.state_dict()["mid_spatial_attn4.fn.fn.fn.to_qkv.weight"], wanted)
 

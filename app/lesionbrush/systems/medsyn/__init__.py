@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lesionbrush.systems.contract import System, late
+from lesionbrush.systems.medsyn.bundle import network_words
 from lesionbrush.systems.medsyn.card import MedSynCard
 from lesionbrush.systems.medsyn.hooks import HOOKS
 from lesionbrush.systems.medsyn.released.space import RELEASED_HOOKS
@@ -18,6 +19,7 @@ SYSTEMS = (
         load=late("lesionbrush.systems.medsyn.model", "MedSyn.load"),
         train=late("lesionbrush.systems.medsyn.training", "MedSynTraining"),
         evaluate=late("lesionbrush.systems.medsyn.evaluation", "evaluate_text"),
+        bundle=network_words,
     ),
     System(
         name="medsyn_released",

@@ -97,8 +97,8 @@ class MedSyn:
         self, card: ModelCard, networks: MedSynUNets, encoder: TextEncoder, device: torch.device
     ) -> None:
         self.card, self.section, self.device = card, MedSynCard.of(card), device
-        self.networks, self.encoder = in_channels_last(networks.to(device).eval()), encoder
-        self.low, self.high = Evaluator(self.networks.low), Evaluator(self.networks.high)
+        self.network, self.encoder = in_channels_last(networks.to(device).eval()), encoder
+        self.low, self.high = Evaluator(self.network.low), Evaluator(self.network.high)
         self.schedule = SCHEDULES[self.section.schedule](self.section.timesteps)
 
     @classmethod
@@ -166,7 +166,7 @@ class MedSyn:
         generator = torch.Generator().manual_seed(mix_seed(job.seed, 0))
         shape = (1, len(CHANNELS), *[self.section.low_side] * 3)
         noise = torch.randn(shape, generator=generator).to(self.device)
-        strength, expectation = job.request.strength, self.networks.expectation
+        strength, expectation = job.request.strength, self.network.expectation
 
         def expect(times: float) -> Expected:
             return NOTHING if expectation is None else expectation.of_chest(tokens[0], times)
@@ -198,7 +198,7 @@ class MedSyn:
         factor, tiling = side // low.shape[1], self._tiling(side)
         mosaic, field = Mosaic(tiling), NoiseField(mix_seed(job.seed, side), side)
         times = visited_timesteps(self.schedule, job.request.fine_steps)
-        expectation = self.networks.expectation
+        expectation = self.network.expectation
         for number, tile in enumerate(tiling.tiles()):
             z, y, x = coarse(tile, factor)
             shown = low[:, z, y, x]

@@ -7,7 +7,9 @@ fold 1 it is the plain network.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.networks.nets import DiffusionModelUNet
@@ -16,7 +18,8 @@ from torch import Tensor, nn
 from lesionbrush.systems.medsyn.channels import CHANNELS
 from lesionbrush.systems.medsyn.expected import Expectation
 from lesionbrush.systems.medsyn.released.network import ReleasedConfig, ReleasedUNet
-from lesionbrush.systems.medsyn.text.encoder import WordEncoder
+from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, WordEncoder
+from lesionbrush.systems.medsyn.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,38 @@ class MedSynUNets(nn.Module):
         if not self.expects:
             return None
         return Expectation(self.atlas[0], self.coarse_spread, self.fine_spread, self.reader, self.effects)
+
+
+@dataclass(frozen=True)
+class NetworkParts:
+    """What a card says of the networks, in plain values: see `card.MedSynCard`."""
+
+    low: Mapping[str, Any]
+    high: Mapping[str, Any]
+    words: Mapping[str, Any] | None
+    low_side: int
+    residual: bool
+
+
+class StoredUNets(MedSynUNets):
+    """The networks of a card, to be loaded; called, the one that makes whole chests."""
+
+    def __init__(self, config: NetworkParts) -> None:
+        low, high = MedSynConfig(**config.low), MedSynConfig(**config.high)
+        expectation = Expectation.none(config.low_side, low.text_width) if config.residual else None
+        super().__init__(low, high, _words(config.words), expectation)
+
+    def forward(self, image: Tensor, timesteps: Tensor, shown: Tensor, text: Tensor) -> Tensor:
+        """See `MedSynUNet.forward`."""
+        made: Tensor = self.low(image, timesteps, shown, text)
+        return made
+
+
+def _words(words: Mapping[str, Any] | None) -> WordEncoder | None:
+    if words is None:
+        return None
+    sizes = {name: value for name, value in words.items() if name != "words"}
+    return WordEncoder(Vocabulary(tuple(words["words"])), EncoderSizes(**sizes))
 
 
 def repeat_tokens(text: Tensor) -> Tensor:
