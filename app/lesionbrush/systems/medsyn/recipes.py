@@ -58,8 +58,8 @@ OURS = MedSynRecipe(
     name="ours",
     source="LesionBrush, after Xu et al. 2024",
     network=Networks(
-        low=MedSynConfig(5, (64, 128, 160), (False, False, True), fold=2, text_width=96, pooled=256),
-        high=MedSynConfig(4, (32, 64, 96), (False, False, True), fold=2),
+        low=MedSynConfig(5, (48, 56, 64), (False, False, True), fold=2, text_width=96, pooled=128),
+        high=MedSynConfig(4, (32, 40, 48), (False, False, True), fold=2),
     ),
     prediction="v",
     residual=True,
