@@ -12,6 +12,7 @@ from core_fixtures import grid
 from lesionbrush.core.generate import Generation, generate
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume
+from lesionbrush.errors import InvalidRequest
 from lesionbrush.systems.medsyn import evaluation
 from lesionbrush.systems.medsyn.chests import low_chest
 from lesionbrush.systems.medsyn.evaluation import ALONE, LOBES_HELD, PROMPTS, evaluate_text
@@ -19,7 +20,7 @@ from lesionbrush.systems.medsyn.evaluation.bodies import SIDE, measure_novelty, 
 from lesionbrush.systems.medsyn.evaluation.controls import CONTROLS
 from lesionbrush.systems.medsyn.evaluation.held_out import HeldChest, air_dice, follow_airways
 from lesionbrush.systems.medsyn.field import stored
-from lesionbrush.systems.medsyn.pack import PackedChest
+from lesionbrush.systems.medsyn.pack import PackedChest, read_chests
 from lesionbrush.systems.medsyn.request import MedSynRequest
 from medsyn_kit import medsyn_model, packed_chest
 
@@ -111,6 +112,14 @@ def test_the_evaluation_prints_all_of_it(
     assert len(printed.splitlines()) == 2 * len(CONTROLS) + 4
     assert {"made_hu", "airways_held_dice", "laa950_percent_right_way"} <= set(figures)
     assert {f"lobes_held_{one.name}_p" for one in CONTROLS} <= set(figures)
+
+
+def test_patients_may_be_left_out_of_a_training(tmp_path: Path):
+    write_pack(tmp_path / "chests.npz", packed_chest(), another_chest())
+    (left,) = read_chests(tmp_path / "chests.npz", validation=False, without=("another",))
+    assert left.patient == packed_chest().patient
+    with pytest.raises(InvalidRequest, match="--without nobody: no such patient; there are someone, another"):
+        read_chests(tmp_path / "chests.npz", validation=False, without=("nobody",))
 
 
 def write_pack(path: Path, *chests: PackedChest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,10 +92,16 @@ def write_chests(data: Path, path: Path) -> None:
     np.savez(path, facts=np.array(json.dumps(facts)), **arrays)
 
 
-def read_chests(path: Path, *, validation: bool) -> list[PackedChest]:
-    """One side of the split. InvalidRequest when no patient is on it."""
+def read_chests(path: Path, *, validation: bool, without: Collection[str] = ()) -> list[PackedChest]:
+    """One side of the split. without: patients that are not wanted, such as those of another licence.
+
+    InvalidRequest when no patient is on it, and for one in `without` that is not there.
+    """
     with np.load(path) as file:
         facts = json.loads(str(file["facts"]))
+        patients = [one["patient"] for one in facts]
+        if strange := [name for name in without if name not in patients]:
+            raise InvalidRequest(f"--without {strange[0]}: no such patient; there are {', '.join(patients)}")
         found = [
             PackedChest(
                 one["patient"],
@@ -106,7 +112,7 @@ def read_chests(path: Path, *, validation: bool) -> list[PackedChest]:
                 ChestFindings.model_validate(one["findings"]),
             )
             for k, one in enumerate(facts)
-            if (one["patient"] in VALIDATION_PATIENTS) == validation
+            if (one["patient"] in VALIDATION_PATIENTS) == validation and one["patient"] not in without
         ]
     if not found:
         side = "held-out" if validation else "training"

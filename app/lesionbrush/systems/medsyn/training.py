@@ -38,10 +38,18 @@ class MedSynTraining(Training[MedSynRecipe]):
         group.add_argument(
             "--reports", type=Path, metavar="DIR", help="pretrain it on your reports, text files, instead"
         )
+        group.add_argument(
+            "--without",
+            type=lambda text: tuple(text.split(",")),
+            default=(),
+            metavar="A,B",
+            help="patients that are not trained on, such as those whose licence is not known",
+        )
         group.add_argument("--low-share", type=_share, metavar="S", help="of steps for the low resolution")
 
     def adapt(self, recipe: MedSynRecipe, options: Namespace) -> MedSynRecipe:
         self.encoder_path, self.reports = options.text_encoder, options.reports
+        self.without: tuple[str, ...] = options.without
         return recipe if options.low_share is None else replace(recipe, low_share=options.low_share)
 
     def run(self, recipe: MedSynRecipe, run: Run) -> None:
@@ -51,8 +59,11 @@ class MedSynTraining(Training[MedSynRecipe]):
         path = make_once(run.out / "chests.npz", partial(write_chests, run.data))
         stored = encoder if isinstance(encoder, WordEncoder) else None
         seen, held_out = (
-            MedSynBatches(read_chests(path, validation=flag), recipe, rng, write_prompt, encoder.encode)
-            for flag, rng in ((False, np.random.default_rng(run.seed)), (True, np.random.default_rng(1)))
+            MedSynBatches(chests, recipe, rng, write_prompt, encoder.encode)
+            for chests, rng in (
+                (read_chests(path, validation=False, without=self.without), np.random.default_rng(run.seed)),
+                (read_chests(path, validation=True), np.random.default_rng(1)),
+            )
         )
         expectation = learn_expectation(seen) if recipe.residual else None
         seen.expectation = held_out.expectation = expectation
