@@ -76,6 +76,18 @@ def test_one_and_two_workers_make_the_same_voxels(command: Command, base: Path, 
     for mine, other in zip(one.records(), two.records(), strict=True):
         assert mine.lesions == other.lesions
         assert mine.files_sha256 == other.files_sha256
+
+
+@pytest.mark.slow
+def test_a_worker_makes_the_voxels_of_this_process(
+    command: Command, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In float32: in bfloat16 they depend on the number of threads, and a worker has one."""
+    monkeypatch.setenv("LESIONBRUSH_ENGINE", "float32")
+    asked = write_spec(base, healthy_twins="healed")
+    assert (
+        command("cohort", "run", asked, "-o", tmp_path / "by-1", "--workers", 1, "--device", "cpu").code == 0
+    )
     make_here(begin(base, tmp_path / "here", healthy_twins="healed"))
     assert state(tmp_path / "here" / "cases") == state(tmp_path / "by-1" / "cases")
 

@@ -136,11 +136,14 @@ class TestTextsAreRead:
             assert inputs.text("report") == "A nodule of 8 mm, \u00fc."
             assert inputs.volume("report") is inputs.layout("report") is None
 
-    @pytest.mark.parametrize("content", [b"\xff\xfe\x00", None])
-    def test_what_cannot_be_read_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
+    @pytest.mark.parametrize(
+        ("content", "why"),
+        [(b"\xff\xfe\x00", "cannot be read as a text in UTF-8"), (None, "there is no such file")],
+    )
+    def test_what_cannot_be_read_is_refused(self, tmp_path: Path, content: bytes | None, why: str) -> None:
         if content is not None:
             (tmp_path / "report.txt").write_bytes(content)
-        with pytest.raises(DamagedFile, match=r"report: report\.txt cannot be read as a text in UTF-8"):
+        with pytest.raises(DamagedFile, match=rf"report: report\.txt:? {why}"):
             read_inputs({"report": tmp_path / "report.txt"}, ALL)
 
     def test_a_file_too_long_for_a_report_is_refused(self, tmp_path: Path) -> None:
