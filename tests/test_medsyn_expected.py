@@ -148,10 +148,11 @@ def test_a_reader_finds_a_linear_rule_and_centres_it():
 
 def test_effects_are_found_where_chests_are_known():
     read, effects = drawn(300, 2), drawn(2, 4, 2, 2, 2)
-    images = torch.einsum("mk,kczyx->mczyx", read, effects)
-    known = torch.ones(300, 2, 2, 2)
-    known[:, 0, 0, 0] = 0
-    images[:, :, 0, 0, 0] = 99.0
+    images = torch.einsum("mk,kczyx->mczyx", read, effects).repeat_interleave(2, 2)
+    images = images.repeat_interleave(2, 3).repeat_interleave(2, 4)
+    known = torch.ones(300, 4, 4, 4)
+    known[:, :2, :2, :2] = 0
+    images[:, :, :2, :2, :2] = 99.0
     found = fit_effects(read, images, known)
     assert (found[..., 0, 0, 0] == 0).all()
     torch.testing.assert_close(found[..., 1, 1, 1], effects[..., 1, 1, 1], atol=0.05, rtol=0)
@@ -160,7 +161,7 @@ def test_effects_are_found_where_chests_are_known():
 @pytest.mark.parametrize("strength", [0.0, 1.0, 2.0])
 def test_networks_that_say_nothing_make_what_a_text_expects(strength: float):
     expectation = replace(
-        Expectation.none(32, 16), atlas=0.2 * drawn(4, 32, 32, 32), effects=0.2 * drawn(5, 4, 32, 32, 32)
+        Expectation.none(32, 16), atlas=0.2 * drawn(4, 32, 32, 32), effects=0.2 * drawn(5, 4, 16, 16, 16)
     )
     model = silent_model(expectation)
     tokens = model.encoder.encode(["large effusion"])

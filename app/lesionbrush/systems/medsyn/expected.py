@@ -19,6 +19,8 @@ from lesionbrush.systems.medsyn.channels import CHANNELS
 from lesionbrush.systems.medsyn.text.reading import READ
 
 LEAST_SPREAD = 0.1
+COARSER = 2
+"""Than chests are effects, which are smooth: they are stored with the weights."""
 READER_DECAY, EFFECT_DECAY = 10.0, 3.0
 
 
@@ -52,7 +54,7 @@ class Expectation:
     by from what is expected of them.
 
     reader: (R, W + 1), of the first token of a text, to R numbers that are 0 on the mean; effects:
-    (R, 4, N, N, N), what each of them adds to the mean chest.
+    (R, 4, N / 2, N / 2, N / 2), what each of them adds to the mean chest.
     """
 
     atlas: Tensor
@@ -64,15 +66,16 @@ class Expectation:
     @classmethod
     def none(cls, side: int, text_width: int) -> Expectation:
         """To be loaded."""
-        ones, shape = torch.ones(len(CHANNELS)), (len(CHANNELS), side, side, side)
-        reader = torch.zeros(len(READ), text_width + 1)
-        return cls(torch.zeros(shape), ones, ones.clone(), reader, torch.zeros(len(READ), *shape))
+        ones, atlas = torch.ones(len(CHANNELS)), torch.zeros(len(CHANNELS), side, side, side)
+        effects = torch.zeros(len(READ), len(CHANNELS), *[side // COARSER] * 3)
+        return cls(atlas, ones, ones.clone(), torch.zeros(len(READ), text_width + 1), effects)
 
     def of_chest(self, text: Tensor | None = None, strength: float = 1.0) -> Expected:
         """text: (tokens, W); None or zeros: none. strength: how many times as much it is to do."""
         mean = self.atlas
         if text is not None:
-            mean = mean + strength * torch.tensordot(self.read(text), self.effects, dims=1)
+            effect = torch.tensordot(self.read(text), self.effects, dims=1)
+            mean = mean + strength * enlarge_smoothly(effect, COARSER)
         return Expected(mean.clamp(-1.0, 1.0), self.coarse.reshape(-1, 1, 1, 1))
 
     def read(self, text: Tensor) -> Tensor:
@@ -96,10 +99,11 @@ def fit_reader(texts: Tensor, numbers: Tensor) -> Tensor:
 
 
 def fit_effects(read: Tensor, images: Tensor, known: Tensor) -> Tensor:
-    """(R, 4, N, N, N) of least squares: what read (M, R) numbers add to what chests (M, 4, N, N, N) differ by
-    from the mean; where they are known, (M, N, N, N)."""
+    """(R, 4, N / 2, N / 2, N / 2) of least squares: what read (M, R) numbers add to what chests
+    (M, 4, N, N, N) differ by from the mean; where they are known, (M, N, N, N)."""
     flat = (images * known[:, None]).flatten(1)
-    return _solve(read, flat, decay=EFFECT_DECAY).reshape(-1, *images.shape[1:])
+    effects = _solve(read, flat, decay=EFFECT_DECAY).reshape(-1, *images.shape[1:])
+    return F.avg_pool3d(effects, COARSER)
 
 
 def _solve(given: Tensor, wanted: Tensor, decay: float) -> Tensor:
