@@ -50,7 +50,7 @@ def install_bundle(root: Path, system: str = "lesion_inpainting") -> Path:
     elif system == "med_ddpm":
         folder = install_med(root)
     elif system == "medsyn":
-        folder = install_medsyn(root / "tiny")
+        folder = install_medsyn(root / "tiny_medsyn")
     elif system == "palette":
         folder = install_palette(root)
     elif system == "semantic":

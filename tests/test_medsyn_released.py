@@ -167,7 +167,7 @@ class TestValues:
 
 class TestAdded:
     def test_what_was_added_says_what_the_tensors_say(self, released: ReleasedMedSyn) -> None:
-        for part, config in ((released.network.low, LOW), (released.networks.high, HIGH)):
+        for part, config in ((released.network.low, LOW), (released.network.high, HIGH)):
             image = torch.randn(1, 4, 4, 8, 8, generator=torch.Generator().manual_seed(2))
             text = Reader().encode(["effusion"]) if config.text_width else None
             with torch.no_grad():
