@@ -26,7 +26,7 @@ from lesionbrush.diffusion.samplers import SAMPLERS, Times
 from lesionbrush.diffusion.schedules import SCHEDULES
 from lesionbrush.engines.evaluator import Evaluator
 from lesionbrush.errors import InvalidRequest, WeightsError
-from lesionbrush.systems.medsyn.card import MedSynCard, ReleasedShape, UNetShape
+from lesionbrush.systems.medsyn.card import MedSynCard
 from lesionbrush.systems.medsyn.channels import (
     AIRWAY,
     CHANNELS,
@@ -37,17 +37,15 @@ from lesionbrush.systems.medsyn.channels import (
     lobes_from_unit,
     lobes_to_unit,
 )
-from lesionbrush.systems.medsyn.expected import NOTHING, Expectation, Expected, enlarge
+from lesionbrush.systems.medsyn.expected import NOTHING, Expected, enlarge
 from lesionbrush.systems.medsyn.field import OURS, stored
 from lesionbrush.systems.medsyn.held import HeldChannels, hold
 from lesionbrush.systems.medsyn.hooks import HOOKS
-from lesionbrush.systems.medsyn.network import MedSynConfig, MedSynUNets
-from lesionbrush.systems.medsyn.released.network import ReleasedConfig
+from lesionbrush.systems.medsyn.network import MedSynUNets, NetworkParts, StoredUNets
 from lesionbrush.systems.medsyn.request import ChestRequest
 from lesionbrush.systems.medsyn.text.bert import BertFolder
-from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, TextEncoder, WordEncoder
+from lesionbrush.systems.medsyn.text.encoder import TextEncoder
 from lesionbrush.systems.medsyn.text.nodules import NoduleWish, take_nodules
-from lesionbrush.systems.medsyn.text.vocabulary import Vocabulary
 from lesionbrush.systems.medsyn.tiles import Mosaic, NoiseField, Tiling, coarse
 from lesionbrush.systems.running import (
     SamplingWatch,
@@ -105,14 +103,10 @@ class MedSyn:
     def load(cls, installed: InstalledModel, device: str | None = None) -> MedSyn:
         """Read the weights. WeightsError when they do not fit the networks of the card."""
         section = MedSynCard.of(installed.card)
-        words = None
-        if section.words is not None:
-            sizes = EncoderSizes(**section.words.model_dump(exclude={"words"}))
-            words = WordEncoder(Vocabulary(section.words.words), sizes)
-        expectation = Expectation.none(section.low_side, _width(section)) if section.residual else None
-        networks = MedSynUNets(_config(section.low), _config(section.high), words, expectation)
-        found = with_weights(networks, installed)
-        return cls(installed.card, found, words or _bert(installed.card, section), pick_device(device))
+        facts = section.model_dump(include={"low", "high", "words", "low_side", "residual"})
+        networks = with_weights(StoredUNets(NetworkParts(**facts)), installed)
+        encoder = networks.encoder or _bert(installed.card, section)
+        return cls(installed.card, networks, encoder, pick_device(device))
 
     @torch.inference_mode()
     def generate(
@@ -299,16 +293,6 @@ def _show(unit: Tensor) -> np.ndarray:
     """(Z, Y, X) HU of the first of (B, 4, Z, Y, X)."""
     hu: np.ndarray = WINDOW.from_unit(unit[0, CT].cpu().numpy())
     return hu
-
-
-def _width(section: MedSynCard) -> int:
-    """Of the tokens that the coarse network reads."""
-    return section.low.text_width if isinstance(section.low, UNetShape) else 0
-
-
-def _config(shape: UNetShape | ReleasedShape) -> MedSynConfig | ReleasedConfig:
-    kind = MedSynConfig if isinstance(shape, UNetShape) else ReleasedConfig
-    return kind(**shape.model_dump())
 
 
 def _bert(card: ModelCard, section: MedSynCard) -> BertFolder:

@@ -156,7 +156,7 @@ class StoredUNets(MedSynUNets):
     """The networks of a card, to be loaded; called, the one that makes whole chests."""
 
     def __init__(self, config: NetworkParts) -> None:
-        low, high = MedSynConfig(**config.low), MedSynConfig(**config.high)
+        low, high = _config(config.low), _config(config.high)
         expectation = Expectation.none(config.low_side, low.text_width) if config.residual else None
         super().__init__(low, high, _words(config.words), expectation)
 
@@ -164,6 +164,11 @@ class StoredUNets(MedSynUNets):
         """See `MedSynUNet.forward`."""
         made: Tensor = self.low(image, timesteps, shown, text)
         return made
+
+
+def _config(shape: Mapping[str, Any]) -> MedSynConfig | ReleasedConfig:
+    """Ours is told apart by its blocks of voxels."""
+    return MedSynConfig(**shape) if "fold" in shape else ReleasedConfig(**shape)
 
 
 def _words(words: Mapping[str, Any] | None) -> WordEncoder | None:
