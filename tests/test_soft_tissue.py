@@ -20,6 +20,7 @@ from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import (
     Look,
     draw_field,
     draw_plan,
+    lies_beside_fat,
     measure_around,
     measure_even,
 )
@@ -171,6 +172,29 @@ class TestAround:
 
     def test_without_any_it_is_taken_for_typical(self) -> None:
         assert measure_around(np.full((40, 40, 40), -900.0), ball(), 1.5) == TYPICAL_AROUND_HU
+
+    def test_beside_fat_it_is_the_organ_that_a_lesion_grows_from(self) -> None:
+        hu = np.full((40, 40, 40), -100.0)
+        hu[:16] = 150.0
+        assert measure_around(hu, ball(), 1.5) == 150.0
+        assert lies_beside_fat(hu, ball(), 1.5)
+
+    def test_in_fat_it_is_fat(self) -> None:
+        hu = np.full((40, 40, 40), -100.0)
+        hu[:6] = 150.0
+        assert measure_around(hu, ball(), 1.5) == -100.0
+        assert not lies_beside_fat(hu, ball(), 1.5)
+
+    def test_in_an_organ_nothing_is_said_of_fat(self) -> None:
+        assert not lies_beside_fat(np.full((40, 40, 40), 110.0), ball(), 1.5)
+
+
+class TestTypicalContrast:
+    typical = TypicalContrast(share=0.7, fat_below_hu=-20, fat_hu=40, spread_hu=8, least_hu=25)
+
+    @pytest.mark.parametrize(("around_hu", "mean_hu"), [(180, 126), (50, 25), (-100, 40)])
+    def test_a_tumour_is_seen_in_any_tissue(self, around_hu: float, mean_hu: float) -> None:
+        assert self.typical.mean_hu(around_hu) == pytest.approx(mean_hu)
 
 
 class TestHealthyPlan:

@@ -76,6 +76,16 @@ def test_lesions_are_looked_at_one_by_one() -> None:
     assert remark.startswith("2 of 3 lesions lie in tissue of 57 HU")
 
 
+def test_lesions_smaller_than_any_it_was_made_for_are_told_of() -> None:
+    ct = body()
+    (remark,) = remarks(ct, ball(ct, (12, 30, 20), 1.1))
+    assert remark.endswith("tiny was made for lesions from 4 mm: smaller ones may hardly be seen")
+    assert remarks(ct, ball(ct, (12, 30, 20), 1.1), tissue=None) == ()
+    both = ball(ct, (12, 30, 20), 1.1).array + ball(ct, (12, 10, 20), 4.0).array
+    (remark,) = remarks(ct, ct.with_array(both.astype(np.uint8)))
+    assert remark.startswith("the smallest of 2 lesions has the volume of a ball of ")
+
+
 def test_models_made_for_that_tissue_are_named(models: Path) -> None:
     install(models, name="for_liver", tissue=LIVER)
     install(models, name="for_lung", tissue=LUNG.model_dump())

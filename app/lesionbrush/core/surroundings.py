@@ -23,6 +23,8 @@ PLAIN_AIR_HU = -970
 """Below it: the room beside the skin, airways, gas. No tissue, though cards of the lung begin at -1000."""
 CLEARLY = 0.6
 """Of the best share: the blurred rim of the skin has HU of lung, and what is under it of fat."""
+LEAST_DIAMETER_MM = 4.0
+"""Of a ball with a lesion's volume; smaller ones, the models were not made for."""
 LEAST_TISSUE = 0.1
 """Of what is looked at: with less than this all of it counts, as in a bulla."""
 
@@ -78,6 +80,22 @@ def misfit_remarks(lesions: Lesions, card: ModelCard) -> tuple[str, ...]:
     places = [Place.of(lesions.view, lesions.mask, box, lesions.spacing_mm) for box in lesions.parts]
     strange = [place for place in places if not place.is_in(card.tissue)]
     return (_remark(card.name, card.tissue, strange, len(places)),) if strange else ()
+
+
+def small_remarks(lesions: Lesions, card: ModelCard) -> tuple[str, ...]:
+    """One remark when lesions are smaller than the model was made for; none for a card that names no tissue."""
+    if card.tissue is None:
+        return ()
+    voxels = [np.count_nonzero(lesions.mask[box]) for box in lesions.parts]
+    widths_mm = np.cbrt(6 / np.pi * np.prod(lesions.spacing_mm) * np.array(voxels))
+    small_mm = widths_mm[widths_mm < LEAST_DIAMETER_MM]
+    if not small_mm.size:
+        return ()
+    which = "the mask" if len(voxels) == 1 else f"the smallest of {len(voxels)} lesions"
+    return (
+        f"{which} has the volume of a ball of {small_mm.min():.1f} mm; {card.name} was made for lesions from "
+        f"{LEAST_DIAMETER_MM:g} mm: smaller ones may hardly be seen",
+    )
 
 
 def _remark(name: str, tissue: Tissue, strange: Sequence[Place], count: int) -> str:

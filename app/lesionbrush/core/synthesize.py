@@ -19,7 +19,7 @@ from lesionbrush.core.recording import Changes, Clock, Recorder, remarks_of_file
 from lesionbrush.core.region import Scope
 from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.request import EditRequest
-from lesionbrush.core.surroundings import misfit_remarks
+from lesionbrush.core.surroundings import misfit_remarks, small_remarks
 from lesionbrush.core.volume import Volume, require_ct
 
 
@@ -78,7 +78,7 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
         scope = mask if isinstance(mask, Scope) else find_scope(reference, mask, request, card, hooks, inputs)
         lesions = Lesions.find(reference, scope, request.margin_mm, request.reach_mm)
         noted = (*scope.remarks, *(() if made_from else _synthetic_remark(reference)))
-        noted += misfit_remarks(lesions, card)
+        noted += misfit_remarks(lesions, card) + small_remarks(lesions, card)
         grids = lesions.grids(card)
         hu = lesions.reference_hu(grids, card)
         details = lesions.details(grids, hu)

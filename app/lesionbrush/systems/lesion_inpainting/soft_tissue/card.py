@@ -23,7 +23,8 @@ class HUScale(BaseModel):
 
 
 class TypicalContrast(BaseModel):
-    """How dense a tumour is if no contrast was asked: share * around, and in fat fat_hu; with a spread."""
+    """How dense a tumour is if no contrast was asked: share * around, at least so much below, and in fat
+    fat_hu; with a spread."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,9 +32,12 @@ class TypicalContrast(BaseModel):
     fat_below_hu: float = Field(description="what is around counts as fat below this")
     fat_hu: float = Field(description="HU of a tumour in fat")
     spread_hu: float = Field(ge=0)
+    least_hu: float = Field(default=0.0, ge=0, description="less dense than what is around, to be seen")
 
     def mean_hu(self, around_hu: float) -> float:
-        return self.fat_hu if around_hu < self.fat_below_hu else self.share * around_hu
+        if around_hu < self.fat_below_hu:
+            return self.fat_hu
+        return min(self.share * around_hu, around_hu - self.least_hu)
 
 
 class SoftTissueCard(DiffusionCard):

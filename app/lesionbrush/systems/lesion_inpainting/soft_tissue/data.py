@@ -38,7 +38,7 @@ from lesionbrush.systems.lesion_inpainting.soft_tissue.pack import (
     SoftTumour,
     is_held_out,
 )
-from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import Look, draw_field, measure_around
+from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import FATTY_HU, Look, draw_field, measure_around
 from lesionbrush.systems.lesion_inpainting.soft_tissue.told import tell
 from lesionbrush.training.recipes import Patches
 
@@ -53,7 +53,7 @@ AIR_HU = -1000.0
 PLAN_SMOOTH_VOXELS = 4.0
 LEAST_VOXELS = 12
 OFFSET_SHARE = 0.15
-FATTY_HU, IN_FAT_HU = -20.0, (40.0, 22.0)
+IN_FAT_HU = (40.0, 22.0)
 """Tissue below this is fat; what grows there is as dense as other tumours are: mean and spread."""
 
 

@@ -29,6 +29,7 @@ from lesionbrush.systems.lesion_inpainting.soft_tissue.hooks import HOOKS
 from lesionbrush.systems.lesion_inpainting.soft_tissue.plan import (
     Look,
     draw_plan,
+    lies_beside_fat,
     measure_around,
     measure_even,
 )
@@ -86,7 +87,8 @@ class SoftTissueInpainting:
         job = _Job(self, rois, request, items, (on_step, on_estimate))
         run = OutOfMemoryFallback(self.evaluate, self.device).run(range(len(items)), job.sample)
         hu = run.results.numpy().reshape(len(seeds), *rois.reference_hu.shape)
-        return Sampled(hu, run.where, (*run.remarks, *remarks_of(request.attributes)))
+        remarks = (*run.remarks, *remarks_of(request.attributes), *remarks_around(rois, request.attributes))
+        return Sampled(hu, run.where, remarks)
 
     def plan(self, rois: RoiBatch, request: SoftTissueRequest, item: tuple[int, int]) -> np.ndarray:
         """(Z, Y, X) HU of an item (seed, lesion): a lesion drawn from its own numbers, or healthy tissue.
@@ -114,6 +116,18 @@ def remarks_of(wish: TumourAttributes) -> tuple[str, ...]:
         return ()
     words = ", ".join(wish.left_aside)
     return (f"lesion: none makes healthy tissue; {words} belong to a tumour: left aside",)
+
+
+def remarks_around(rois: RoiBatch, wish: TumourAttributes) -> tuple[str, ...]:
+    """A contrast is to one tissue; a user who sees two should know to which."""
+    if wish.lesion == "none":
+        return ()
+    pairs = zip(rois.reference_hu, rois.mask, strict=True)
+    denser = [
+        measure_around(*pair, rois.spacing_mm) for pair in pairs if lies_beside_fat(*pair, rois.spacing_mm)
+    ]
+    said = ", ".join(f"{hu:.0f} HU" for hu in denser)
+    return (f"fat lies beside denser tissue around; the contrast is to the denser: {said}",) if denser else ()
 
 
 class _Job:

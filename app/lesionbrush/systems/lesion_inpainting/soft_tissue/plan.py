@@ -20,6 +20,9 @@ MM3_PER_CALCIFICATION, MOST_CALCIFICATIONS = 900.0, 12
 WARP_SHARE, SMOOTH_VOXELS = 0.22, 0.6
 AROUND_FROM_MM, AROUND_TO_MM, SOFT_HU, LEAST_VOXELS = 3.0, 9.0, (-200.0, 300.0), 40
 TYPICAL_AROUND_HU = 60.0
+FATTY_HU, LEAST_DENSER = -20.0, 0.2
+"""Fat is less dense. A lesion at the border of an organ grows from the organ, not from a mean of organ and
+fat, so long as this share of what is around is denser than fat."""
 EVEN_WITHIN_HU, EVEN_SHARE = 40.0, 0.75
 """Tissue is even where so much of it lies so near to its median."""
 
@@ -37,10 +40,22 @@ class Look:
 def measure_around(hu: np.ndarray, coverage: np.ndarray, spacing_mm: float) -> float:
     """Median HU of the soft tissue 3 to 9 mm around a lesion; `TYPICAL_AROUND_HU` where there is too little.
 
-    hu, coverage (0..1): (Z, Y, X).
+    Beside fat it is that of the denser tissue. hu, coverage (0..1): (Z, Y, X).
     """
     soft = _soft_around(hu, coverage, spacing_mm)
-    return float(np.median(soft)) if soft.size >= LEAST_VOXELS else TYPICAL_AROUND_HU
+    if soft.size < LEAST_VOXELS:
+        return TYPICAL_AROUND_HU
+    return float(np.median(soft[soft >= FATTY_HU] if _is_denser(soft) else soft))
+
+
+def lies_beside_fat(hu: np.ndarray, coverage: np.ndarray, spacing_mm: float) -> bool:
+    """Whether what `measure_around` says is not said of a good part of what is around, which is fat."""
+    soft = _soft_around(hu, coverage, spacing_mm)
+    return soft.size >= LEAST_VOXELS and _is_denser(soft) and bool((soft < FATTY_HU).mean() >= LEAST_DENSER)
+
+
+def _is_denser(soft: np.ndarray) -> bool:
+    return bool((soft >= FATTY_HU).mean() >= LEAST_DENSER)
 
 
 def measure_even(hu: np.ndarray, coverage: np.ndarray, spacing_mm: float) -> float | None:
