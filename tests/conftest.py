@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # A process a core: threads of several processes on the same cores wait for each other, spinning. Read by
+    # the libraries when they are loaded, and by processes that tests start.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+
 EXCUSES = ("no GPU", "no display", "no data", "no bfloat16", "no Ray")
 CONTENT = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 

@@ -34,7 +34,8 @@ def add_request_arguments(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="any parameter of the request, such as steps=20 or attributes.texture=solid; can be repeated",
+        help="any parameter of the request, such as steps=20 or attributes.texture=solid; can be repeated; "
+        "those of a model: run.py models show MODEL",
     )
 
 

@@ -66,14 +66,21 @@ class Phases:
 
 
 class StepBar:
-    """A progress bar, with the time left, for `on_step`."""
+    """A progress bar, with the time left, for `on_step`; in a log, a line now and then."""
 
     def __init__(self) -> None:
-        self._bar = tqdm(desc="sampling", unit="step", leave=False)
+        self._live = sys.stderr.isatty()
+        self._bar = tqdm(desc="sampling", unit="step", leave=False, disable=not self._live)
+        self._began = self._told = time.perf_counter()
 
     def __call__(self, done: int, total: int) -> None:
-        self._bar.total, self._bar.n = total, done  # set, not added: a batch that did not fit starts over
-        self._bar.refresh()
+        if self._live:
+            self._bar.total, self._bar.n = total, done  # set, not added: a batch that did not fit starts over
+            self._bar.refresh()
+        elif done and time.perf_counter() - self._told >= QUIET_TICK_S:
+            self._told = time.perf_counter()
+            left_s = (self._told - self._began) / done * (total - done)
+            print(f"sampling: {done} of {total} steps, {left_s:.0f} s left", file=sys.stderr, flush=True)
 
     def __enter__(self) -> StepBar:
         return self
