@@ -190,14 +190,14 @@ def test_progress_counts_every_evaluation_of_both_stages(model: MedSyn):
 
 
 def test_256_voxels_are_made_of_64_times_4_and_128_of_32_times_4(model: MedSyn):
-    assert [model._sides(size) for size in (64, 128, 256)] == [[64], [64, 128], [64, 256]]
+    assert [model.sides(size) for size in (64, 128, 256)] == [[64], [64, 128], [64, 256]]
     coarser = MedSyn(
         model.card.model_copy(update={"section": {**model.card.section, "low_side": 32}}),
         model.network,
         model.encoder,
         model.device,
     )
-    assert [coarser._sides(size) for size in (64, 128, 256)] == [[32, 64], [32, 128], [32, 128, 256]]
+    assert [coarser.sides(size) for size in (64, 128, 256)] == [[32, 64], [32, 128], [32, 128, 256]]
     (made,) = ask(coarser, size=64)
     assert made.ct.shape == (64, 64, 64)
 

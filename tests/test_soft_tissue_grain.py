@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from lesionbrush.systems.lesion_inpainting.soft_tissue.grain import (
-    LEAST_VOXELS,
-    REACH,
-    draw_like,
-    find_covariance,
-    find_even,
-    match_grain,
-    split_grain,
-)
+from lesionbrush.core.grain import REACH, draw_like, find_covariance, find_even, split_grain
+from lesionbrush.systems.lesion_inpainting.soft_tissue.grain import LEAST_VOXELS, match_grain
 from scipy import ndimage
 
 SIDE = 40

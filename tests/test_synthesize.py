@@ -22,7 +22,7 @@ from core_fixtures import (
 )
 from lesionbrush.core.synthesize import synthesize
 from lesionbrush.core.volume import Volume
-from lesionbrush.errors import Cancelled
+from lesionbrush.errors import Cancelled, WeightsError
 from lesionbrush.systems.lesion_inpainting.request import SynthesisRequest
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 from volume_fixtures import OBLIQUE, ORIENTATIONS
@@ -258,3 +258,9 @@ def test_a_box_in_the_corner_is_put_where_it_was_cut(ct: Volume) -> None:
     assert np.array_equal(result.volume().array[result.slices], result.box)
     assert np.array_equal(result.box_volume().array, result.box)
     assert result.box_volume().affine[:3, 3] == pytest.approx((ct.affine @ [34, 0, 26, 1])[:3])
+
+
+def test_what_is_no_number_is_refused_and_never_stored() -> None:
+    ct = make_ct()
+    with pytest.raises(WeightsError, match="'tiny' made values that are no numbers"):
+        made(ct, ball(ct, (20, 18, 15), 6.0), paints(float("nan")))

@@ -123,12 +123,14 @@ def compare(
     *,
     field_mm: float | None = 96.0,
     outlined: str = "mask",
+    of_lung: bool = False,
 ) -> list[Panel]:
     """Reference, reference with the outline of the mask, and synthetic CT, row by row.
 
     Rows: the axial slice with most of the largest lesion in the three windows of the tissue around it, see
     `windows_for`, then the coronal one in the first of them. field_mm: side of the shown box around the
-    lesion, None for whole slices; outlined: what the mask is called, which nobody may have painted.
+    lesion, None for whole slices; outlined: what the mask is called, which nobody may have painted; of_lung:
+    it is lung that changed, whatever lies around it.
 
     Raises GeometryMismatch (grids differ), EmptyMask (no voxel) and InvalidRequest (field_mm not above 0).
     """
@@ -138,7 +140,7 @@ def compare(
     axial, coronal = (_plane_of_lesion(lesion, plane, field_mm) for plane in (AXIAL, CORONAL))
     hu_before, hu_after = (_statistics(volume, mask, outlined) for volume in (reference, synthetic))
     own, made = badge_of(reference), badge_of(synthetic) or "SYNTHETIC"
-    windows = windows_for(_surroundings_hu(reference, lesion))
+    windows = (LUNG, SOFT, BONE) if of_lung else windows_for(_surroundings_hu(reference, lesion))
     panels: list[Panel] = []
     for view, window in (*((axial, window) for window in windows), (coronal, windows[0])):
         before = view.panel(reference, window, hu_before)

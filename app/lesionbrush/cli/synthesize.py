@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from lesionbrush.cli.options import (
@@ -27,6 +28,9 @@ from lesionbrush.files.io import read_volume
 from lesionbrush.files.records import record_of
 from lesionbrush.montage import compare, sheet
 from lesionbrush.systems import find_system, load_model
+
+CLEARLY_HU = 100
+"""A shift of a whole lung by less is no place to look at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +75,9 @@ def carry_out(order: EditOrder) -> None:
     model = load_model(order.model, order.device)
     with StepBar() as bar:
         made = synthesize(reference, scope, request, model, inputs, made_from=made_from, on_step=bar)
+    painted = scope.mask if mask is not None or scope.holds != "field" else None
     outlined = "edit" if mask is None else "mask"
-    order.keep(made, partial(save, request=request), partial(picture, mask=scope.mask, outlined=outlined))
+    order.keep(made, partial(save, request=request), partial(picture, mask=painted, outlined=outlined))
 
 
 def save(synthesis: Synthesis, path: Path, request: EditRequest) -> None:
@@ -82,8 +87,21 @@ def save(synthesis: Synthesis, path: Path, request: EditRequest) -> None:
     print(f"{path}  (seed {provenance.seed}, {provenance.voxels_changed:,} voxels changed)")
 
 
-def picture(synthesis: Synthesis, mask: Volume, outlined: str) -> Image.Image:
+def picture(synthesis: Synthesis, mask: Volume | None, outlined: str) -> Image.Image:
+    """mask: None for an edit of the lungs as a whole, of which what changed most is shown."""
     provenance = synthesis.provenance
     title = f"{provenance.model}, seed {provenance.seed}"
-    panels = compare(synthesis.reference, mask, synthesis.volume(), outlined=outlined)
+    shown, of_lung = (find_change(synthesis), True) if mask is None else (mask, False)
+    panels = compare(synthesis.reference, shown, synthesis.volume(), outlined=outlined, of_lung=of_lung)
     return sheet(panels, 3, title=title, panel_px=320)
+
+
+def find_change(synthesis: Synthesis) -> Volume:
+    """uint8, 1 where HU changed by more than CLEARLY_HU; if they nowhere did, where they changed at all; if
+    nothing did, all of the edit."""
+    before = synthesis.reference.array[synthesis.slices]
+    change_hu = np.abs(synthesis.box.astype(np.int32) - before)
+    clear = change_hu > CLEARLY_HU
+    mask = np.zeros(synthesis.reference.shape, np.uint8)
+    mask[synthesis.slices] = clear if clear.any() else (change_hu > 0) | (not change_hu.any())
+    return synthesis.reference.with_array(mask)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lesionbrush.core.hu import round_hu
 from lesionbrush.core.inputs import NO_INPUTS, Input, Inputs, Layout, check_inputs, require_accepted
-from lesionbrush.core.model import OnEstimate, OnStep
+from lesionbrush.core.model import OnEstimate, OnStep, require_numbers
 from lesionbrush.core.provenance import MaskStatistics, Provenance
 from lesionbrush.core.recording import Changes, Clock, Recorder, remarks_of_files
 from lesionbrush.core.registry import ModelCard
@@ -115,6 +115,7 @@ def generate(
         frame = model.hooks.frame(request, inputs, frame)
     with clock.phase("sample"):
         made = model.generate(frame, request, inputs, seeds, on_step, on_estimate)
+        require_numbers(made.hu, card.name)
     with clock.phase("compose"):
         cts = [Volume(np.asfortranarray(round_hu(hu)), frame.affine) for hu in made.hu]
     layouts: Sequence[Layout | None] = made.layouts or [None] * len(seeds)

@@ -207,20 +207,24 @@ class Lesions:
         hu: np.ndarray,
         drawn: np.ndarray | None = None,
         kept: np.ndarray | None = None,
+        shift: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Per group: the edit box in int16 HU; from the CT at its edge to sample plus detail in the mask.
 
         hu: (L, Z, Y, X) on the ROIs; drawn: like it, 0..1, where a sample counts in full in the margin too;
-        kept: like it, 0..1, where it counts for nothing.
+        kept: like it, 0..1, where it counts for nothing; shift: like it, HU that the CT is shifted by there.
         """
         boxes = []
         for k, (box, grid, detail) in enumerate(zip(self.edit_boxes, grids, details, strict=True)):
             made = from_roi(hu[k], grid, box, self.spacing_mm) + detail
-            full, stays = (
-                None if share is None else from_roi(share[k], grid, box, self.spacing_mm)
-                for share in (drawn, kept)
+            full, stays, shifted = (
+                None if one is None else from_roi(one[k], grid, box, self.spacing_mm)
+                for one in (drawn, kept, shift)
             )
-            boxes.append(self._edit(k, made, full, stays))
+            change = made - self.view[box]
+            if stays is not None:
+                change *= 1 - np.clip(stays, 0, 1)
+            boxes.append(self._edit(k, change if shifted is None else change + shifted, full))
         return boxes
 
     @cached_property
@@ -232,17 +236,13 @@ class Lesions:
     def _reached(self) -> list[np.ndarray]:
         return [self.region.find_reach(box) for box in self.edit_boxes]
 
-    def _edit(
-        self, k: int, made: np.ndarray, drawn: np.ndarray | None, kept: np.ndarray | None
-    ) -> np.ndarray:
+    def _edit(self, k: int, change: np.ndarray, drawn: np.ndarray | None) -> np.ndarray:
         native, weight = self.view[self.edit_boxes[k]], self._weights[k]
         if drawn is not None:
             may = (weight > 0) | self._reached[k]
             weight = np.where(may, np.maximum(weight, np.clip(drawn, 0, 1)), 0)
-        if kept is not None:
-            weight = weight * (1 - np.clip(kept, 0, 1))
         low, high = min(INT16_HU[0], int(native.min())), max(INT16_HU[1], int(native.max()))
-        hu = np.clip(np.rint(native + weight * (made - native)), low, high).astype(np.int16)
+        hu = np.clip(np.rint(native + weight * change), low, high).astype(np.int16)
         return np.where(weight > 0, hu, native)
 
 

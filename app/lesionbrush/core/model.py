@@ -14,7 +14,7 @@ from lesionbrush.core.registry import ModelCard
 from lesionbrush.core.roi import RoiGrid
 from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.core.volume import Volume, mask_on_grid
-from lesionbrush.errors import EmptyMask
+from lesionbrush.errors import EmptyMask, WeightsError
 
 if TYPE_CHECKING:
     from lesionbrush.core.lesions import Lesions
@@ -101,3 +101,13 @@ class Model(Protocol):
         on_estimate: OnEstimate | None = None,
     ) -> Sampled:
         """Every lesion for every seed."""
+
+
+def require_numbers(hu: np.ndarray, model: str) -> None:
+    """WeightsError for what is no number, which whole HU would hide."""
+    if not np.isfinite(hu).all():
+        raise WeightsError(
+            f"model {model!r} made values that are no numbers, and nothing was kept: its weights may be "
+            "damaged (run.py models verify), or its engine may lack precision "
+            "(LESIONBRUSH_ENGINE=pytorch-float32)"
+        )

@@ -67,7 +67,7 @@ class Sampled:
 
     hu: (V, L, Z, Y, X) float32. drawn: None, or like hu, 0..1: where the lesion reaches into the margin, and
     a sample counts in full. kept: None, or like hu, 0..1: where the model has nothing to say, and the CT
-    stays as it is.
+    stays as it is. shift: None, or like hu: HU that the CT is shifted by, with all its edges.
     """
 
     hu: np.ndarray
@@ -75,3 +75,4 @@ class Sampled:
     remarks: tuple[str, ...] = ()
     drawn: np.ndarray | None = None
     kept: np.ndarray | None = None
+    shift: np.ndarray | None = None

@@ -83,7 +83,7 @@ def misfit_remarks(lesions: Lesions, card: ModelCard) -> tuple[str, ...]:
 
 
 def small_remarks(lesions: Lesions, card: ModelCard) -> tuple[str, ...]:
-    """One remark when lesions are smaller than the model was made for; none for a card that names no tissue."""
+    """One remark when lesions are smaller than the model was made for; none for a card without a tissue."""
     if card.tissue is None:
         return ()
     voxels = [np.count_nonzero(lesions.mask[box]) for box in lesions.parts]

@@ -13,7 +13,7 @@ import numpy as np
 from lesionbrush.core.boxes import Box, hull, relative
 from lesionbrush.core.inputs import NO_INPUTS, Inputs, check_inputs, require_accepted
 from lesionbrush.core.lesions import Lesions
-from lesionbrush.core.model import EditHooks, Model, OnEstimate, OnStep
+from lesionbrush.core.model import EditHooks, Model, OnEstimate, OnStep, require_numbers
 from lesionbrush.core.provenance import MaskStatistics, Provenance
 from lesionbrush.core.recording import Changes, Clock, Recorder, remarks_of_files
 from lesionbrush.core.region import Scope
@@ -87,12 +87,12 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
         rois = replace(rois, own=prepared.own)
     with clock.phase("sample"):
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
+        require_numbers(sampled.hu, card.name)
     with clock.phase("compose"):
-        drawn, kept = (
-            [None] * len(seeds) if share is None else share for share in (sampled.drawn, sampled.kept)
-        )
+        more = (sampled.drawn, sampled.kept, sampled.shift)
+        given = ([None] * len(seeds) if one is None else one for one in more)
         fine = [prepared.details_of(variant, details) for variant in range(len(seeds))]
-        boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, drawn, kept, strict=True)]
+        boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, *given, strict=True)]
     remarks = noted + sampled.remarks
     recorder = Recorder(card, request, inputs, sampled.device, clock, remarks, reference, made_from)
     syntheses = []

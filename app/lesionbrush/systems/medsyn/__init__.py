@@ -5,9 +5,10 @@ from __future__ import annotations
 from lesionbrush.systems.contract import System, late
 from lesionbrush.systems.medsyn.bundle import network_words
 from lesionbrush.systems.medsyn.card import MedSynCard
+from lesionbrush.systems.medsyn.finding.hooks import HOOKS as FINDING_HOOKS
 from lesionbrush.systems.medsyn.hooks import HOOKS
 from lesionbrush.systems.medsyn.released.space import RELEASED_HOOKS
-from lesionbrush.systems.medsyn.request import MedSynRequest, ReleasedRequest
+from lesionbrush.systems.medsyn.request import FindingRequest, MedSynRequest, ReleasedRequest
 
 SYSTEMS = (
     System(
@@ -19,6 +20,15 @@ SYSTEMS = (
         load=late("lesionbrush.systems.medsyn.model", "MedSyn.load"),
         train=late("lesionbrush.systems.medsyn.training", "MedSynTraining"),
         evaluate=late("lesionbrush.systems.medsyn.evaluation", "evaluate_text"),
+        bundle=network_words,
+    ),
+    System(
+        name="medsyn_finding",
+        title="MedSyn, findings",
+        request=FindingRequest,
+        card=MedSynCard,
+        hooks=FINDING_HOOKS,
+        load=late("lesionbrush.systems.medsyn.finding.model", "MedSynFinding.load"),
         bundle=network_words,
     ),
     System(

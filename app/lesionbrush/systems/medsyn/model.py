@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,27 +120,36 @@ class MedSyn:
     ) -> Made:
         """One chest for every seed; see `core.generate.VolumeModel`. InvalidRequest."""
         text, nodules = take_nodules(inputs.text("text") or "")
-        remarks = self._read(text, request)
+        remarks = self.read(text, request)
         tokens = self.encoder.encode([text]).to(self.device)
-        held = {side: hold(inputs, side, self.space) for side in self._sides(request.size)}
+        held = {side: hold(inputs, side, self.space) for side in self.sides(request.size)}
         if names := held[request.size].names:
             remarks += (f"Held as sent: {', '.join(names)}; words against them do nothing there.",)
-        watch = SamplingWatch(on_step, on_estimate, len(seeds), self._evaluations(request))
+        watch = SamplingWatch(on_step, on_estimate, len(seeds), self.count_evaluations(request))
         made = []
         for number, seed in enumerate(seeds):
-            job = ChestJob(request, seed, watch.part([number], _show))
-            low, *finer = held.items()
-            unit = self._low(job, tokens, low[1])
-            for side, known in finer:
-                unit = self._high(job, unit, side, known)
-            made.append(with_our_lobes(unit.cpu().numpy(), self.space.lobes))
+            job = ChestJob(request, seed, watch.part([number], show_ct))
+            unit = self.make(job, tokens, held).cpu().numpy()
+            made.append(with_our_lobes(unit, self.space.lobes))
         hu = np.stack([stored(WINDOW.from_unit(unit[CT])) for unit in made])
         layouts = [layout_of(unit, frame) for unit in made]
         wishes = [tuple(wish_of(nodule, unit) for nodule in nodules) for unit in made]
-        where = f"{device_name(self.device)} ({self.low.engine(self.device)})"
-        return Made(hu, where, layouts, [remarks] * len(seeds), wishes)
+        return Made(hu, self.where, layouts, [remarks] * len(seeds), wishes)
 
-    def _read(self, text: str, request: ChestRequest) -> tuple[str, ...]:
+    def make(self, job: ChestJob, tokens: Tensor, held: Mapping[int, HeldChannels]) -> Tensor:
+        """(4, N, N, N) in [-1, 1]. held: by voxels a side of every stage, the coarsest first."""
+        (_, known), *finer = held.items()
+        unit = self._low(job, tokens, known)
+        for side, known in finer:
+            unit = self._high(job, unit, side, known)
+        return unit
+
+    @property
+    def where(self) -> str:
+        """The device, and what evaluates there."""
+        return f"{device_name(self.device)} ({self.low.engine(self.device)})"
+
+    def read(self, text: str, request: ChestRequest) -> tuple[str, ...]:
         """What is said of the text. InvalidRequest where no word of it is known."""
         if not text.strip():
             return ("No text steered it: this is a chest of any kind.",)
@@ -209,16 +218,16 @@ class MedSyn:
             mosaic.add(tile, self._sample(job.request.sampler, denoise, walk)[0].cpu())
         return mosaic.mean().to(self.device)
 
-    def _sides(self, size: int) -> list[int]:
+    def sides(self, size: int) -> list[int]:
         """Voxels a side of the stages up to `size`: four times as many as before, the last perhaps twice."""
         sides: list[int] = [self.section.low_side]
         while sides[-1] < size:
             sides.append(min(size, FINER * sides[-1]))
         return sides
 
-    def _evaluations(self, request: ChestRequest) -> int:
+    def count_evaluations(self, request: ChestRequest) -> int:
         """Of either network, for one chest."""
-        finer = self._sides(request.size)[1:]
+        finer = self.sides(request.size)[1:]
         return request.steps + sum(len(self._tiling(side)) * request.fine_steps for side in finer)
 
     def _tiling(self, side: int) -> Tiling:
@@ -289,7 +298,7 @@ def _lies_in(nodule: NoduleWish, lobe: str) -> bool:
     return lobe == nodule.lobe
 
 
-def _show(unit: Tensor) -> np.ndarray:
+def show_ct(unit: Tensor) -> np.ndarray:
     """(Z, Y, X) HU of the first of (B, 4, Z, Y, X)."""
     hu: np.ndarray = WINDOW.from_unit(unit[0, CT].cpu().numpy())
     return hu

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic.json_schema import SkipJsonSchema
 
-from lesionbrush.core.request import MOST_STEPS, BaseRequest
+from lesionbrush.core.request import MOST_STEPS, BaseRequest, EditRequest
 
 Sampler = Literal["dpm_solver_pp_2m", "ddim", "ddpm"]
 
@@ -42,3 +42,19 @@ class ReleasedRequest(ChestRequest):
     fine_steps: int = Field(20, ge=1, le=MOST_STEPS, description="denoising steps, fine")
     size: Literal[64, 256] = Field(256, description="voxels a side: 64 leaves the fine ones out")
     sampler: Sampler = Field("ddim", description="dpm_solver_pp_2m needs fewer steps")
+
+
+class FindingRequest(ChestRequest, EditRequest):
+    """What a text adds to a chest, in the lungs of a CT that is there."""
+
+    system: SkipJsonSchema[Literal["medsyn_finding"]] = "medsyn_finding"
+    size: Literal[64, 128] = Field(
+        64, description="voxels a side that the finding is made of: 128 is finer, and takes ten times as long"
+    )
+    steps: int = Field(12, ge=1, le=MOST_STEPS, description="denoising steps, coarse")
+    strength: float = Field(1.0, gt=0, le=5, description="of the text: 1 as trained; more goes beyond")
+    margin_mm: float = Field(1.0, ge=0, le=20, description="how far around the lungs voxels may change")
+    against: str = Field(
+        "No pleural effusion. No emphysema. No consolidation. Normal heart size.",
+        description="what the CT shows as it is: what the text says otherwise changes",
+    )

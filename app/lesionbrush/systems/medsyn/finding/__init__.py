@@ -1,0 +1,1 @@
+"""What a text says, put into the lungs of a CT that is there."""

@@ -1,0 +1,244 @@
+"""A finding from a text in the lungs of a CT: where it is, how much of it, and that all else stays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from core_fixtures import FakeModel, grid, tiny_card
+from lesionbrush.core.grain import draw_periodic, find_covariance
+from lesionbrush.core.inputs import Inputs
+from lesionbrush.core.model import PLAIN
+from lesionbrush.core.request import EditRequest
+from lesionbrush.core.rois import Sampled
+from lesionbrush.core.synthesize import Synthesis, synthesize
+from lesionbrush.core.volume import Volume
+from lesionbrush.errors import EmptyMask, InvalidRequest, NoLungs
+from lesionbrush.systems.medsyn.channels import CT
+from lesionbrush.systems.medsyn.field import ChestField
+from lesionbrush.systems.medsyn.finding.grain import BLOCK, cover, find_block, learn_grain
+from lesionbrush.systems.medsyn.finding.hooks import with_rim
+from lesionbrush.systems.medsyn.finding.model import (
+    DENSE_HU,
+    ChestInRoi,
+    MedSynFinding,
+    average,
+    put_in,
+    settle,
+)
+from lesionbrush.systems.medsyn.held import HeldChannels
+from lesionbrush.systems.medsyn.model import ChestJob, MedSyn
+from lesionbrush.systems.medsyn.request import FindingRequest
+from medsyn_kit import medsyn_model
+
+TEXT = "Large right pleural effusion."
+SHAPE = (50, 40, 44)
+
+
+def chest(seed: int = 0) -> tuple[Volume, Volume]:
+    """Two boxes of lung in grainy soft tissue, 6 mm a voxel: the CT, and its lungs."""
+    lungs = np.zeros(SHAPE, np.uint8)
+    lungs[4:20, 8:32, 4:40], lungs[28:44, 8:32, 4:40] = 1, 2
+    noise = np.random.default_rng(seed).normal(0, 12, SHAPE)
+    hu = np.where(lungs > 0, -850, 40) + noise
+    affine = grid((6.0,) * 3)
+    return Volume(np.rint(hu).astype(np.int16), affine), Volume(lungs, affine)
+
+
+class Fluid(MedSyn):
+    """Its chests have fluid up to a height that the seed decides, where a text says what `TEXT` does."""
+
+    def make(self, job: ChestJob, tokens: torch.Tensor, held: Mapping[int, HeldChannels]) -> torch.Tensor:
+        unit = super().make(job, tokens, held)
+        fluid = torch.equal(tokens, self.encoder.encode([TEXT]))
+        unit[CT] = -0.8
+        unit[CT, : 24 + 3 * job.seed] += 1.1 * fluid
+        return unit
+
+
+@pytest.fixture(scope="module")
+def model() -> MedSynFinding:
+    plain = medsyn_model()
+    chests = Fluid(plain.card, plain.network, plain.encoder, plain.device)
+    chests.card = chests.card.model_copy(update={"roi_voxels": (48,), "spacing_mm": 6.0, "tissue": None})
+    return MedSynFinding(chests)
+
+
+def ask(model: MedSynFinding, text: str = TEXT, mask: Volume | None = None, **wishes: Any) -> list[Synthesis]:
+    ct, lungs = chest()
+    request = FindingRequest(**{"steps": 2, "fine_steps": 1, **wishes})
+    return synthesize(ct, mask, request, model, Inputs(text=text, lungs=lungs))
+
+
+def test_outside_the_lungs_no_voxel_changes(model: MedSynFinding) -> None:
+    (made,) = ask(model, margin_mm=0)
+    ct, lungs = chest()
+    changed = made.volume().array != ct.array
+    assert changed.any()
+    assert not (changed & (lungs.array == 0)).any()
+    assert "Words that acted: large, right, pleural, effusion." in made.provenance.remarks
+
+
+def test_the_same_request_gives_the_same_voxels_and_another_seed_others(model: MedSynFinding) -> None:
+    first, second = ask(model, variants=2)
+    (again,) = ask(model, seed=1)
+    assert np.array_equal(second.volume().array, again.volume().array)
+    assert not np.array_equal(first.volume().array, second.volume().array)
+    assert first.provenance.remarks[-2].startswith("seed 0: ")
+
+
+def test_what_is_said_against_itself_changes_nothing(model: MedSynFinding) -> None:
+    (made,) = ask(model, against=TEXT)
+    assert made.provenance.voxels_changed == 0
+
+
+def test_a_painted_part_of_the_lungs_is_all_that_changes(model: MedSynFinding) -> None:
+    ct, lungs = chest()
+    painted = lungs.array.copy()
+    painted[:, 20:] = 0
+    (made,) = ask(model, mask=lungs.with_array((painted > 0).astype(np.uint8)), margin_mm=0)
+    assert not ((made.volume().array != ct.array) & (painted == 0)).any()
+    outside = np.zeros(SHAPE, np.uint8)
+    outside[22:26, 2:6, 2:6] = 1
+    with pytest.raises(EmptyMask, match="not in the lungs"):
+        ask(model, mask=lungs.with_array(outside))
+
+
+def test_nodules_are_left_out_and_nodules_alone_refused(model: MedSynFinding) -> None:
+    (made,) = ask(model, text=f"{TEXT} A 12 mm nodule in the right upper lobe.")
+    assert any("Nodules are left out (1)" in remark for remark in made.provenance.remarks)
+    with pytest.raises(InvalidRequest, match="nodules alone"):
+        ask(model, text="A 12 mm nodule in the right upper lobe.")
+
+
+@pytest.mark.parametrize(("text", "said"), [("bonjour", "none of its words is known"), (" ", "no text")])
+def test_a_text_that_says_nothing_is_refused(model: MedSynFinding, text: str, said: str) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        ask(model, text=text)
+
+
+def test_empty_lungs_are_refused(model: MedSynFinding) -> None:
+    ct, lungs = chest()
+    nothing = lungs.with_array(np.zeros(SHAPE, np.uint8))
+    with pytest.raises(NoLungs, match="empty"):
+        synthesize(ct, None, FindingRequest(), model, Inputs(text=TEXT, lungs=nothing))
+
+
+def in_field(change_hu: float, share: float) -> tuple[ChestInRoi, np.ndarray, np.ndarray]:
+    """A box of lung in a ROI that is the field, and two chests that differ in its lowest `share`."""
+    hu = np.full((32,) * 3, 40.0, np.float32)
+    covered = np.zeros_like(hu)
+    covered[4:28, 4:28, 4:28] = 1
+    hu[covered > 0] = -850
+    field = ChestField((-4.0,) * 3, (256.0,) * 3)
+    case = ChestInRoi(field, hu, covered, np.ones(hu.shape, bool), np.full(3, 8.0))
+    other = hu.copy()
+    other[4 : 4 + round(24 * share), 4:28, 4:28] += change_hu
+    return case, other, hu
+
+
+class TestPutIn:
+    def test_where_two_chests_agree_the_ct_stays(self) -> None:
+        case, _, hu = in_field(0, 0)
+        made = put_in(case, hu, hu)
+        assert (made.kept == 1).all()
+        assert (made.shift == 0).all()
+
+    def test_lung_that_becomes_fluid_is_replaced(self) -> None:
+        made = put_in(*in_field(865, 0.5))
+        assert made.kept[6:12, 6:26, 6:26].max() < 0.01
+        assert made.kept[21:].min() > 0.99
+        assert (made.hu == DENSE_HU).all()
+
+    def test_half_as_dense_is_half_as_much_and_not_thin(self) -> None:
+        ml = [(1 - put_in(*in_field(hu, 0.5)).kept[4:28, 4:28, 4:28]).sum() for hu in (865.0, 442.5)]
+        assert ml[1] / ml[0] == pytest.approx(0.5, abs=0.08)
+
+    def test_lower_density_is_a_shift_that_keeps_what_is_there(self) -> None:
+        made = put_in(*in_field(-60, 0.5))
+        assert (made.kept == 1).all()
+        assert made.shift[6:12, 6:26, 6:26].mean() == pytest.approx(-60, abs=3)
+        assert abs(made.shift[22:]).max() < 1
+
+
+class TestSettle:
+    def test_the_likeliest_places_are_filled_and_small_parts_are_not(self) -> None:
+        covered = np.ones((24,) * 3)
+        change = np.zeros_like(covered)
+        change[2:14, 2:14, 2:14], change[18:20, 18:20, 18:20] = 400, 500
+        settled = settle(change, covered, 800.0, 0.1)
+        assert settled is not None
+        filled = settled.field >= settled.from_hu
+        assert filled[2:14, 2:14, 2:14].any()
+        assert not filled[17:21, 17:21, 17:21].any()
+
+    def test_noise_is_nothing(self) -> None:
+        change = np.random.default_rng(0).normal(0, 6, (24,) * 3)
+        assert settle(change, np.ones_like(change), 800.0, 0.1) is None
+
+
+def test_an_average_is_one_of_weights_and_goes_on_beyond_them() -> None:
+    values, weights = np.full((16,) * 3, 7.0), np.zeros((16,) * 3)
+    weights[4:8, 4:8, 4:8] = 1
+    values[weights == 0] = 1e6
+    assert average(values, weights, 1.0) == pytest.approx(np.full((16,) * 3, 7.0))
+    assert not average(values, np.zeros_like(weights), 1.0).any()
+
+
+def test_the_rim_of_the_lungs_belongs_to_them_and_the_wall_does_not() -> None:
+    ct, lungs = chest()
+    fine = replace(ct, affine=grid((1.0,) * 3))
+    fine.array[3, 8:32, 4:40] = -400
+    grown = with_rim(lungs.array > 0, fine)
+    assert grown[3, 10:30, 6:38].all()
+    assert not grown[21:27].any()
+
+
+class TestGrain:
+    def test_it_is_that_of_the_cts_soft_tissue(self) -> None:
+        hu = np.random.default_rng(0).normal(40, 12, (40, 128, 128))
+        hu[:, :, :40] = -850
+        covariance = learn_grain(hu)
+        assert covariance is not None
+        box = (slice(3, 40), slice(5, 140), slice(0, 60))
+        drawn = cover(covariance, box, np.random.default_rng(1))
+        assert drawn.shape == (37, 135, 60)
+        assert drawn.std() == pytest.approx(12, rel=0.1)
+
+    def test_too_little_soft_tissue_teaches_nothing(self) -> None:
+        assert learn_grain(np.full((40, 100, 100), -900)) is None
+
+    def test_the_part_with_most_of_it_is_looked_at(self) -> None:
+        hu = np.full((60, 240, 240), -900)
+        hu[30:60, 120:240, 100:220] = 50
+        z, y, x = find_block(hu)
+        assert (hu[z, y, x] == 50).mean() > 0.95
+        assert hu[z, y, x].shape == BLOCK
+
+    def test_periodic_noise_goes_on_where_it_ends(self) -> None:
+        where = np.ones((40,) * 3, bool)
+        smooth = np.random.default_rng(0).normal(0, 1, (40,) * 3)
+        smooth = smooth + np.roll(smooth, 1, 0) + np.roll(smooth, -1, 0)
+        drawn = draw_periodic(find_covariance(smooth, where), (32,) * 3, np.random.default_rng(2))
+        inner, across = (drawn[1:] * drawn[:-1]).mean(), (drawn[0] * drawn[-1]).mean()
+        assert across == pytest.approx(inner, rel=0.25)
+
+
+def test_a_shift_keeps_every_edge_and_goes_with_what_is_kept() -> None:
+    ct, lungs = chest()
+
+    class Shifts(FakeModel):
+        def sample(self, rois: Any, *rest: Any, **more: Any) -> Sampled:
+            whole = np.zeros((1, *rois.reference_hu.shape), np.float32)
+            return Sampled(whole, "fake", kept=np.ones_like(whole), shift=whole - 25)
+
+    fake = Shifts(lambda rois: rois.reference_hu, tiny_card(roi_voxels=(96,), spacing_mm=6.0), [], PLAIN)
+    (made,) = synthesize(ct, lungs, EditRequest(margin_mm=0, label=1), fake)
+    inside = lungs.array == 1
+    change = made.volume().array.astype(int) - ct.array
+    assert (change[inside] == -25).all()
+    assert not change[~inside].any()
