@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from core_fixtures import FakeModel, grid, tiny_card
+from lesionbrush.cli.synthesize import find_change
 from lesionbrush.core.grain import draw_periodic, find_covariance
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.model import PLAIN
@@ -17,9 +19,10 @@ from lesionbrush.core.request import EditRequest
 from lesionbrush.core.rois import Sampled
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
-from lesionbrush.errors import EmptyMask, InvalidRequest, NoLungs
+from lesionbrush.errors import DamagedFile, EmptyMask, InvalidRequest, NoLungs
 from lesionbrush.systems.medsyn.channels import CT
 from lesionbrush.systems.medsyn.field import ChestField
+from lesionbrush.systems.medsyn.finding.evaluation import ASKED, Found, figures_of, read_hosts, show
 from lesionbrush.systems.medsyn.finding.grain import BLOCK, cover, find_block, learn_grain
 from lesionbrush.systems.medsyn.finding.hooks import with_rim
 from lesionbrush.systems.medsyn.finding.model import (
@@ -242,3 +245,44 @@ def test_a_shift_keeps_every_edge_and_goes_with_what_is_kept() -> None:
     change = made.volume().array.astype(int) - ct.array
     assert (change[inside] == -25).all()
     assert not change[~inside].any()
+
+
+class TestEvaluation:
+    def test_fluid_is_counted_by_side_and_against_what_was_there(self, model: MedSynFinding) -> None:
+        ct, lungs = chest()
+        ct.array[6:8, 10:20, 10:20] = 20
+        (made,) = synthesize(ct, None, FindingRequest(steps=2), model, Inputs(text=TEXT, lungs=lungs))
+        after = made.volume().array
+        found = Found.of(made, lungs)
+        for side, ml in zip((1, 2), found.fluid_ml, strict=True):
+            more = [((hu >= -40) & (hu <= 70) & (lungs.array == side)).sum() for hu in (after, ct.array)]
+            assert ml == pytest.approx(0.216 * (int(more[0]) - int(more[1])))
+            assert ml > 50
+
+    def test_figures_name_the_side_that_was_asked_for(self) -> None:
+        left = next(one for one in ASKED if one.name == "large_left")
+        found = [Found((10.0, 300.0), 0.0), Found((50.0, 20.0), 0.0)]
+        assert figures_of(left, found) == {
+            "large_left_ml": 160.0,
+            "large_left_other_side_ml": 30.0,
+            "large_left_right_way": 0.5,
+        }
+        emphysema = next(one for one in ASKED if one.side is None)
+        assert figures_of(emphysema, [Found((0.0, 0.0), 3.0)]) == {"emphysema_laa950_percent": 3.0}
+
+    def test_without_a_host_it_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DamagedFile, match=r"chest_ct of .* has none of LIDC-IDRI-0314"):
+            list(read_hosts(tmp_path))
+
+    def test_a_slice_that_changed_most_is_shown(self, model: MedSynFinding) -> None:
+        panels = list(show(ask(model)[0], TEXT))
+        assert [panel.window.name for panel in panels] == ["lung", "lung", "soft tissue", "soft tissue"]
+
+
+def test_a_picture_of_an_edit_of_the_lungs_is_of_what_changed(model: MedSynFinding) -> None:
+    (made,) = ask(model, margin_mm=0)
+    shown = find_change(made).array > 0
+    change_hu = abs(made.volume().array.astype(int) - made.reference.array)
+    assert np.array_equal(shown, change_hu > 100)
+    (same,) = ask(model, against=TEXT)
+    assert find_change(same).array.any()

@@ -29,6 +29,7 @@ SYSTEMS = (
         card=MedSynCard,
         hooks=FINDING_HOOKS,
         load=late("lesionbrush.systems.medsyn.finding.model", "MedSynFinding.load"),
+        evaluate=late("lesionbrush.systems.medsyn.finding.evaluation", "evaluate_findings"),
         bundle=network_words,
     ),
     System(
