@@ -53,6 +53,9 @@ class WordShape(BaseModel):
 class MedSynCard(DiffusionCard):
     """low: makes chests of `low_side` voxels from a text; high: makes them finer, tile by tile."""
 
+    temperature: float = Field(
+        1.0, gt=0, le=1, description="of the noise that chests begin with: below 1 is calmer and less varied"
+    )
     low: UNetShape | ReleasedShape
     high: UNetShape | ReleasedShape
     prediction: Literal["eps", "x0", "v"]

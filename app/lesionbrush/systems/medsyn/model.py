@@ -168,7 +168,7 @@ class MedSyn:
         """(4, N, N, N) in [-1, 1], N of the card."""
         generator = torch.Generator().manual_seed(mix_seed(job.seed, 0))
         shape = (1, len(CHANNELS), *[self.section.low_side] * 3)
-        noise = torch.randn(shape, generator=generator).to(self.device)
+        noise = self.section.temperature * torch.randn(shape, generator=generator).to(self.device)
         strength, expectation = job.request.strength, self.network.expectation
 
         def expect(times: float) -> Expected:
@@ -213,7 +213,7 @@ class MedSyn:
                 return expected.clamp(finer(x, t))
 
             generator = torch.Generator().manual_seed(mix_seed(job.seed, 1000 * side + number))
-            noise = field.crop(tile).to(self.device)
+            noise = self.section.temperature * field.crop(tile).to(self.device)
             walk = HeldWalk(noise, times, held.crop(tile), generator, expected)
             mosaic.add(tile, self._sample(job.request.sampler, denoise, walk)[0].cpu())
         return mosaic.mean().to(self.device)
