@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from core_fixtures import grid
@@ -288,3 +290,19 @@ def test_calmer_noise_makes_seeds_more_alike():
         return float(np.stack([one.ct.array for one in made]).astype(float).std(axis=0).mean())
 
     assert spread(0.2) < 0.8 * spread(1.0)
+
+
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        (1, r"size 256 takes 1\.6 GB of memory, and 1\.0 GB are free: ask for a smaller size"),
+        (3, "variants 3"),
+    ],
+)
+def test_more_than_the_memory_holds_is_refused_before_the_work(
+    model: MedSyn, monkeypatch: pytest.MonkeyPatch, variants: int, said: str
+):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1.0e9))
+    with pytest.raises(InvalidRequest, match=said):
+        ask(model, size=256, variants=variants)
+    assert ask(model, size=64)

@@ -33,12 +33,14 @@ from lesionbrush.systems.medsyn.finding.model import (
     put_in,
     settle,
 )
+from lesionbrush.systems.medsyn.finding.topics import complete
 from lesionbrush.systems.medsyn.held import HeldChannels
 from lesionbrush.systems.medsyn.model import ChestJob, MedSyn
 from lesionbrush.systems.medsyn.request import FindingRequest
 from medsyn_kit import medsyn_model
 
 TEXT = "Large right pleural effusion."
+AGAINST = FindingRequest.model_fields["against"].default
 SHAPE = (50, 40, 44)
 
 
@@ -57,7 +59,7 @@ class Fluid(MedSyn):
 
     def make(self, job: ChestJob, tokens: torch.Tensor, held: Mapping[int, HeldChannels]) -> torch.Tensor:
         unit = super().make(job, tokens, held)
-        fluid = torch.equal(tokens, self.encoder.encode([TEXT]))
+        fluid = torch.equal(tokens, self.encoder.encode([complete(TEXT, AGAINST)]))
         unit[CT] = -0.8
         unit[CT, : 24 + 3 * job.seed] += 1.1 * fluid
         return unit
@@ -95,7 +97,7 @@ def test_the_same_request_gives_the_same_voxels_and_another_seed_others(model: M
 
 
 def test_what_is_said_against_itself_changes_nothing(model: MedSynFinding) -> None:
-    (made,) = ask(model, against=TEXT)
+    (made,) = ask(model, against=complete(TEXT, AGAINST))
     assert made.provenance.voxels_changed == 0
 
 
@@ -109,6 +111,15 @@ def test_a_painted_part_of_the_lungs_is_all_that_changes(model: MedSynFinding) -
     outside[22:26, 2:6, 2:6] = 1
     with pytest.raises(EmptyMask, match="not in the lungs"):
         ask(model, mask=lungs.with_array(outside))
+
+
+def test_what_a_text_does_not_speak_of_stays_as_it_is() -> None:
+    assert complete("Small left effusion", AGAINST) == (
+        "Small left effusion No emphysema. No consolidation. Normal heart size."
+    )
+    assert complete("Cardiomegaly. Emphysema.", "Fluid, normal heart. Clear.") == (
+        "Cardiomegaly. Emphysema. Clear."
+    )
 
 
 def test_nodules_are_left_out_and_nodules_alone_refused(model: MedSynFinding) -> None:
@@ -284,5 +295,5 @@ def test_a_picture_of_an_edit_of_the_lungs_is_of_what_changed(model: MedSynFindi
     shown = find_change(made).array > 0
     change_hu = abs(made.volume().array.astype(int) - made.reference.array)
     assert np.array_equal(shown, change_hu > 100)
-    (same,) = ask(model, against=TEXT)
+    (same,) = ask(model, against=complete(TEXT, AGAINST))
     assert find_change(same).array.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import psutil
 
 from lesionbrush.anatomy.chest.naming import LOBES
 from lesionbrush.core.generate import Frame, GenerateHooks
@@ -20,6 +21,8 @@ INPUTS = (
     Input("vessels", "mask", "vessels that are held, on the grid of the lobes", on=OWN),
     Input("held_ct", "volume", "a CT that is held, on the grid of the lobes: masks are made for it", on=OWN),
 )
+NETWORKS_BYTES, BYTES_PER_VOXEL, BYTES_PER_KEPT_VOXEL = 300e6, 75, 24
+"""What a chest takes beside the program: measured at 64, 128 and 256 voxels a side; kept: of each variant."""
 NUMBERS = {name: number for number, name in LOBES.items()}
 
 
@@ -71,8 +74,23 @@ def frame_of(request: ChestRequest, inputs: Inputs, wanted: Frame | None, space:
         raise InvalidRequest(
             f"{request.system} has a grid of its own: give size, or lobes to make a chest around"
         )
+    require_memory(request)
     field, of = field_of(inputs, space)
     return field.frame(request.size, of)
+
+
+def require_memory(request: ChestRequest) -> None:
+    """InvalidRequest for more than there is, with what would fit."""
+    free = psutil.virtual_memory().available
+    per_variant = request.size**3 * BYTES_PER_KEPT_VOXEL
+    need = NETWORKS_BYTES + request.size**3 * BYTES_PER_VOXEL + (request.variants - 1) * per_variant
+    if need > free:
+        many = f" and variants {request.variants}" if request.variants > 1 else ""
+        less = "fewer variants, or a smaller size" if many else "a smaller size, such as 64"
+        raise InvalidRequest(
+            f"size {request.size}{many} takes {need / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are "
+            f"free: ask for {less}"
+        )
 
 
 HOOKS = GenerateHooks(INPUTS, frame_of)

@@ -22,6 +22,7 @@ from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.systems.medsyn.channels import CHANNELS, CT, WINDOW
 from lesionbrush.systems.medsyn.field import ChestField
 from lesionbrush.systems.medsyn.finding.hooks import HOOKS, AskedOfLungs
+from lesionbrush.systems.medsyn.finding.topics import complete
 from lesionbrush.systems.medsyn.held import HeldChannels
 from lesionbrush.systems.medsyn.model import ChestJob, MedSyn, show_ct
 from lesionbrush.systems.medsyn.request import FindingRequest
@@ -29,7 +30,7 @@ from lesionbrush.systems.running import SamplingWatch
 
 LEAST_COVERED = 0.02
 """Of a voxel: with less lung it is held as the CT has it."""
-DENSE_HU, NOISE_HU, SEEN_HU = 15.0, 20.0, (4.0, 12.0)
+DENSE_HU, NOISE_HU, SEEN_HU = 15.0, 20.0, (10.0, 30.0)
 """What lung becomes where it is replaced: fluid. Smaller differences are the network's noise. A shift is
 nothing up to the first of the last two, and itself from the second on."""
 LEAST_ML, LEAST_PART, EDGE_SHARE = 3.0, 0.15, 0.08
@@ -114,14 +115,15 @@ class MedSynFinding:
         chest = ChestInRoi.of(rois, asked)
         held = {side: chest.hold(side) for side in chests.sides(request.size)}
         watch = SamplingWatch(on_step, on_estimate, 2 * len(seeds), chests.count_evaluations(request))
-        texts = [chests.encoder.encode([text]).to(chests.device) for text in (asked.text, request.against)]
+        pair = (complete(asked.text, request.against), request.against)
+        texts = [chests.encoder.encode([text]).to(chests.device) for text in pair]
         made = []
         for number, seed in enumerate(seeds):
-            pair = []
+            hus = []
             for which, tokens in enumerate(texts):
                 job = ChestJob(request, seed, watch.part([2 * number + which], show_ct))
-                pair.append(WINDOW.from_unit(chests.make(job, tokens, held)[CT].cpu().numpy()))
-            made.append(put_in(chest, *pair))
+                hus.append(WINDOW.from_unit(chests.make(job, tokens, held)[CT].cpu().numpy()))
+            made.append(put_in(chest, *hus))
             who = f"seed {seed}: " if len(seeds) > 1 else ""
             remarks += (who + made[-1].describe(chest),)
         hu, kept, shift = (np.stack([getattr(one, part) for one in made])[:, None] for part in PARTS)
