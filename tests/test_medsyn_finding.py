@@ -25,15 +25,18 @@ from lesionbrush.systems.medsyn.field import ChestField
 from lesionbrush.systems.medsyn.finding.evaluation import ASKED, Found, figures_of, read_hosts, show
 from lesionbrush.systems.medsyn.finding.grain import BLOCK, cover, find_block, learn_grain
 from lesionbrush.systems.medsyn.finding.hooks import with_rim
-from lesionbrush.systems.medsyn.finding.model import (
+from lesionbrush.systems.medsyn.finding.model import MedSynFinding
+from lesionbrush.systems.medsyn.finding.placing import (
     DENSE_HU,
     ChestInRoi,
-    MedSynFinding,
+    Wish,
     average,
+    expect_ml,
+    let_fall,
     put_in,
     settle,
 )
-from lesionbrush.systems.medsyn.finding.topics import complete
+from lesionbrush.systems.medsyn.finding.topics import complete, fills, find_side, lowers
 from lesionbrush.systems.medsyn.held import HeldChannels
 from lesionbrush.systems.medsyn.model import ChestJob, MedSyn
 from lesionbrush.systems.medsyn.request import FindingRequest
@@ -47,7 +50,7 @@ SHAPE = (50, 40, 44)
 def chest(seed: int = 0) -> tuple[Volume, Volume]:
     """Two boxes of lung in grainy soft tissue, 6 mm a voxel: the CT, and its lungs."""
     lungs = np.zeros(SHAPE, np.uint8)
-    lungs[4:20, 8:32, 4:40], lungs[28:44, 8:32, 4:40] = 1, 2
+    lungs[4:20, 8:32, 4:40], lungs[28:44, 8:32, 4:40] = 2, 1  # left, right
     noise = np.random.default_rng(seed).normal(0, 12, SHAPE)
     hu = np.where(lungs > 0, -850, 40) + noise
     affine = grid((6.0,) * 3)
@@ -122,6 +125,19 @@ def test_what_a_text_does_not_speak_of_stays_as_it_is() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Large right effusion", (True, False, "right")),
+        ("Severe emphysema of both lungs", (False, True, None)),
+        ("Bilateral effusions, left more than right, and bullae", (True, True, None)),
+        ("Left pneumonia, bilateral fluid", (True, False, None)),
+    ],
+)
+def test_what_a_text_may_do(text: str, said: tuple[bool, bool, str | None]) -> None:
+    assert (fills(text), lowers(text), find_side(text)) == said
+
+
 def test_nodules_are_left_out_and_nodules_alone_refused(model: MedSynFinding) -> None:
     (made,) = ask(model, text=f"{TEXT} A 12 mm nodule in the right upper lobe.")
     assert any("Nodules are left out (1)" in remark for remark in made.provenance.remarks)
@@ -163,7 +179,7 @@ class TestPutIn:
         assert (made.shift == 0).all()
 
     def test_lung_that_becomes_fluid_is_replaced(self) -> None:
-        made = put_in(*in_field(865, 0.5))
+        made = put_in(*in_field(865, 0.5), Wish(falls=False))
         assert made.kept[6:12, 6:26, 6:26].max() < 0.01
         assert made.kept[21:].min() > 0.99
         assert (made.hu == DENSE_HU).all()
@@ -171,6 +187,23 @@ class TestPutIn:
     def test_half_as_dense_is_half_as_much_and_not_thin(self) -> None:
         ml = [(1 - put_in(*in_field(hu, 0.5)).kept[4:28, 4:28, 4:28]).sum() for hu in (865.0, 442.5)]
         assert ml[1] / ml[0] == pytest.approx(0.5, abs=0.08)
+
+    def test_an_amount_that_is_asked_for_is_met(self) -> None:
+        case, other, hu = in_field(865, 0.5)
+        for ml in (300.0, 1500.0):
+            made = put_in(case, other, hu, Wish(amount_ml=ml))
+            assert (1 - made.kept)[4:28, 4:28, 4:28].sum() * 0.512 == pytest.approx(ml, rel=0.15)
+
+    def test_what_it_does_not_speak_of_stays(self) -> None:
+        for hu, wish in ((865, Wish(fills=False)), (-60, Wish(lowers=False))):
+            made = put_in(*in_field(hu, 0.5), wish)
+            assert (made.kept == 1).all()
+            assert not made.shift.any()
+
+    def test_the_side_that_is_named_alone_changes(self) -> None:
+        made = put_in(*in_field(865, 0.5), Wish(side="right", falls=False))
+        assert (made.kept[:, :, :14] == 1).all()
+        assert made.kept[6:12, 6:26, 18:26].max() < 0.01
 
     def test_lower_density_is_a_shift_that_keeps_what_is_there(self) -> None:
         made = put_in(*in_field(-60, 0.5))
@@ -180,19 +213,28 @@ class TestPutIn:
 
 
 class TestSettle:
-    def test_the_likeliest_places_are_filled_and_small_parts_are_not(self) -> None:
+    def test_the_highest_places_are_filled_and_small_parts_are_not(self) -> None:
         covered = np.ones((24,) * 3)
-        change = np.zeros_like(covered)
-        change[2:14, 2:14, 2:14], change[18:20, 18:20, 18:20] = 400, 500
-        settled = settle(change, covered, 800.0, 0.1)
-        assert settled is not None
-        filled = settled.field >= settled.from_hu
+        order = np.zeros_like(covered)
+        order[2:14, 2:14, 2:14], order[18:20, 18:20, 18:20] = 400, 500
+        filled = settle(order, covered, 1500) > 0
         assert filled[2:14, 2:14, 2:14].any()
         assert not filled[17:21, 17:21, 17:21].any()
 
-    def test_noise_is_nothing(self) -> None:
-        change = np.random.default_rng(0).normal(0, 6, (24,) * 3)
-        assert settle(change, np.ones_like(change), 800.0, 0.1) is None
+    def test_of_nothing_comes_nothing(self) -> None:
+        assert not settle(np.full((24,) * 3, 5.0), np.ones((24,) * 3), 900).any()
+        case, other, hu = in_field(5, 0.5)
+        assert expect_ml(other - hu, case, 865.0) == 0
+
+    def test_of_equal_places_fluid_takes_those_at_the_back_and_the_wall(self) -> None:
+        covered = np.zeros((32,) * 3)
+        covered[2:30, 4:28, 4:28] = 1
+        order = let_fall(700 * covered, covered, np.full(3, 5.0), 865.0)
+        filled = settle(order, covered, covered.sum() / 4) > 0.5
+        assert filled[8:24, 4:6, 6:26].mean() > 0.95
+        middle, wall = filled[8:24, 4:28, 14:18].mean(), filled[8:24, 4:28, 4:6].mean()
+        assert wall > 1.5 * middle  # it tapers off along the wall
+        assert not filled[:, 24:, 8:24].any()
 
 
 def test_an_average_is_one_of_weights_and_goes_on_beyond_them() -> None:
@@ -268,7 +310,7 @@ class TestEvaluation:
         for side, ml in zip((1, 2), found.fluid_ml, strict=True):
             more = [((hu >= -40) & (hu <= 70) & (lungs.array == side)).sum() for hu in (after, ct.array)]
             assert ml == pytest.approx(0.216 * (int(more[0]) - int(more[1])))
-            assert ml > 50
+            assert (ml > 50) == (side == 1)  # the right one, as TEXT says
 
     def test_figures_name_the_side_that_was_asked_for(self) -> None:
         left = next(one for one in ASKED if one.name == "large_left")

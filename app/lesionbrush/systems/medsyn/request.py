@@ -52,7 +52,10 @@ class FindingRequest(ChestRequest, EditRequest):
         64, description="voxels a side that the finding is made of: 128 is finer, and takes ten times as long"
     )
     steps: int = Field(12, ge=1, le=MOST_STEPS, description="denoising steps, coarse")
-    strength: float = Field(1.0, gt=0, le=5, description="of the text: 1 as trained; more goes beyond")
+    strength: float = Field(2.0, gt=0, le=5, description="of the text: 1 as trained; more goes beyond")
+    amount_ml: float | None = Field(
+        None, ge=3, le=5000, description="of lung that is replaced, as by fluid; null: as the text says"
+    )
     margin_mm: float = Field(1.0, ge=0, le=20, description="how far around the lungs voxels may change")
     against: str = Field(
         "No pleural effusion. No emphysema. No consolidation. Normal heart size.",

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
+Side = Literal["right", "left"]
+SIDES: tuple[Side, Side] = ("right", "left")
+FLUID = r"effusion|fluid|pleura|hydrothorax"
+EMPHYSEMA = r"emphysem|bulla|hyperinflat|attenuation"
 TOPICS = (
-    r"effusion|fluid|pleura|hydrothorax",
-    r"emphysem|bulla|hyperinflat|attenuation",
+    FLUID,
     r"consolidat|pneumoni|opaci|infiltrat|airspace|dense",
     r"heart|cardi",
+    EMPHYSEMA,
 )
 _SENTENCE = re.compile(r"(?:[^.;\n]|\.(?=\d))+[.;\n]*\s*")
 
@@ -18,6 +23,28 @@ def complete(text: str, against: str) -> str:
     open_topics = [topic for topic in TOPICS if not re.search(topic, text, re.IGNORECASE)]
     rest = [said for said in _SENTENCE.findall(against) if _speaks_of(said, open_topics)]
     return " ".join([text.strip(), *(said.strip() for said in rest)])
+
+
+def lowers(text: str) -> bool:
+    """Whether it speaks of what makes lung less dense."""
+    return re.search(EMPHYSEMA, text, re.IGNORECASE) is not None
+
+
+def falls(text: str) -> bool:
+    """Whether it speaks of fluid."""
+    return re.search(FLUID, text, re.IGNORECASE) is not None
+
+
+def fills(text: str) -> bool:
+    """Whether it speaks of anything else."""
+    known = [topic for topic in TOPICS if re.search(topic, text, re.IGNORECASE)]
+    return known != [EMPHYSEMA]
+
+
+def find_side(text: str) -> Side | None:
+    """The one side that it names; None for both or none."""
+    named: list[Side] = [side for side in SIDES if re.search(rf"\b{side}\b", text, re.IGNORECASE)]
+    return named[0] if len(named) == 1 and not re.search(r"bilateral|both", text, re.IGNORECASE) else None
 
 
 def _speaks_of(said: str, open_topics: list[str]) -> bool:
