@@ -124,7 +124,8 @@ def wait_for(out: Path, cases: int, process: subprocess.Popen[str]) -> None:
 def test_nobody_without_the_token_is_let_in(nodes: Nodes, tmp_path: Path) -> None:
     folder = begin(write_references(tmp_path / "cts").parent, tmp_path / "out")
     (tmp_path / "other").write_text("0" * 64)
-    stranger = {**nodes.environment, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "other")}
+    soon = {"RAY_NUM_REDIS_GET_RETRIES": "2"}  # asks 20 times, a second apart, by itself
+    stranger = {**nodes.environment, **soon, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "other")}
     run = nodes._replace(environment=stranger).run("resume", folder.path)
     _, err = run.process.communicate(timeout=200)
     assert run.process.returncode == 2

@@ -15,7 +15,7 @@ from lesionbrush.systems.medsyn.data import channels_of
 from lesionbrush.systems.medsyn.evaluation.controls import (
     CONTROLS,
     Contrast,
-    measure_fluid,
+    measure_lost_air,
     measure_low_attenuation,
     measure_ratio,
 )
@@ -44,9 +44,9 @@ def made_of(chest: FieldChest, blank: Generation) -> Generation:
 def test_fluid_is_found_on_the_side_it_was_given_to(blank: Generation):
     given = give(CHEST, Wishes({"right": 900.0}), np.random.default_rng(0))
     made = made_of(given, blank)
-    assert measure_fluid(made, side=1) > 400
-    assert measure_fluid(made, side=2) < 60
-    assert measure_fluid(made_of(CHEST, blank), side=1) < 60
+    before = measure_lost_air(made_of(CHEST, blank), side=1)
+    assert measure_lost_air(made, side=1) - before == pytest.approx(900, rel=0.15)
+    assert measure_lost_air(made, side=2) == -measure_lost_air(made, side=1)
 
 
 def test_low_attenuation_is_that_of_the_chest(blank: Generation):
@@ -67,7 +67,7 @@ def test_a_wider_heart_measures_wider(blank: Generation):
 def test_without_lungs_nothing_is_measured(blank: Generation):
     empty = made_of(replace(CHEST, lobes=np.zeros_like(CHEST.lobes)), blank)
     assert np.isnan(
-        [measure_fluid(empty, side=1), measure_low_attenuation(empty), measure_ratio(empty)]
+        [measure_lost_air(empty, side=1), measure_low_attenuation(empty), measure_ratio(empty)]
     ).all()
 
 

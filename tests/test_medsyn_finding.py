@@ -102,6 +102,7 @@ def test_the_same_request_gives_the_same_voxels_and_another_seed_others(model: M
 def test_what_is_said_against_itself_changes_nothing(model: MedSynFinding) -> None:
     (made,) = ask(model, against=complete(TEXT, AGAINST))
     assert made.provenance.voxels_changed == 0
+    assert made.provenance.remarks[-1].endswith("ask for a large one, and give amount_ml")
 
 
 def test_a_painted_part_of_the_lungs_is_all_that_changes(model: MedSynFinding) -> None:

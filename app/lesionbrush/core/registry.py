@@ -66,7 +66,9 @@ class ModelCard(BaseModel):
     trained: dict[str, float] = Field(description="steps taken and hours of work")
     training_data: str
     split: str
-    figures: dict[str, float] = Field(description="measured on validation patients; units in the names")
+    figures: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = Field(
+        description="measured on validation patients; units in the names"
+    )
     limits: tuple[str, ...]
     recommended: bool = Field(False, description="the model to begin with in its tissue; it is named first")
     shipped: bool = Field(False, description="comes with LesionBrush, whose folder it stays in")

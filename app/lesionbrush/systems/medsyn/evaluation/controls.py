@@ -1,7 +1,7 @@
 """Does a text steer? The paper's controls (Sec. V.D): a prompt against its negation, measured in the results.
 
-Fluid, low attenuation and the width of the heart are measured as in any chest CT (`reports.measuring`), in
-the lungs of the result's own lobes.
+Low attenuation and the width of the heart are measured as in any chest CT (`reports.measuring`), in the lungs
+of the result's own lobes; fluid by the air that it takes from its side.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from lesionbrush.anatomy.lung_steps.grid import CoarseGrid
 from lesionbrush.core.generate import Generation, generate
 from lesionbrush.core.inputs import Inputs, Value
 from lesionbrush.montage import Panel, Window, sheet, to_lps
-from lesionbrush.reports.thorax import find_fluid, find_heart
+from lesionbrush.reports.thorax import find_heart
 from lesionbrush.systems.medsyn.hooks import NUMBERS
 from lesionbrush.systems.medsyn.model import MedSyn
 from lesionbrush.systems.medsyn.request import MedSynRequest
 
 CARINA_SHARE = 0.55
 """Of the height of the lungs, where the carina is taken to be: at 64 voxels no windpipe is told to fork."""
+AERATED_HU = -500
 CHEST = Window("lung and soft tissue", -350, 1400)
 NOTHING_HELD: Mapping[str, Value] = {}
 Measure = Callable[[Generation], float]
@@ -95,11 +96,14 @@ def lungs_of(made: Generation) -> tuple[CoarseGrid, np.ndarray]:
     return grid, grid.thin(labels)
 
 
-def measure_fluid(made: Generation, side: int) -> float:
-    """ml behind one lung."""
+def measure_lost_air(made: Generation, side: int) -> float:
+    """ml of air that one lung has less than the other: at 5 mm a voxel fluid is told by nothing else. nan
+    without lungs."""
     grid, lungs = lungs_of(made)
-    lung = lungs == side
-    return float(np.count_nonzero(find_fluid(grid, lung)) * grid.voxel_ml) if lung.any() else float("nan")
+    if not lungs.any():
+        return float("nan")
+    right, left = (np.count_nonzero((lungs == one) & (grid.hu < AERATED_HU)) for one in (1, 2))
+    return float((left - right if side == 1 else right - left) * grid.voxel_ml)
 
 
 def measure_low_attenuation(made: Generation) -> float:
@@ -125,16 +129,16 @@ def measure_ratio(made: Generation) -> float:
 
 CONTROLS = (
     Control(
-        "right_effusion_ml",
+        "right_air_lost_ml",
         "Large right pleural effusion.",
         "No pleural effusion.",
-        partial(measure_fluid, side=1),
+        partial(measure_lost_air, side=1),
     ),
     Control(
-        "left_effusion_ml",
+        "left_air_lost_ml",
         "Large left pleural effusion.",
         "No pleural effusion.",
-        partial(measure_fluid, side=2),
+        partial(measure_lost_air, side=2),
     ),
     Control("laa950_percent", "Severe emphysema.", "No emphysema.", measure_low_attenuation),
     Control("cardiothoracic_ratio", "Severe cardiomegaly.", "Normal heart size.", measure_ratio),

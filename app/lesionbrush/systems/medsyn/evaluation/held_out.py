@@ -64,7 +64,7 @@ class AirwaysFollowed:
 
     def figures(self) -> dict[str, float]:
         found = {"held": self.held, "free": self.free, "real": self.real}
-        return {f"airways_{name}_dice": round(dice, 3) for name, dice in found.items()}
+        return {f"airways_{name}_dice": round(dice, 3) for name, dice in found.items() if dice == dice}
 
 
 def follow_airways(model: MedSyn, chest: HeldChest, request: MedSynRequest) -> AirwaysFollowed:

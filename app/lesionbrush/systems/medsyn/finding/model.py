@@ -67,6 +67,6 @@ class MedSynFinding:
                 hus.append(WINDOW.from_unit(chests.make(job, tokens, held)[CT].cpu().numpy()))
             made.append(put_in(chest, hus[0], hus[1], wish))
             who = f"seed {seed}: " if len(seeds) > 1 else ""
-            remarks += (who + made[-1].describe(chest),)
+            remarks += (who + made[-1].describe(chest, wish),)
         hu, kept, shift = (np.stack([getattr(one, part) for one in made])[:, None] for part in PARTS)
         return Sampled(hu, chests.where, remarks, kept=kept, shift=shift)

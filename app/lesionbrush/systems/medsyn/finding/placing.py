@@ -34,7 +34,7 @@ HEIGHT_COUNTS, BASE_COUNTS = 0.7, 0.2
 LEAST_VOXELS, LEAST_PART, EDGE_VOXELS, POCKET_VOXELS = 40.0, 0.15, 1.5, 8
 """Of what is replaced: less is nothing, as are parts smaller than this share of the largest; how soft its
 border is; and how far pockets of air are filled that it closes off."""
-ROUNDS = 3
+LEAST_ML, ROUNDS = 3.0, 3
 USUAL_LUNG_HU, SMOOTH_SHARE = -850.0, 0.02
 """The second is of the field: how far the difference is averaged."""
 
@@ -92,22 +92,6 @@ class ChestInRoi:
         return resample(values, weights)
 
 
-@dataclass(frozen=True, eq=False)
-class PutIn:
-    """(Z, Y, X) on the ROI. hu: what takes the place of the CT; kept: 0..1, where the CT stays; shift: HU
-    that it is shifted by there."""
-
-    hu: np.ndarray
-    kept: np.ndarray
-    shift: np.ndarray
-
-    def describe(self, chest: ChestInRoi) -> str:
-        """How much of the lungs it is."""
-        ml = chest.covered * chest.voxel_ml
-        replaced, shifted = ((ml * share).sum() for share in (1 - self.kept, np.abs(self.shift) >= 1))
-        return f"{replaced:.0f} of {ml.sum():.0f} ml of lung replaced, {shifted:.0f} ml shifted in HU"
-
-
 @dataclass(frozen=True)
 class Wish:
     """fills, lowers: whether lung may be replaced, and shifted; falls: by fluid; side: of the lung, None for
@@ -135,6 +119,25 @@ class Wish:
 
 
 ANY = Wish()
+
+
+@dataclass(frozen=True, eq=False)
+class PutIn:
+    """(Z, Y, X) on the ROI. hu: what takes the place of the CT; kept: 0..1, where the CT stays; shift: HU
+    that it is shifted by there."""
+
+    hu: np.ndarray
+    kept: np.ndarray
+    shift: np.ndarray
+
+    def describe(self, chest: ChestInRoi, wish: Wish) -> str:
+        """How much of the lungs it is, and what to do where it is nothing."""
+        ml = chest.covered * chest.voxel_ml
+        replaced, shifted = ((ml * share).sum() for share in (1 - self.kept, np.abs(self.shift) >= 1))
+        said = f"{replaced:.0f} of {ml.sum():.0f} ml of lung replaced, {shifted:.0f} ml shifted in HU"
+        if wish.fills and replaced < LEAST_ML:
+            said += ": for a small amount ask for a large one, and give amount_ml"
+        return said
 
 
 def put_in(chest: ChestInRoi, with_it: np.ndarray, without: np.ndarray, wish: Wish = ANY) -> PutIn:
@@ -165,7 +168,7 @@ def expect_ml(change: np.ndarray, chest: ChestInRoi, full_hu: float) -> float:
 
 
 def let_fall(change: np.ndarray, covered: np.ndarray, spacing_mm: np.ndarray, full_hu: float) -> np.ndarray:
-    """Where fluid goes first: where it is likely, and of such places to those at the wall and at the back of a
+    """Where fluid goes first: where it is likely, and of such places to those at the wall and the back of a
     supine patient, from which it tapers off along the wall."""
     inside = covered >= 0.5
     if not inside.any():
