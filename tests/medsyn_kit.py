@@ -23,7 +23,7 @@ from lesionbrush.systems.medsyn.text.encoder import EncoderSizes, WordEncoder
 from lesionbrush.systems.medsyn.text.vocabulary import Vocabulary
 from safetensors.torch import save_file
 
-WORDS = ("large", "right", "left", "pleural", "effusion", "no", "emphysema", "heart", "cardiomegaly")
+WORDS = ("%", "large", "right", "left", "pleural", "effusion", "no", "emphysema", "heart", "cardiomegaly")
 LOW = MedSynConfig(1, (8, 16), (False, True), heads=2, norm_groups=4, fold=8, text_width=16, pooled=8)
 FINE = MedSynConfig(4, (8, 16), (False, True), heads=2, norm_groups=4, fold=8)
 MEASURED = Measurement(value=0.0)

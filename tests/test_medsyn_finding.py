@@ -29,7 +29,7 @@ from lesionbrush.systems.medsyn.finding.model import MedSynFinding
 from lesionbrush.systems.medsyn.finding.placing import (
     DENSE_HU,
     ChestInRoi,
-    Wish,
+    FindingWish,
     average,
     expect_ml,
     let_fall,
@@ -61,9 +61,9 @@ class Fluid(MedSyn):
     """Its chests have fluid up to a height that the seed decides, where a text says what `TEXT` does."""
 
     def make(self, job: ChestJob, tokens: torch.Tensor, held: Mapping[int, HeldChannels]) -> torch.Tensor:
-        unit = super().make(job, tokens, held)
+        unit = torch.full((4, *[max(held)] * 3), -0.8)
         fluid = torch.equal(tokens, self.encoder.encode([complete(TEXT, AGAINST)]))
-        unit[CT] = -0.8
+        job.tell(unit[None])
         unit[CT, : 24 + 3 * job.seed] += 1.1 * fluid
         return unit
 
@@ -180,7 +180,7 @@ class TestPutIn:
         assert (made.shift == 0).all()
 
     def test_lung_that_becomes_fluid_is_replaced(self) -> None:
-        made = put_in(*in_field(865, 0.5), Wish(falls=False))
+        made = put_in(*in_field(865, 0.5), FindingWish(falls=False))
         assert made.kept[6:12, 6:26, 6:26].max() < 0.01
         assert made.kept[21:].min() > 0.99
         assert (made.hu == DENSE_HU).all()
@@ -192,17 +192,17 @@ class TestPutIn:
     def test_an_amount_that_is_asked_for_is_met(self) -> None:
         case, other, hu = in_field(865, 0.5)
         for ml in (300.0, 1500.0):
-            made = put_in(case, other, hu, Wish(amount_ml=ml))
+            made = put_in(case, other, hu, FindingWish(amount_ml=ml))
             assert (1 - made.kept)[4:28, 4:28, 4:28].sum() * 0.512 == pytest.approx(ml, rel=0.15)
 
     def test_what_it_does_not_speak_of_stays(self) -> None:
-        for hu, wish in ((865, Wish(fills=False)), (-60, Wish(lowers=False))):
+        for hu, wish in ((865, FindingWish(fills=False)), (-60, FindingWish(lowers=False))):
             made = put_in(*in_field(hu, 0.5), wish)
             assert (made.kept == 1).all()
             assert not made.shift.any()
 
     def test_the_side_that_is_named_alone_changes(self) -> None:
-        made = put_in(*in_field(865, 0.5), Wish(side="right", falls=False))
+        made = put_in(*in_field(865, 0.5), FindingWish(side="right", falls=False))
         assert (made.kept[:, :, :14] == 1).all()
         assert made.kept[6:12, 6:26, 18:26].max() < 0.01
 

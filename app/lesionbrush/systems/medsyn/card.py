@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lesionbrush.systems.contract import DiffusionCard
 
@@ -47,7 +48,14 @@ class WordShape(BaseModel):
     layers: int
     heads: int
     longest: int
-    words: tuple[str, ...]
+    words: str = Field(
+        description="in their order, a space before each: MONAI takes a text that begins with % for a macro"
+    )
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _joined(cls, words: str | Sequence[str]) -> str:
+        return words if isinstance(words, str) else "".join(f" {word}" for word in words)
 
 
 class MedSynCard(DiffusionCard):

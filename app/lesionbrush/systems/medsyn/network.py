@@ -175,7 +175,7 @@ def _words(words: Mapping[str, Any] | None) -> WordEncoder | None:
     if words is None:
         return None
     sizes = {name: value for name, value in words.items() if name != "words"}
-    return WordEncoder(Vocabulary(tuple(words["words"])), EncoderSizes(**sizes))
+    return WordEncoder(Vocabulary(tuple(words["words"].split())), EncoderSizes(**sizes))
 
 
 def repeat_tokens(text: Tensor) -> Tensor:

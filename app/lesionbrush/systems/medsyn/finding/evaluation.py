@@ -23,7 +23,7 @@ from lesionbrush.montage import LUNG, SOFT, Panel, sheet, to_lps
 from lesionbrush.systems.medsyn.finding.model import MedSynFinding
 from lesionbrush.systems.medsyn.request import FindingRequest
 
-HOSTS, SEEDS, MOST = ("LIDC-IDRI-0314", "LungFCP-01-0001", "CMB-CRC-MSB-01068"), 4, 16
+HOSTS, SEEDS, MOST = ("LIDC-IDRI-0314", "CMB-CRC-MSB-01068", "LungFCP-01-0001"), 4, 16
 RIGHT, LEFT = 1, 2
 FLUID_HU, LOW_HU = (-40, 70), -950
 PICTURE = "findings.png"
@@ -39,9 +39,9 @@ class Asked:
 
 
 ASKED = (
-    Asked("small_right", "Small right pleural effusion.", RIGHT),
+    Asked("moderate_right", "Moderate right pleural effusion.", RIGHT),
     Asked("large_right", "Large right pleural effusion.", RIGHT),
-    Asked("small_left", "Small left pleural effusion.", LEFT),
+    Asked("moderate_left", "Moderate left pleural effusion.", LEFT),
     Asked("large_left", "Large left pleural effusion.", LEFT),
     Asked("emphysema", "Severe emphysema."),
 )
@@ -84,13 +84,15 @@ def evaluate_findings(model: MedSynFinding, data: Path, cases: int, out: Path) -
     for (host, (ct, lungs)), asked in tqdm(list(product(hosts.items(), ASKED)), desc="findings", unit="text"):
         made = synthesize(ct, None, request, model, Inputs(text=asked.text, lungs=lungs))
         found[asked.name] += [Found.of(one, lungs) for one in made]
-        if host == list(hosts)[ASKED.index(asked) % len(hosts)]:
-            panels += show(made[0], f"{host}: {asked.text}")
+        if host == list(hosts)[ASKED.index(asked) // 2 % len(hosts)]:
+            panels += show(made[0], asked.text)
     for asked in ASKED:
         print(line(asked, found[asked.name]))
         figures |= figures_of(asked, found[asked.name])
     out.mkdir(parents=True, exist_ok=True)
-    sheet(panels, 4, title="Axial and coronal, where most changed", panel_px=224).save(out / PICTURE)
+    sheet(
+        panels, 4, title="Axial and coronal, where most changed; hosts: " + ", ".join(hosts), panel_px=224
+    ).save(out / PICTURE)
     print(out / PICTURE)
     return figures
 

@@ -16,7 +16,7 @@ from lesionbrush.core.registry import InstalledModel
 from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.systems.medsyn.channels import CT, WINDOW
 from lesionbrush.systems.medsyn.finding.hooks import HOOKS, AskedOfLungs
-from lesionbrush.systems.medsyn.finding.placing import ChestInRoi, Wish, put_in
+from lesionbrush.systems.medsyn.finding.placing import ChestInRoi, FindingWish, put_in
 from lesionbrush.systems.medsyn.finding.topics import complete
 from lesionbrush.systems.medsyn.model import ChestJob, MedSyn, show_ct
 from lesionbrush.systems.medsyn.request import FindingRequest
@@ -59,7 +59,7 @@ class MedSynFinding:
         watch = SamplingWatch(on_step, on_estimate, 2 * len(seeds), chests.count_evaluations(request))
         pair = (complete(asked.text, request.against), request.against)
         texts = [chests.encoder.encode([text]).to(chests.device) for text in pair]
-        made, wish = [], Wish.of(asked.text, request.amount_ml)
+        made, wish = [], FindingWish.of(asked.text, request.amount_ml)
         for number, seed in enumerate(seeds):
             hus = []
             for which, tokens in enumerate(texts):

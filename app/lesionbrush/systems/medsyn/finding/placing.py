@@ -26,11 +26,12 @@ LEAST_COVERED = 0.02
 DENSE_HU, NOISE_HU, SEEN_HU = 15.0, 20.0, (10.0, 30.0)
 """What lung becomes where it is replaced: fluid. Smaller differences are the network's noise. A shift is
 nothing up to the first of the last two, and itself from the second on."""
-LIKELY, FALL = 0.5, 0.3
+LIKELY, FALL, REACH_MM = 0.2, 0.3, 20.0
 """Of what fluid makes: a place that differs by so much is as likely as any; and what 100 mm away from the
-wall take off that."""
-HEIGHT_COUNTS, BASE_COUNTS = 0.7, 0.2
-"""How much height above the back and above the base counts beside distance to the wall."""
+wall take off that; and how far beside such places it may lie."""
+HEIGHT_COUNTS, BASE_COUNTS, MENISCUS_MM = 0.7, 0.2, 25.0
+"""How much height above the back and above the base counts beside distance to the wall, and up to about which
+distance: the middle of a large amount is level."""
 LEAST_VOXELS, LEAST_PART, EDGE_VOXELS, POCKET_VOXELS = 40.0, 0.15, 1.5, 8
 """Of what is replaced: less is nothing, as are parts smaller than this share of the largest; how soft its
 border is; and how far pockets of air are filled that it closes off."""
@@ -93,7 +94,7 @@ class ChestInRoi:
 
 
 @dataclass(frozen=True)
-class Wish:
+class FindingWish:
     """fills, lowers: whether lung may be replaced, and shifted; falls: by fluid; side: of the lung, None for
     both; amount_ml: of what is replaced, None for as much as the chests say."""
 
@@ -104,7 +105,7 @@ class Wish:
     amount_ml: float | None = None
 
     @classmethod
-    def of(cls, text: str, amount_ml: float | None) -> Wish:
+    def of(cls, text: str, amount_ml: float | None) -> FindingWish:
         """What a text does not speak of is not changed, whatever the networks take it for."""
         return cls(fills(text), falls(text), lowers(text), find_side(text), amount_ml)
 
@@ -118,7 +119,7 @@ class Wish:
         return kept
 
 
-ANY = Wish()
+ANY = FindingWish()
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ class PutIn:
     kept: np.ndarray
     shift: np.ndarray
 
-    def describe(self, chest: ChestInRoi, wish: Wish) -> str:
+    def describe(self, chest: ChestInRoi, wish: FindingWish) -> str:
         """How much of the lungs it is, and what to do where it is nothing."""
         ml = chest.covered * chest.voxel_ml
         replaced, shifted = ((ml * share).sum() for share in (1 - self.kept, np.abs(self.shift) >= 1))
@@ -140,7 +141,7 @@ class PutIn:
         return said
 
 
-def put_in(chest: ChestInRoi, with_it: np.ndarray, without: np.ndarray, wish: Wish = ANY) -> PutIn:
+def put_in(chest: ChestInRoi, with_it: np.ndarray, without: np.ndarray, wish: FindingWish = ANY) -> PutIn:
     """What two chests in the field, (N, N, N) HU, differ in, put into the CT."""
     side = with_it.shape[0]
     covered = chest.cover(side)
@@ -175,11 +176,15 @@ def let_fall(change: np.ndarray, covered: np.ndarray, spacing_mm: np.ndarray, fu
         return change
     low, back, _ = bounding_box(inside)
     z_mm, y_mm = (np.arange(n) * mm for n, mm in zip(change.shape[:2], spacing_mm, strict=False))
-    away_mm = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    deep_mm = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    away_mm = MENISCUS_MM * (1 - np.exp(-deep_mm / MENISCUS_MM))
     away_mm += HEIGHT_COUNTS * (y_mm - y_mm[back.start])[None, :, None]
     away_mm += BASE_COUNTS * (z_mm - z_mm[low.start])[:, None, None]
-    likely = np.minimum(change, LIKELY * full_hu) - FALL * full_hu * away_mm / 100
-    return np.where(change > NOISE_HU, likely + full_hu, change)
+    likely = np.clip(change, 0, LIKELY * full_hu) - FALL * full_hu * away_mm / 100
+    if (change > NOISE_HU).any():
+        beside_mm = ndimage.distance_transform_edt(change <= NOISE_HU, sampling=spacing_mm)
+        return np.where(beside_mm <= REACH_MM, likely + full_hu, change)
+    return change
 
 
 def settle(order: np.ndarray, covered: np.ndarray, voxels: float) -> np.ndarray:
