@@ -234,7 +234,7 @@ class TestSettle:
         filled = settle(order, covered, covered.sum() / 4) > 0.5
         assert filled[8:24, 4:6, 6:26].mean() > 0.95
         middle, wall = filled[8:24, 4:28, 14:18].mean(), filled[8:24, 4:28, 4:6].mean()
-        assert wall > 1.5 * middle  # it tapers off along the wall
+        assert wall > 1.3 * middle  # it tapers off along the wall
         assert not filled[:, 24:, 8:24].any()
 
 
