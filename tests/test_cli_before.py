@@ -12,7 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_kit import Command
-from lesionbrush.cli import anatomy, bench, demo, evaluate, load, lungs, peers, synthesize, train, variations
+from lesionbrush.cli import (
+    anatomy,
+    bench,
+    demo,
+    describe,
+    evaluate,
+    load,
+    lungs,
+    peers,
+    synthesize,
+    train,
+    variations,
+)
 from lesionbrush.cli.__main__ import main
 from lesionbrush.cli.options import request_from
 from lesionbrush.errors import InvalidRequest
@@ -32,6 +44,7 @@ WORK = {
     train: ("train",),
     lungs: ("find_lungs",),
     anatomy: ("fit", "draw_valid", "map_of", "picture"),
+    describe: ("find_chest_masks",),
 }
 """What takes time, by command."""
 SHAPES = REPOSITORY / "models" / "mddpm" / "anatomy_maps.npz"
@@ -280,3 +293,12 @@ def test_a_parameter_is_given_once() -> None:
     given = Namespace(param=["seed=7"], seed=3, variants=None, model="lung_lesion")
     with pytest.raises(InvalidRequest, match="seed is given twice, as --seed and as --param seed="):
         request_from(given)
+
+
+def test_ct_and_mask_the_wrong_way_round(refused: Refused, ct: Path, mask: Path) -> None:
+    said = refused("synthesize", mask, ct, "-o", "out.nii", "--model", "tiny")
+    assert f"{ct.name} looks like one: the CT comes first" in said
+
+
+def test_a_nodule_that_is_not_there_is_told_before_lungs_are_looked_for(refused: Refused, ct: Path) -> None:
+    assert "nowhere.nii" in refused("describe", ct, "--lesion", "nowhere.nii")

@@ -35,9 +35,11 @@ def run(options: Namespace) -> int:
     check_outputs(
         [Output(options.json, new=True)] if options.json else [], [options.ct, options.lungs, *lesions]
     )
-    ct = require_ct(read_volume(options.ct))
+    ct, nodules = require_ct(read_volume(options.ct)), [read_volume(path) for path in lesions]
+    for path, nodule in zip(lesions, nodules, strict=True):
+        ct.require_same_grid(nodule, path.name)
     masks = find_chest_masks(ct, read_volume(options.lungs) if options.lungs else None)
-    findings = measure_chest(ct, masks, [read_volume(path) for path in lesions] if lesions else None)
+    findings = measure_chest(ct, masks, nodules or None)
     print(write_report(findings, np.random.default_rng(options.seed)))
     print("Measured by thresholds and filters, read by nobody: no diagnosis.")
     for remark in findings.remarks:

@@ -23,6 +23,7 @@ from lesionbrush.core.model import EditHooks
 from lesionbrush.core.request import EditRequest
 from lesionbrush.core.synthesize import Synthesis, find_scope, synthesize
 from lesionbrush.core.volume import Volume, require_ct
+from lesionbrush.errors import LesionBrushError, NotACT
 from lesionbrush.files.inputs import read_inputs
 from lesionbrush.files.io import read_volume
 from lesionbrush.files.records import record_of
@@ -64,7 +65,7 @@ def carry_out(order: EditOrder) -> None:
     hooks = find_system(card.system).hooks
     assert isinstance(hooks, EditHooks)
     order.check(read=[order.ct, *([] if order.mask is None else [order.mask])])
-    reference = require_ct(read_volume(order.ct))
+    reference = _require_ct(order)
     require_same_origin(order.paths, reference)
     if request.output == "volume":
         require_room(order.paths, reference.array.nbytes)
@@ -78,6 +79,24 @@ def carry_out(order: EditOrder) -> None:
     painted = scope.mask if mask is not None or scope.holds != "field" else None
     outlined = "edit" if mask is None else "mask"
     order.keep(made, partial(save, request=request), partial(picture, mask=painted, outlined=outlined))
+
+
+def _require_ct(order: EditOrder) -> Volume:
+    """The CT. NotACT also says where the mask looks like one."""
+    try:
+        return require_ct(read_volume(order.ct))
+    except NotACT as error:
+        if order.mask is None or not _is_ct(order.mask):
+            raise
+        raise NotACT(f"{error}; {order.mask.name} looks like one: the CT comes first") from error
+
+
+def _is_ct(path: Path) -> bool:
+    try:
+        require_ct(read_volume(path))
+    except LesionBrushError:
+        return False
+    return True
 
 
 def save(synthesis: Synthesis, path: Path, request: EditRequest) -> None:
