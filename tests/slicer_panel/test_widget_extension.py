@@ -87,7 +87,7 @@ def test_a_licence_is_in_the_root_and_the_repository_is_small() -> None:
     size = sum(
         (REPOSITORY / name).stat().st_size for name in listed if name and (REPOSITORY / name).is_file()
     )
-    assert size < 165 * MEGABYTE  # most of it weights, 23 of them of two models that are there to be compared
+    assert size < 178 * MEGABYTE  # most of it weights, 23 of them of two models that are there to be compared
 
 
 def test_every_file_is_listed_for_the_build() -> None:
