@@ -63,6 +63,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     ):
         _add_cohort(commands.add_parser(name, help=about))
     add_export_arguments(commands.add_parser("export", help="a dataset: nnU-Net, MSD, MONAI, DICOM, BIDS"))
+    _add_fetch(commands.add_parser("fetch", help="CT series of a DICOMweb archive, as folders"))
     phantoms = commands.add_parser("phantoms", help="write chests of formulas with labels, to try it out")
     phantoms.add_argument("folder", type=Path, metavar="DIR", help="where to")
     phantoms.add_argument("--count", type=int, default=4, metavar="N", help="how many (default: %(default)s)")
@@ -100,11 +101,26 @@ def run(options: Namespace) -> int:
         "status": _status,
         "verify": _verify,
         "export": export,
+        "fetch": _fetch,
         "node": run_node,
         "phantoms": _phantoms,
         "schema": lambda given: print(json.dumps(schema(), indent=1)) or 0,
     }
     return int(actions[options.what](options))
+
+
+def _add_fetch(parser: ArgumentParser) -> None:
+    parser.add_argument("address", metavar="URL", help="http(s)://host[:port]/dicom-web, without a password")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="a folder a series")
+    parser.add_argument(
+        "--series", nargs="+", metavar="UID", help="these alone (default: all CT series of the archive)"
+    )
+
+
+def _fetch(options: Namespace) -> int:
+    from lesionbrush.cli.cohort_fetch import fetch  # and what speaks to archives, where it is needed
+
+    return fetch(options)
 
 
 def _plan(options: Namespace) -> int:

@@ -177,7 +177,7 @@ class DicomWebStudies(Studies):
             slices = folder / SLICES
             slices.mkdir()
             try:
-                self._receive(found, slices)
+                receive(self.archive, found, slices)
             except NotInArchive as error:
                 raise UnknownImage(f"the archive lists series {found.series} and does not have it") from error
             volume = require_ct(read_dicom_series(slices))
@@ -187,18 +187,6 @@ class DicomWebStudies(Studies):
             self.shelf.sweep()
             with self.shelf.room_for(size_of(folder)):
                 return self.shelf.publish(folder, found.series)
-
-    def _receive(self, found: ListedSeries, folder: Path) -> None:
-        size, most_bytes = 0, SizeLimits.current().unpacked_bytes
-        for number, instance in enumerate(self.archive.retrieve(found.study, found.series)):
-            path = folder / f"{number:05d}.dcm"
-            save(instance, path)
-            size += path.stat().st_size
-            if size > most_bytes or number >= MAX_SLICES:
-                raise TooLarge(
-                    f"the series is larger than {most_bytes / 1e9:.1f} GB or has more than {MAX_SLICES} "
-                    "slices, the most this server takes"
-                )
 
     # --- what the routes and MONAI Label call, without the network ---
 
@@ -290,3 +278,17 @@ def _case(accepted: AcceptedCase, cached: Path | None) -> DicomCase:
         return DicomCase.prepare_alone(accepted.synthetic, lesion, accepted.provenance, options)
     reference = Reference(read_ct(file_in(cached)), read_slices(cached / SLICES))
     return DicomCase.prepare(accepted.synthetic, mask, accepted.provenance, reference, options)
+
+
+def receive(archive: Archive, found: ListedSeries, folder: Path) -> None:
+    """A series as files, 00000.dcm and so on. TooLarge for more than a server takes; raises as `Archive`."""
+    size, most_bytes = 0, SizeLimits.current().unpacked_bytes
+    for number, instance in enumerate(archive.retrieve(found.study, found.series)):
+        path = folder / f"{number:05d}.dcm"
+        save(instance, path)
+        size += path.stat().st_size
+        if size > most_bytes or number >= MAX_SLICES:
+            raise TooLarge(
+                f"the series is larger than {most_bytes / 1e9:.1f} GB or has more than {MAX_SLICES} "
+                "slices, the most this server takes"
+            )
