@@ -16,7 +16,7 @@ from lesionbrush.core.grain import draw_periodic, find_covariance
 from lesionbrush.core.inputs import Inputs
 from lesionbrush.core.model import PLAIN
 from lesionbrush.core.request import EditRequest
-from lesionbrush.core.rois import Sampled
+from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.core.synthesize import Synthesis, synthesize
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import DamagedFile, EmptyMask, InvalidRequest, NoLungs
@@ -24,7 +24,7 @@ from lesionbrush.systems.medsyn.channels import CT
 from lesionbrush.systems.medsyn.field import ChestField
 from lesionbrush.systems.medsyn.finding.evaluation import ASKED, Found, figures_of, read_hosts, show
 from lesionbrush.systems.medsyn.finding.grain import BLOCK, cover, find_block, learn_grain
-from lesionbrush.systems.medsyn.finding.hooks import with_rim
+from lesionbrush.systems.medsyn.finding.hooks import AskedOfLungs, with_rim
 from lesionbrush.systems.medsyn.finding.model import MedSynFinding
 from lesionbrush.systems.medsyn.finding.placing import (
     DENSE_HU,
@@ -103,6 +103,11 @@ def test_what_is_said_against_itself_changes_nothing(model: MedSynFinding) -> No
     (made,) = ask(model, against=complete(TEXT, AGAINST))
     assert made.provenance.voxels_changed == 0
     assert made.provenance.remarks[-1].endswith("ask for a large one, and give amount_ml")
+
+
+def test_more_than_there_is_place_for_is_told(model: MedSynFinding) -> None:
+    (made,) = ask(model, amount_ml=5000)
+    assert made.provenance.remarks[-1].endswith("5000 ml were asked for, for which the text names no place")
 
 
 def test_a_painted_part_of_the_lungs_is_all_that_changes(model: MedSynFinding) -> None:
@@ -236,6 +241,20 @@ class TestSettle:
         middle, wall = filled[8:24, 4:28, 14:18].mean(), filled[8:24, 4:28, 4:6].mean()
         assert wall > 1.3 * middle  # it tapers off along the wall
         assert not filled[:, 24:, 8:24].any()
+
+
+def test_lung_that_a_volume_cuts_off_is_laid_where_it_is_and_counts_to_its_end() -> None:
+    covered = np.zeros((1, 40, 40, 40), np.float32)
+    covered[:, 8:, 10:30, 4:36] = 1  # goes on beyond the volume, as in a ROI
+    inside = np.zeros(covered.shape, bool)
+    inside[:, 4:30] = True
+    rois = RoiBatch(np.zeros_like(covered), covered, covered > 0, inside, spacing_mm=8.0)
+    laid = ChestInRoi.of(rois, AskedOfLungs(TEXT, 0, covered[0]))
+    assert laid.covered[30:].max() == 0
+    assert laid.covered[8:30].sum() == covered[0, 8:30].sum()
+    alone = ChestField.around(covered[0, 4:30] > 0, np.full(3, 8.0))
+    assert laid.field.size_mm == alone.size_mm
+    assert laid.field.first_mm[0] == pytest.approx(alone.first_mm[0] + 4 * 8.0)
 
 
 def test_an_average_is_one_of_weights_and_goes_on_beyond_them() -> None:

@@ -35,7 +35,7 @@ distance: the middle of a large amount is level."""
 LEAST_VOXELS, LEAST_PART, EDGE_VOXELS, POCKET_VOXELS = 40.0, 0.15, 1.5, 8
 """Of what is replaced: less is nothing, as are parts smaller than this share of the largest; how soft its
 border is; and how far pockets of air are filled that it closes off."""
-LEAST_ML, ROUNDS = 3.0, 3
+LEAST_ML, MET, ROUNDS = 3.0, 0.9, 3
 USUAL_LUNG_HU, SMOOTH_SHARE = -850.0, 0.02
 """The second is of the field: how far the difference is averaged."""
 
@@ -63,10 +63,13 @@ class ChestInRoi:
 
     @classmethod
     def of(cls, rois: RoiBatch, asked: AskedOfLungs) -> ChestInRoi:
-        """Raises NoLungs."""
-        spacing_mm = np.full(3, rois.spacing_mm)
-        field = ChestField.around(asked.lungs >= 0.5, spacing_mm)
-        return cls(field, rois.reference_hu[0], rois.mask[0], rois.inside[0], spacing_mm)
+        """Raises NoLungs. Beyond its end a mask goes on in a ROI: there is no lung there that counts."""
+        spacing_mm, inside = np.full(3, rois.spacing_mm), rois.inside[0]
+        there = bounding_box(inside)
+        field = ChestField.around(asked.lungs[there] >= 0.5, spacing_mm)
+        z, y, x = (mm + part.start * rois.spacing_mm for mm, part in zip(field.first_mm, there, strict=True))
+        laid = ChestField((z, y, x), field.size_mm)
+        return cls(laid, rois.reference_hu[0], rois.mask[0] * inside, inside, spacing_mm)
 
     def hold(self, side: int) -> HeldChannels:
         """The CT outside the lungs, as far as there is one; see `HeldChannels`."""
@@ -138,6 +141,8 @@ class PutIn:
         said = f"{replaced:.0f} of {ml.sum():.0f} ml of lung replaced, {shifted:.0f} ml shifted in HU"
         if wish.fills and replaced < LEAST_ML:
             said += ": for a small amount ask for a large one, and give amount_ml"
+        elif wish.amount_ml is not None and replaced < MET * wish.amount_ml:
+            said += f"; {wish.amount_ml:.0f} ml were asked for, for which the text names no place"
         return said
 
 
