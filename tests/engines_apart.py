@@ -40,8 +40,8 @@ ASKED: dict[str, dict[str, Any]] = {
     "lung_lesion": {"steps": 4},
     "soft_tissue_lesion": {"steps": 4},
     "mddpm": {"steps": 2, "reference": {"factor": 4}},
-    "mddpm_3d": {"steps": 2, "reference": {"factor": 4}},
 }
+"""`mddpm_3d` has the weights of `lung_lesion`."""
 MOST_RELATIVE = {"float32": 1e-4, "bfloat16": 0.03}
 MOST_HU = {"float32": 1.0, "bfloat16": 40.0}
 """That a voxel in the edit region differs by: of rounding to whole HU, and of 8 bits of a number."""
