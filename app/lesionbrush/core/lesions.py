@@ -21,15 +21,17 @@ from lesionbrush.core.roi import (
     gather,
     inside_volume,
     ramp,
+    read_between,
     to_roi,
     triangle,
 )
-from lesionbrush.core.rois import NativeMean, RoiBatch
+from lesionbrush.core.rois import NativeMean, RoiBatch, Sampled
 from lesionbrush.core.volume import Volume
 
 CONTEXT_MM = 8.0
 """Untouched tissue a model sees on each side of the edit region, at least."""
 DETAIL_SIGMAS, LEAST_DETAIL_HU = 3.0, 5.0
+LEAST_PULL_MM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,31 +203,39 @@ class Lesions:
         return NativeMean(np.stack(counted), np.array(kept_hu))
 
     def compose(
-        self,
-        grids: Sequence[RoiGrid],
-        details: Sequence[np.ndarray],
-        hu: np.ndarray,
-        drawn: np.ndarray | None = None,
-        kept: np.ndarray | None = None,
-        shift: np.ndarray | None = None,
+        self, grids: Sequence[RoiGrid], details: Sequence[np.ndarray], sampled: Sampled
     ) -> list[np.ndarray]:
         """Per group: the edit box in int16 HU; from the CT at its edge to sample plus detail in the mask.
 
-        hu: (L, Z, Y, X) on the ROIs; drawn: like it, 0..1, where a sample counts in full in the margin too;
-        kept: like it, 0..1, where it counts for nothing; shift: like it, HU that the CT is shifted by there.
+        sampled: one variant, on the ROIs.
         """
         boxes = []
         for k, (box, grid, detail) in enumerate(zip(self.edit_boxes, grids, details, strict=True)):
-            made = from_roi(hu[k], grid, box, self.spacing_mm) + detail
+            made = from_roi(sampled.hu[k], grid, box, self.spacing_mm) + detail
             full, stays, shifted = (
                 None if one is None else from_roi(one[k], grid, box, self.spacing_mm)
-                for one in (drawn, kept, shift)
+                for one in (sampled.drawn, sampled.kept, sampled.shift)
             )
-            change = made - self.view[box]
+            native = self.view[box]
+            there = native if sampled.pull_mm is None else self._pull(box, grid, sampled.pull_mm[k])
+            change = made - there
             if stays is not None:
                 change *= 1 - np.clip(stays, 0, 1)
-            boxes.append(self._edit(k, change if shifted is None else change + shifted, full))
+            if shifted is not None:
+                change += shifted
+            boxes.append(self._edit(k, change + (there - native), full))
         return boxes
+
+    def _pull(self, box: Box, grid: RoiGrid, pull_mm: np.ndarray) -> np.ndarray:
+        """(Z, Y, X) of the edit box: the CT from so far away, where that is far enough to be seen."""
+        far = [from_roi(one, grid, box, self.spacing_mm) for one in pull_mm]
+        moved = np.sqrt(sum(one**2 for one in far)) > LEAST_PULL_MM
+        pulled = self.view[box].astype(np.float32)
+        if moved.any():
+            at = np.argwhere(moved).T + [[part.start] for part in box]
+            at = at + np.stack([one[moved] for one in far]) / self.spacing_mm[:, None]
+            pulled[moved] = read_between(self.view, at)
+        return pulled
 
     @cached_property
     def _weights(self) -> list[np.ndarray]:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.optimize import linear_sum_assignment
 
 from lesionbrush.core.boxes import Box
 
 Float = NDArray[np.float32]
 Kernel = Callable[[np.ndarray], np.ndarray]
+SPLINE_REACH = 8
+"""Voxels, beyond which those of a cubic spline count for nothing."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,17 @@ def _sharpening(grid: RoiGrid, axis: int, spacing_mm: float) -> Float:
     low, high = np.floor(roi_mm[0] / spacing_mm) - 4, np.ceil(roi_mm[-1] / spacing_mm) + 4
     volume_mm = np.arange(low, high + 1) * spacing_mm
     return 2 * one - axis_weights(volume_mm, roi_mm) @ axis_weights(roi_mm, volume_mm)
+
+
+def read_between(view: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(N,) float32 of a (Z, Y, X) view at places (3, N) between its voxels, by cubic splines, which keep more
+    of its grain than straight lines; beyond its borders its edge goes on."""
+    last = np.array(view.shape) - 1
+    low = np.clip(np.floor(at.min(axis=1)).astype(int) - SPLINE_REACH, 0, last)
+    high = np.clip(np.ceil(at.max(axis=1)).astype(int) + SPLINE_REACH, 0, last) + 1
+    part = view[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].astype(np.float32)
+    found: np.ndarray = map_coordinates(part, at - low[:, None], order=3, mode="nearest")
+    return found
 
 
 def gather(weights: np.ndarray, grid: RoiGrid, box: Box, spacing_mm: np.ndarray) -> Float:

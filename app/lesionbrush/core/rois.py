@@ -67,7 +67,9 @@ class Sampled:
 
     hu: (V, L, Z, Y, X) float32. drawn: None, or like hu, 0..1: where the lesion reaches into the margin, and
     a sample counts in full. kept: None, or like hu, 0..1: where the model has nothing to say, and the CT
-    stays as it is. shift: None, or like hu: HU that the CT is shifted by, with all its edges.
+    stays as it is. shift: None, or like hu: HU that the CT is shifted by, with all its edges. pull_mm: None,
+    or (V, L, 3, Z, Y, X): from how far away along z, y, x the CT is taken before all that, as tissue that
+    gives way.
     """
 
     hu: np.ndarray
@@ -76,3 +78,13 @@ class Sampled:
     drawn: np.ndarray | None = None
     kept: np.ndarray | None = None
     shift: np.ndarray | None = None
+    pull_mm: np.ndarray | None = None
+
+    def variant(self, number: int) -> Sampled:
+        """One of them: its arrays begin with the lesions."""
+        hu, drawn, kept, shift, pull_mm = (
+            None if one is None else one[number]
+            for one in (self.hu, self.drawn, self.kept, self.shift, self.pull_mm)
+        )
+        assert hu is not None
+        return Sampled(hu, self.device, self.remarks, drawn, kept, shift, pull_mm)

@@ -89,10 +89,10 @@ def synthesize(  # noqa: PLR0913, three of them only accompany
         sampled = model.sample(rois, request, seeds, on_step, on_estimate)
         require_numbers(sampled.hu, card.name)
     with clock.phase("compose"):
-        more = (sampled.drawn, sampled.kept, sampled.shift)
-        given = ([None] * len(seeds) if one is None else one for one in more)
-        fine = [prepared.details_of(variant, details) for variant in range(len(seeds))]
-        boxes = [lesions.compose(grids, *made) for made in zip(fine, sampled.hu, *given, strict=True)]
+        boxes = [
+            lesions.compose(grids, prepared.details_of(variant, details), sampled.variant(variant))
+            for variant in range(len(seeds))
+        ]
     remarks = noted + sampled.remarks
     recorder = Recorder(card, request, inputs, sampled.device, clock, remarks, reference, made_from)
     syntheses = []

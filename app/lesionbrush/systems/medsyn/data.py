@@ -121,6 +121,8 @@ class MedSynBatches:
         )
         known = torch.stack([one.known for one in samples])[:, None]
         scored = known.expand_as(image).contiguous()
+        if self.recipe.ct_alone:
+            image[:, 1:], scored[:, 1:] = 0.0, 0.0
         return MedSynBatch(image, shown, text, scored, torch.ones(len(samples)))
 
     def whole(self) -> JointSample:
@@ -181,6 +183,8 @@ def learn_expectation(batches: MedSynBatches, seed: int = 0, draws: int = DRAWS)
         torch.stack(arrays) for arrays in zip(*((w.image, w.known) for w in wholes), strict=True)
     )
     effects = fit_effects((findings - findings.nanmean(0)).nan_to_num(), images - atlas, known)
+    if batches.recipe.ct_alone:
+        atlas[1:], effects[:, 1:] = 0.0, 0.0
     ones = torch.ones(len(CHANNELS))
     unscaled = Expectation(atlas, ones, ones, reader, effects)
     told = [expect(one, unscaled, batches.encode([one.text])[0]) for one in wholes]

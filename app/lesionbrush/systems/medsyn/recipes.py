@@ -39,7 +39,7 @@ class MedSynRecipe(Recipe[Networks]):
     these; the others are of tiles. stages: that tiles are of; tile: their side in voxels; tiles: how many
     make a batch. drop_text: how often a text is left out; low_noise: at most, on what a tile is shown.
     residual: the networks make what differs from what is expected; see `expected`. low_levels: of whole
-    chests, None: `levels`.
+    chests, None: `levels`. ct_alone: masks are neither shown nor scored, to see what they are good for.
     """
 
     low_side: int = 64
@@ -52,6 +52,7 @@ class MedSynRecipe(Recipe[Networks]):
     low_noise: float = 0.1
     residual: bool = False
     low_levels: Levels | None = None
+    ct_alone: bool = False
 
 
 OURS = MedSynRecipe(

@@ -45,12 +45,16 @@ class MedSynTraining(Training[MedSynRecipe]):
             metavar="A,B",
             help="patients that are not trained on, such as those whose licence is not known",
         )
+        group.add_argument(
+            "--ct-alone", action="store_true", help="without lobes, airways and vessels, to compare"
+        )
         group.add_argument("--low-share", type=_share, metavar="S", help="of steps for the low resolution")
 
     def adapt(self, recipe: MedSynRecipe, options: Namespace) -> MedSynRecipe:
         self.encoder_path, self.reports = options.text_encoder, options.reports
         self.without: tuple[str, ...] = options.without
-        return recipe if options.low_share is None else replace(recipe, low_share=options.low_share)
+        share = recipe.low_share if options.low_share is None else options.low_share
+        return replace(recipe, low_share=share, ct_alone=options.ct_alone)
 
     def run(self, recipe: MedSynRecipe, run: Run) -> None:
         encoder = self._encoder(run.out)

@@ -22,7 +22,7 @@ from lesionbrush.systems.medsyn.model import ChestJob, MedSyn, show_ct
 from lesionbrush.systems.medsyn.request import FindingRequest
 from lesionbrush.systems.running import SamplingWatch
 
-PARTS = ("hu", "kept", "shift")
+PARTS = ("hu", "kept", "shift", "pull_mm")
 """Of `PutIn`."""
 
 
@@ -68,5 +68,5 @@ class MedSynFinding:
             made.append(put_in(chest, hus[0], hus[1], wish))
             who = f"seed {seed}: " if len(seeds) > 1 else ""
             remarks += (who + made[-1].describe(chest, wish),)
-        hu, kept, shift = (np.stack([getattr(one, part) for one in made])[:, None] for part in PARTS)
-        return Sampled(hu, chests.where, remarks, kept=kept, shift=shift)
+        parts = {part: np.stack([getattr(one, part) for one in made])[:, None] for part in PARTS}
+        return Sampled(device=chests.where, remarks=remarks, **parts)

@@ -6,17 +6,18 @@ denser, as by fluid, it is replaced. Arrays are (Z, Y, X).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import ndimage
 
-from lesionbrush.core.boxes import bounding_box
+from lesionbrush.core.boxes import bounding_box, dilate
 from lesionbrush.core.roi import axis_weights, resample, triangle
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.systems.medsyn.channels import CHANNELS, CT, WINDOW
 from lesionbrush.systems.medsyn.field import ChestField
+from lesionbrush.systems.medsyn.finding.giving_way import TISSUE_HU, GivingWay, give_way
 from lesionbrush.systems.medsyn.finding.hooks import AskedOfLungs
 from lesionbrush.systems.medsyn.finding.topics import Side, falls, fills, find_side, lowers
 from lesionbrush.systems.medsyn.held import HeldChannels
@@ -26,18 +27,19 @@ LEAST_COVERED = 0.02
 DENSE_HU, NOISE_HU, SEEN_HU = 15.0, 20.0, (10.0, 30.0)
 """What lung becomes where it is replaced: fluid. Smaller differences are the network's noise. A shift is
 nothing up to the first of the last two, and itself from the second on."""
-LIKELY, FALL, REACH_MM = 0.2, 0.3, 20.0
+LIKELY, FALL, REACH_MM, WALL_MM = 0.08, 0.3, 30.0, 12.0
 """Of what fluid makes: a place that differs by so much is as likely as any; and what 100 mm away from the
-wall take off that; and how far beside such places it may lie."""
-HEIGHT_COUNTS, BASE_COUNTS, MENISCUS_MM = 0.7, 0.2, 25.0
+wall take off that; how far beside such places it may lie; and from how far on from the wall they are told."""
+HEIGHT_COUNTS, BASE_COUNTS, MENISCUS_MM = 0.4, 0.2, 25.0
 """How much height above the back and above the base counts beside distance to the wall, and up to about which
 distance: the middle of a large amount is level."""
 LEAST_VOXELS, LEAST_PART, EDGE_VOXELS, POCKET_VOXELS = 40.0, 0.15, 1.5, 8
 """Of what is replaced: less is nothing, as are parts smaller than this share of the largest; how soft its
 border is; and how far pockets of air are filled that it closes off."""
 LEAST_ML, MET, ROUNDS = 3.0, 0.9, 3
-USUAL_LUNG_HU, SMOOTH_SHARE = -850.0, 0.02
-"""The second is of the field: how far the difference is averaged."""
+USUAL_LUNG_HU, SMOOTH_SHARE, AROUND_MM = -850.0, 0.02, 10.0
+"""The second is of the field: how far the difference is averaged; the last how far around the lungs goes what
+is looked at."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,22 +130,39 @@ ANY = FindingWish()
 @dataclass(frozen=True, eq=False)
 class PutIn:
     """(Z, Y, X) on the ROI. hu: what takes the place of the CT; kept: 0..1, where the CT stays; shift: HU
-    that it is shifted by there."""
+    that it is shifted by there; pull_mm: (3, Z, Y, X), from where it is taken before; replaced: 0..1, where
+    there is no lung any more."""
 
     hu: np.ndarray
     kept: np.ndarray
     shift: np.ndarray
+    pull_mm: np.ndarray
+    replaced: np.ndarray
+
+    @classmethod
+    def none(cls, shape: tuple[int, ...]) -> PutIn:
+        """The CT stays as it is."""
+        zeros, ones = (value * np.ones(shape, np.float32) for value in (0, 1))
+        return cls(DENSE_HU * ones, ones, zeros, np.zeros((3, *shape), np.float32), zeros.copy())
 
     def describe(self, chest: ChestInRoi, wish: FindingWish) -> str:
         """How much of the lungs it is, and what to do where it is nothing."""
         ml = chest.covered * chest.voxel_ml
-        replaced, shifted = ((ml * share).sum() for share in (1 - self.kept, np.abs(self.shift) >= 1))
+        shares = (self.replaced, np.abs(self.shift) >= 1, self._pressed())
+        replaced, shifted, pressed = ((ml * share).sum() for share in shares)
         said = f"{replaced:.0f} of {ml.sum():.0f} ml of lung replaced, {shifted:.0f} ml shifted in HU"
+        if pressed:
+            said += f", {pressed:.0f} ml pressed together beside it"
         if wish.fills and replaced < LEAST_ML:
             said += ": for a small amount ask for a large one, and give amount_ml"
         elif wish.amount_ml is not None and replaced < MET * wish.amount_ml:
             said += f"; {wish.amount_ml:.0f} ml were asked for, for which the text names no place"
         return said
+
+    def _pressed(self) -> np.ndarray:
+        """bool: lung that gave way."""
+        pressed: np.ndarray = (np.linalg.norm(self.pull_mm, axis=0) > 0) & (self.replaced < 0.5)
+        return pressed
 
 
 def put_in(chest: ChestInRoi, with_it: np.ndarray, without: np.ndarray, wish: FindingWish = ANY) -> PutIn:
@@ -154,16 +173,31 @@ def put_in(chest: ChestInRoi, with_it: np.ndarray, without: np.ndarray, wish: Fi
     trusted = covered * np.clip(2 * deep - 1, LEAST_COVERED, 1)  # at the wall coarse voxels are half wall
     share = (with_it - without) / np.maximum(covered, 0.1)
     change = chest.back(wish.on_its_side(average(share, trusted, SMOOTH_SHARE * side)))
+    box = dilate(bounding_box(chest.covered > 0), AROUND_MM, chest.spacing_mm, change.shape)
+    near = _put_near(replace(chest, hu=chest.hu[box], covered=chest.covered[box]), change[box], wish)
+    whole = PutIn.none(change.shape)
+    for name, part in vars(near).items():
+        getattr(whole, name)[..., box[0], box[1], box[2]] = part
+    return whole
+
+
+def _put_near(chest: ChestInRoi, change: np.ndarray, wish: FindingWish) -> PutIn:
+    """Of the part of a ROI around the lungs."""
     replaced, shift = np.zeros_like(change), np.zeros_like(change)
+    way = GivingWay.none(change.shape)
     if wish.fills:
         full_hu = DENSE_HU - chest.lung_hu
         amount_ml = expect_ml(change, chest, full_hu) if wish.amount_ml is None else wish.amount_ml
         order = let_fall(change, chest.covered, chest.spacing_mm, full_hu) if wish.falls else change
         replaced = settle(order, chest.covered, amount_ml / chest.voxel_ml)
+    if wish.falls:
+        way = give_way(replaced > 0.5, chest.covered >= 0.5, chest.spacing_mm)
     if wish.lowers:
         shift = np.minimum(change, 0) * _rise(-change, *SEEN_HU) * (1 - replaced)
-    parts = (np.full_like(shift, DENSE_HU), 1 - replaced, shift)
-    return PutIn(*(part.astype(np.float32) for part in parts))
+    pressed = (1 - replaced) * way.dense
+    full = replaced + pressed
+    hu = DENSE_HU + (TISSUE_HU - DENSE_HU) * pressed / np.maximum(full, 1e-6)
+    return PutIn(hu, 1 - full, shift, way.pull_mm, replaced)
 
 
 def expect_ml(change: np.ndarray, chest: ChestInRoi, full_hu: float) -> float:
@@ -182,6 +216,7 @@ def let_fall(change: np.ndarray, covered: np.ndarray, spacing_mm: np.ndarray, fu
     low, back, _ = bounding_box(inside)
     z_mm, y_mm = (np.arange(n) * mm for n, mm in zip(change.shape[:2], spacing_mm, strict=False))
     deep_mm = ndimage.distance_transform_edt(inside, sampling=spacing_mm)
+    change = _from_within(change, deep_mm >= min(WALL_MM, float(deep_mm.max())))
     away_mm = MENISCUS_MM * (1 - np.exp(-deep_mm / MENISCUS_MM))
     away_mm += HEIGHT_COUNTS * (y_mm - y_mm[back.start])[None, :, None]
     away_mm += BASE_COUNTS * (z_mm - z_mm[low.start])[:, None, None]
@@ -190,6 +225,13 @@ def let_fall(change: np.ndarray, covered: np.ndarray, spacing_mm: np.ndarray, fu
         beside_mm = ndimage.distance_transform_edt(change <= NOISE_HU, sampling=spacing_mm)
         return np.where(beside_mm <= REACH_MM, likely + full_hu, change)
     return change
+
+
+def _from_within(change: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """At the wall, where coarse voxels are half wall, as the nearest place away from it has it."""
+    nearest = ndimage.distance_transform_edt(~within, return_distances=False, return_indices=True)
+    taken: np.ndarray = change[tuple(nearest)]
+    return taken
 
 
 def settle(order: np.ndarray, covered: np.ndarray, voxels: float) -> np.ndarray:
