@@ -13,13 +13,15 @@ from lesionbrush.core.generate import Generation, generate
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest
+from lesionbrush.evaluation.statistics import frechet_distance
 from lesionbrush.systems.medsyn import evaluation
 from lesionbrush.systems.medsyn.chests import low_chest
 from lesionbrush.systems.medsyn.evaluation import ALONE, LOBES_HELD, PROMPTS, evaluate_text
-from lesionbrush.systems.medsyn.evaluation.bodies import SIDE, measure_novelty, unstored
+from lesionbrush.systems.medsyn.evaluation.bodies import SIDE, SliceFeatures, measure_novelty, unstored
 from lesionbrush.systems.medsyn.evaluation.controls import CONTROLS
 from lesionbrush.systems.medsyn.evaluation.held_out import HeldChest, air_dice, follow_airways
-from lesionbrush.systems.medsyn.field import stored
+from lesionbrush.systems.medsyn.evaluation.without_masks import compare_networks, windpipe_ml
+from lesionbrush.systems.medsyn.field import ChestField, stored
 from lesionbrush.systems.medsyn.pack import PackedChest, read_chests
 from lesionbrush.systems.medsyn.request import MedSynRequest
 from medsyn_kit import medsyn_model, packed_chest
@@ -51,6 +53,32 @@ def test_a_copy_of_a_training_chest_is_no_new_one():
     assert new.made_hu == pytest.approx(new.held_out_hu, rel=0.1)
     assert new.mmd > copied.mmd
     assert "nearest training chest, HU: 0 of what was made" in copied.line()
+
+
+def test_slices_are_told_apart_along_their_principal_components():
+    chest, rng = low_chest(packed_chest(), SIDE).hu, np.random.default_rng(0)
+    chests = [chest + rng.normal(0, 30, chest.shape) for _ in range(4)]
+    slices = SliceFeatures.of(chests)
+    own = slices.read(chests)
+    np.testing.assert_allclose(own.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(np.cov(own.T, bias=True), np.eye(own.shape[1]), atol=1e-6)
+    moved = slices.read([np.roll(one, 6, axis=2) for one in chests])
+    assert frechet_distance(moved, own) > 5 * frechet_distance(own[::2], own[1::2])
+
+
+def test_the_row_without_masks_is_measured_on_what_both_have():
+    lines = list(compare_networks(MODEL, MODEL, [packed_chest(), another_chest()], 2))
+    assert [line.split(":")[0] for line in lines[:3]] == ["with masks", "CT alone", "training chests, bent"]
+    assert lines[0].split(":")[1] == lines[1].split(":")[1], "the same network says the same"
+    assert "p = 1 " in lines[3]
+
+
+def test_air_above_the_carina_is_counted_by_its_density():
+    hu = np.full((SIDE,) * 3, 40.0)
+    assert windpipe_ml(hu) == 0
+    hu[22, 15, 15], hu[23, 15, 15], hu[23, 2, 2] = -1000, -480, -1000
+    voxel_ml = np.prod(np.array(ChestField.usual().size_mm) / SIDE) / 1000
+    assert windpipe_ml(hu) == pytest.approx(1.5 * voxel_ml)
 
 
 def test_the_stored_order_is_undone():

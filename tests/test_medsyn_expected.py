@@ -108,6 +108,18 @@ def test_a_run_learns_what_its_images_are_expected_to_be():
     assert (again.atlas == expectation.atlas).all()
 
 
+def test_without_masks_nothing_of_them_is_expected_shown_or_scored():
+    batches = tiny_batches(lambda *_: "", say_nothing)
+    batches.recipe = replace(batches.recipe, ct_alone=True)
+    batches.expectation = learn_expectation(batches, draws=8)
+    for learned in (batches.expectation.atlas[1:], batches.expectation.effects[:, 1:]):
+        assert not learned.any()
+    batch = batches.draw()
+    for part in (batch.image, batch.scored, batch.shown[:, 1:]):
+        assert part[:, CT].any()
+        assert not part[:, CT + 1 :].any()
+
+
 def write_right_ml(findings: ChestFindings, generator: np.random.Generator) -> str:
     del generator
     return str(findings.effusion_right_ml.value or 0.0)

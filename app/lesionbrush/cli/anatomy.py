@@ -53,7 +53,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="LAYOUT",
-        help="label volumes with names, one for each CT in the same order: for heart, esophagus, spinal cord",
+        help="label volumes with names, one for each CT in the same order: with heart, esophagus, cord, "
+        "or what `annotate` found",
     )
     fitting.add_argument("-o", "--out", type=Path, required=True, metavar="NPZ")
     sampling = parsers.add_parser("sample", help="maps in HU; with --ct the map of that CT, changed")
@@ -89,6 +90,7 @@ def run_fit(options: Namespace) -> int:
     model.save(options.out)
     print(f"{options.out}  ({slices} slices of {len(options.cts)} CTs, {len(model.deviations)} components)")
     print(f"of {', '.join(structure.name for structure in model.structures)}")
+    print(f"outlines differ from the mean ones by {model.spread_mm:.1f} mm (root mean square)")
     return 0
 
 

@@ -32,6 +32,7 @@ GROUPS = {
         "train": "train one",
         "evaluate": "measure one on patients it never saw",
         "anatomy": "anatomy maps for mDDPM: fit, sample, draw",
+        "annotate": "structures of CTs without annotations, learned from synthetic pairs",
         "variations": "one lesion, followed more and less strictly by mDDPM, as a sheet",
     },
 }

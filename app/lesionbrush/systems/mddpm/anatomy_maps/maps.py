@@ -21,6 +21,7 @@ from lesionbrush.systems.mddpm.anatomy_maps.structures import (
     Anatomy,
     Structure,
     anatomies,
+    has_all,
     is_part_of,
 )
 from lesionbrush.systems.mddpm.anatomy_maps.validity import problems
@@ -59,13 +60,13 @@ def fit(cts: Sequence[Volume], layouts: Sequence[Layout] = ()) -> tuple[ShapeMod
 
 
 def _common_names(layouts: Sequence[Layout]) -> tuple[Structure, ...]:
-    """InvalidRequest when the layouts have none of NAMED in common."""
+    """InvalidRequest when the layouts have none of NAMED in common, nor all of STRUCTURES."""
     found = tuple(
         structure
         for structure in NAMED
         if all(any(is_part_of(name, structure) for name in layout.names.values()) for layout in layouts)
     )
-    if not found:
+    if not found and not all(has_all(layout) for layout in layouts):
         known = ", ".join(structure.name for structure in NAMED)
         raise InvalidRequest(f"no structure of {known} is named by all of the layouts: leave them out")
     return found

@@ -62,6 +62,11 @@ class ShapeModel:
         deviations = singular[:few] / np.sqrt(len(shapes) - 1)
         return cls(mean, components[:few], deviations, counts, np.asarray(hu), structures)
 
+    @property
+    def spread_mm(self) -> float:
+        """Root mean square distance of control points from those of the mean anatomy, as far as explained."""
+        return float(np.sqrt((self.deviations**2).sum() / (len(self.mean) / 2)))
+
     def coefficients(self, curves: Sequence[ClosedCurve]) -> Floats:
         """(M,), in standard deviations; 0 for a component without any."""
         along = self.components @ (flatten(curves) - self.mean)

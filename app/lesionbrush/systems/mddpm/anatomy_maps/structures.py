@@ -88,16 +88,20 @@ def anatomies(
     """(index, anatomy) of every axial slice from the feet up, or of one every `step_mm`.
 
     The index counts in the view of `roi.Orientation`; None for a slice that does not show all structures.
-    named: those of the layout, on the grid of the CT, that are outlined as well. Raises GeometryMismatch.
+    named: those of the layout, on the grid of the CT, that are outlined as well. A layout that has all of
+    STRUCTURES, as `run.py annotate` writes it, takes the place of the thresholds. Raises GeometryMismatch.
     """
-    more = find_named(ct, layout, named)
+    more, drawn = find_named(ct, layout, named), find_drawn(ct, layout)
     turned = Orientation.of(ct.affine)
-    hu, labels = turned.view(ct.array), turned.view(segment_lungs(ct).array)
-    spacing_mm = turned.spacing_mm(ct.spacing_mm)
+    hu, spacing_mm = turned.view(ct.array), turned.spacing_mm(ct.spacing_mm)
+    labels = turned.view(segment_lungs(ct).array) if drawn is None else np.empty(0)
     stride = max(1, round(step_mm / float(spacing_mm[0])))
     for z in range(0, len(hu), stride):
         own = {structure: largest(mask[z]) for structure, mask in more.items()}
-        yield z, anatomy_of(hu[z], labels[z], spacing_mm[1:], own)
+        if drawn is None:
+            yield z, anatomy_of(hu[z], labels[z], spacing_mm[1:], own)
+        else:
+            yield z, anatomy_drawn(hu[z], drawn[z], spacing_mm[1:], own)
 
 
 def find_named(ct: Volume, layout: Layout | None, named: Sequence[Structure]) -> dict[Structure, Mask]:
@@ -109,6 +113,23 @@ def find_named(ct: Volume, layout: Layout | None, named: Sequence[Structure]) ->
     for structure in named:
         numbers = [number for number, name in layout.names.items() if is_part_of(name, structure)]
         found[structure] = turned.view(np.isin(layout.labels.array, numbers))
+    return found
+
+
+def has_all(layout: Layout) -> bool:
+    """Whether it names all of STRUCTURES, each as a whole."""
+    return {structure.name for structure in STRUCTURES} <= set(layout.names.values())
+
+
+def find_drawn(ct: Volume, layout: Layout | None) -> NDArray[np.uint8] | None:
+    """(Z, Y, X): the places in STRUCTURES from 1 on, 0 elsewhere; None where the layout has not all."""
+    if layout is None or not has_all(layout):
+        return None
+    ct.require_same_grid(layout.labels, "layout")
+    drawn = np.zeros(ct.shape, np.uint8)
+    for place, structure in enumerate(STRUCTURES, start=1):
+        drawn[layout.mask(structure.name)] = place
+    found: NDArray[np.uint8] = Orientation.of(ct.affine).view(drawn)
     return found
 
 
@@ -127,16 +148,35 @@ def anatomy_of(
     body = largest(ndimage.binary_fill_holes((hu > BODY_HU) | right | left))
     spine = find_spine(hu, right | left, spacing_mm)
     mediastinum = find_mediastinum(body, right | left, spine, spacing_mm)
-    named = named or {}
-    masks = (body, right, left, mediastinum, spine, *named.values())
+    return _assemble(hu, (body, right, left, mediastinum, spine), spacing_mm, named or {})
+
+
+def anatomy_drawn(
+    hu: np.ndarray, drawn: np.ndarray, spacing_mm: np.ndarray, named: Mapping[Structure, Mask]
+) -> Anatomy | None:
+    """The same of a slice in which structures are drawn already; see `find_drawn`."""
+    body = largest(ndimage.binary_fill_holes(drawn > 0))
+    parts = (largest(ndimage.binary_fill_holes(drawn == place)) for place in range(2, len(STRUCTURES) + 1))
+    return _assemble(hu, (body, *parts), spacing_mm, named)
+
+
+def _assemble(
+    hu: np.ndarray, masks: tuple[Mask, ...], spacing_mm: np.ndarray, named: Mapping[Structure, Mask]
+) -> Anatomy | None:
+    """masks: of STRUCTURES. None where one is too small to be itself."""
+    _, right, left, mediastinum, spine = masks
+    pixel_mm2 = float(np.prod(spacing_mm))
+    if min(right.sum(), left.sum()) * pixel_mm2 < LEAST_LUNG_MM2:
+        return None
     least, most = MEDIASTINUM_MM2
     if not least <= mediastinum.sum() * pixel_mm2 <= most or spine.sum() * pixel_mm2 < LEAST_BONE_MM2:
         return None
     ends = np.argwhere(right | left)
     middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
     grid = SliceGrid((hu.shape[0], hu.shape[1]), np.asarray(spacing_mm), -middle * spacing_mm)
-    curves = trace_outlines(masks, grid, (*STRUCTURES, *named))
-    return None if curves is None else Anatomy(hu, grid, masks, curves)
+    shown = (*masks, *named.values())
+    curves = trace_outlines(shown, grid, (*STRUCTURES, *named))
+    return None if curves is None else Anatomy(hu, grid, shown, curves)
 
 
 def trace_outlines(

@@ -9,10 +9,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lesionbrush.core.generate import generate
+from lesionbrush.core.inputs import Inputs
 from lesionbrush.montage import Panel
 from lesionbrush.systems.medsyn.evaluation.bodies import Novelty, measure_novelty
-from lesionbrush.systems.medsyn.evaluation.controls import CONTROLS, Contrast, contrast, picture, show
+from lesionbrush.systems.medsyn.evaluation.controls import (
+    CONTROLS,
+    Contrast,
+    contrast,
+    generate_seeds,
+    picture,
+    show,
+)
 from lesionbrush.systems.medsyn.evaluation.held_out import AirwaysFollowed, HeldChest, follow_airways
 from lesionbrush.systems.medsyn.model import MedSyn
 from lesionbrush.systems.medsyn.pack import read_chests, write_chests
@@ -20,8 +27,6 @@ from lesionbrush.systems.medsyn.request import MedSynRequest
 from lesionbrush.training.runs import make_once
 
 CASES, STEPS = 8, 15
-MOST = 16
-"""Variants of one request."""
 PROMPTS, LOBES_HELD, ALONE = "prompts.png", "lobes_held.png", "no_text.png"
 
 
@@ -32,15 +37,15 @@ def evaluate_text(model: MedSyn, data: Path, cases: int, out: Path) -> dict[str,
     chests = make_once(out / "chests.npz", partial(write_chests, data))
     trained, held_out = (read_chests(chests, validation=flag) for flag in (False, True))
     chest = HeldChest.of(held_out[0])
-    request = MedSynRequest(steps=STEPS, size=64, variants=min(cases or CASES, MOST))
-    made = generate(request, model)
+    request, seeds = MedSynRequest(steps=STEPS, size=64), cases or CASES
+    made = generate_seeds(model, request, Inputs(), seeds)
     novelty = measure_novelty(made, trained, held_out, np.random.default_rng(0))
     picture([panel for one in made[:4] for panel in show(one, "")], "Without a text").save(out / ALONE)
     free, held = list[Contrast](), list[Contrast]()
     for answers, name, inputs in ((free, PROMPTS, {}), (held, LOBES_HELD, chest.held("lobes"))):
         panels = list[Panel]()
         for control in tqdm(CONTROLS, desc="controls", unit="control"):
-            found, shown = contrast(model, control, request, inputs)
+            found, shown = contrast(model, control, request, seeds, inputs)
             answers.append(found)
             panels += shown
         picture(panels).save(out / name)

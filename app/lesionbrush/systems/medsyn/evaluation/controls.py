@@ -23,6 +23,8 @@ from lesionbrush.systems.medsyn.hooks import NUMBERS
 from lesionbrush.systems.medsyn.model import MedSyn
 from lesionbrush.systems.medsyn.request import MedSynRequest
 
+MOST = 16
+"""Variants of one request."""
 CARINA_SHARE = 0.55
 """Of the height of the lungs, where the carina is taken to be: at 64 voxels no windpipe is told to fork."""
 AERATED_HU = -500
@@ -145,12 +147,26 @@ CONTROLS = (
 )
 
 
+def generate_seeds(model: MedSyn, request: MedSynRequest, inputs: Inputs, seeds: int) -> list[Generation]:
+    """So many from the first of the request on, however many one request may have."""
+    made = list[Generation]()
+    for first in range(0, seeds, MOST):
+        some = {"seed": request.seed + first, "variants": min(MOST, seeds - first)}
+        made += generate(request.model_copy(update=some), model, inputs)
+    return made
+
+
 def contrast(
-    model: MedSyn, control: Control, request: MedSynRequest, held: Mapping[str, Value] = NOTHING_HELD
+    model: MedSyn,
+    control: Control,
+    request: MedSynRequest,
+    seeds: int,
+    held: Mapping[str, Value] = NOTHING_HELD,
 ) -> tuple[Contrast, Sequence[Panel]]:
-    """Over the seeds of a request, with what is held beside the text; and panels of the first seed."""
+    """Over seeds, with what is held beside the text; and panels of the first seed."""
     prompted, negated = (
-        generate(request, model, Inputs(text=text, **held)) for text in (control.prompt, control.negated)
+        generate_seeds(model, request, Inputs(text=text, **held), seeds)
+        for text in (control.prompt, control.negated)
     )
     found = Contrast(control, tuple(map(control.measure, prompted)), tuple(map(control.measure, negated)))
     pairs = ((control.prompt, prompted[0]), (control.negated, negated[0]))
