@@ -10,8 +10,10 @@ import pytest
 import torch
 from evaluation_kit import save_chest, save_nodules
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.evaluation.cases import load_nodules
+from lesionbrush.evaluation.cases import Nodule, load_nodules
+from lesionbrush.evaluation.downstream import folds
 from lesionbrush.evaluation.downstream.arms import ARMS, REAL, Material, choose_patients
+from lesionbrush.evaluation.downstream.folds import FoldResult, split_patients
 from lesionbrush.evaluation.downstream.made import MadePair, paste, place_donors
 from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutLesions, TrainedRun
 from lesionbrush.evaluation.downstream.samples import (
@@ -24,9 +26,13 @@ from lesionbrush.evaluation.downstream.samples import (
 )
 from lesionbrush.evaluation.downstream.scores import score_outlines
 from lesionbrush.evaluation.downstream.segmenter import outline, train_segmenter
-from lesionbrush.evaluation.downstream.study import DownstreamOrder, evaluate_downstream
+from lesionbrush.evaluation.downstream.study import (
+    DownstreamOrder,
+    classify_in_folds,
+    evaluate_downstream,
+)
 from lesionbrush.evaluation.downstream.tables import lines
-from lesionbrush.evaluation.hosts import load_hosts
+from lesionbrush.evaluation.hosts import Host, load_hosts
 from lesionbrush.evaluation.patches import UNKNOWN_HU, Patch
 from lesionbrush.training.split import is_validation
 
@@ -114,7 +120,7 @@ class TestArms:
         assert {one.name for one in few} < {one.name for one in more}
 
     def test_each_arm_has_what_it_says(self) -> None:
-        pairs = [MadePair(sample(k), sample(k)) for k in range(9)]
+        pairs = [MadePair(sample(k), sample(k), sample(k)) for k in range(9)]
         material = Material([], pairs, [])
         material.__dict__["real"] = [sample()] * 4
         object.__setattr__(material, "donors", [None] * 4)
@@ -192,6 +198,44 @@ def test_a_run_makes_trains_and_goes_on_where_it_was(data: Path, tmp_path: Path)
     assert "going on after 4 networks" in said
     with pytest.raises(InvalidRequest, match="is of other lesions, weights or steps: choose another --out"):
         evaluate_downstream(replace(order, steps=2))
+
+
+class TestFolds:
+    def test_every_patient_is_tested_once_by_networks_that_did_not_see_it(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        said, placed = list[str](), list[set[str]]()
+
+        def place(donors: list[Nodule], hosts: list[Host], *rest: object) -> list[str]:
+            placed.append({one.patient for one in donors} | {host.name for host in hosts})
+            return []
+
+        pair = MadePair(sample(1), sample(2), replace(sample(3), group="no lesion"))
+        monkeypatch.setattr(folds, "place_donors", place)
+        monkeypatch.setattr(folds, "make_pairs", lambda *_: [pair])
+        order = DownstreamOrder("lung_lesion", data, tmp_path / "out", "here", steps=2, cases=3)
+        found = classify_in_folds(order, said.append)
+        lesions = {one for one, label in zip(found.patients, found.labels, strict=True) if label}
+        assert sorted(lesions) == sorted({*SEEN[:3], *HELD_OUT[:2]})
+        assert all(len(one) == len(found.labels) for one in found.logits.values())
+        assert set(found.patients) == set().union(*placed) | {HELD_OUT[2]}
+        assert not set.intersection(*placed), "a patient is in every fold's training"
+        table = list(found.lines())
+        assert table[3].startswith("| real |")
+        assert len(said) == 2 * len({line.split(",")[0] for line in said})
+
+    def test_figures_are_those_of_all_folds_together(self) -> None:
+        labels = np.array([1, 1, 0, 0])
+        logits = {"real": np.array([1.0, -1, 1, -1]), "real + made and twins": np.array([1.0, 1, -1, -1])}
+        found = FoldResult(("a", "b", "c", "d"), labels, logits)
+        assert found.figure("real", "accuracy").value == 0.5
+        assert found.figure("real + made and twins", "AUC").value == 1
+        assert found.gain("accuracy").value == 0.5
+
+    def test_a_fold_has_as_many_patients_as_another(self) -> None:
+        of = split_patients([f"p{k % 23}" for k in range(99)], 0)
+        assert len(of) == 23
+        assert sorted(np.bincount(list(of.values()))) == [4, 4, 5, 5, 5]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,12 @@ def add_downstream_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group(DOWNSTREAM, "also takes --steps (default: 300), --seeds and --cases")
     group.add_argument("--shares", metavar="A,B", help="of the real lesions, by patient (default: 0.1,0.25)")
     group.add_argument("--arms", metavar="A,B", help="what is trained on (default: all)")
+    group.add_argument(
+        "--folds",
+        action="store_const",
+        const=True,
+        help="only this: lesion or not in five folds by patient, with made lesions and their healthy twins",
+    )
     own = parser.add_argument_group(f"{DOWNSTREAM}, where --data is a raw dataset of nnU-Net v2")
     own.add_argument("--lesion", metavar="NAME", help="of its labels, the lesions (default: the only label)")
     own.add_argument("--organ", metavar="NAME", help="what lesions are put into (default: lungs, as found)")
@@ -32,6 +38,7 @@ def downstream(options: Namespace) -> int:
         SHARES,
         STEPS,
         DownstreamOrder,
+        classify_in_folds,
         evaluate_downstream,
     )
     from lesionbrush.evaluation.downstream.tables import lines
@@ -48,6 +55,9 @@ def downstream(options: Namespace) -> int:
         cases=options.cases,
         own=OwnLabels(options.lesion, options.organ, options.patient),
     )
+    if options.folds:
+        print("\n".join(classify_in_folds(order, say=print).lines()))
+        return 0
     print("\n".join(lines(evaluate_downstream(order, say=print))))
     print(f"{options.out / FILE}, {options.out / PICTURE}")
     return 0

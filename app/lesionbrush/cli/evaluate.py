@@ -36,6 +36,7 @@ OWNERS = {
     "steps": (SEMANTIC, DOWNSTREAM),
     "shares": (DOWNSTREAM,),
     "arms": (DOWNSTREAM,),
+    "folds": (DOWNSTREAM,),
     "lesion": (DOWNSTREAM,),
     "organ": (DOWNSTREAM,),
     "patient": (DOWNSTREAM,),

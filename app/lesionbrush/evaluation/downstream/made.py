@@ -14,6 +14,7 @@ from lesionbrush.core.request import EditRequest
 from lesionbrush.core.volume import Volume
 from lesionbrush.errors import InvalidRequest, LesionBrushError
 from lesionbrush.evaluation.cases import Nodule
+from lesionbrush.evaluation.downstream.clear import CLEAR
 from lesionbrush.evaluation.downstream.samples import LesionBox, real_sample, sample_of
 from lesionbrush.evaluation.hosts import Host
 from lesionbrush.evaluation.metrics import edit_region
@@ -71,10 +72,11 @@ def _place(donor: Nodule, host: Host, seed: int, rng: np.random.Generator) -> Pl
 
 @dataclass(frozen=True, eq=False)
 class MadePair:
-    """The same place twice: filled by the model, and with the donor itself pasted."""
+    """The same place: filled by the model, with the donor itself pasted, and as it was, without a lesion."""
 
     made: LesionBox
     pasted: LesionBox
+    twin: LesionBox
 
 
 def _ask_lesion(donor: Nodule, seed: int) -> EditRequest:
@@ -109,16 +111,18 @@ def make_pairs(placed: Sequence[PlacedDonor], maker: Maker) -> list[MadePair]:
             hu = maker.make(one.host.ct, one.mask, request).arrays[0]
         except LesionBrushError:
             continue
-        pairs.append(MadePair(*_both(one, hu)))
+        pairs.append(_pair(one, hu))
     return pairs
 
 
-def _both(one: PlacedDonor, made_hu: np.ndarray) -> tuple[LesionBox, LesionBox]:
+def _pair(one: PlacedDonor, made_hu: np.ndarray) -> MadePair:
     patient, group = one.donor.patient, one.donor.texture
     real = real_sample(one.donor)
     made, host = (sample_of(one.host.ct, one.mask, patient, group, hu) for hu in (made_hu, None))
     pasted = replace(host, patch=paste(host.patch, real.patch))
-    return made.through(real.patch.known), pasted.through(real.patch.known)
+    healthy = replace(host.patch, inside=np.zeros_like(host.patch.inside))
+    twin = LesionBox(healthy, one.host.name, CLEAR)
+    return MadePair(*(box.through(real.patch.known) for box in (made, pasted, twin)))
 
 
 def paste(host: Patch, donor: Patch) -> Patch:

@@ -20,6 +20,7 @@ from lesionbrush.evaluation.downstream.classification import classified, tensor_
 from lesionbrush.evaluation.downstream.clear import as_seen
 from lesionbrush.evaluation.downstream.data import DownstreamData, Say, read_shared
 from lesionbrush.evaluation.downstream.detection import detect
+from lesionbrush.evaluation.downstream.folds import FoldResult, evaluate_folds
 from lesionbrush.evaluation.downstream.made import ASK, make_pairs, place_donors
 from lesionbrush.evaluation.downstream.own import OwnLabels, read_own
 from lesionbrush.evaluation.downstream.picture import draw_clear, draw_pairs
@@ -83,6 +84,15 @@ def evaluate_downstream(order: DownstreamOrder, say: Say = lambda line: None) ->
     InvalidRequest for a model of another system; FileNotFoundError where the data is not there.
     """
     return DownstreamStudy(order, say).run()
+
+
+def classify_in_folds(order: DownstreamOrder, say: Say = lambda line: None) -> FoldResult:
+    """Lesion or not, over five folds of all patients. Raises as `evaluate_downstream`, and InvalidRequest
+    where the data has no boxes without a lesion."""
+    study = DownstreamStudy(order, say)
+    if not study.data.clear_training:
+        raise InvalidRequest("--folds: the data has no CT from which boxes without a lesion can be taken")
+    return evaluate_folds(study.data, study.maker, order.steps, seed=0, say=say)
 
 
 class DownstreamStudy:
