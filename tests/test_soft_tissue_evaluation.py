@@ -11,6 +11,7 @@ from lesionbrush.errors import DamagedFile
 from lesionbrush.evaluation.sheets import field
 from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.montage import SOFT, Panel
+from lesionbrush.systems.lesion_inpainting.evaluation.soft_copies import find_copies
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_fillers import FillSite, by_plan, flat, healing
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_sites import FREE, free_sites, tumour_parts
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_tissue import draw_sheet, measure
@@ -91,6 +92,21 @@ def test_a_critic_tells_a_plain_fill_from_real_tumours(data: Path) -> None:
     assert found.linear.value > 0.9
     assert "AUC linear" in found.line()
     assert dict(found.figures("x"))["x_linear"] == found.linear.value
+
+
+def test_a_copy_of_a_training_tumour_is_told_from_a_new_one(data: Path) -> None:
+    held_out, trained = tumour_parts(data, 4), tumour_parts(data, 4, trained=True)
+    assert not {site.patient for site in held_out} & {site.patient for site in trained}
+    real = [site.ct.array for site in held_out]
+    copied = find_copies(held_out, real, trained, [site.ct.array for site in trained])
+    assert copied.own_hu.value == copied.floor_hu.value == 0
+    assert copied.nearest_hu == copied.real_hu
+    flat_ones = [np.where(site.inside, 300, site.ct.array).astype(np.int16) for site in trained]
+    new = find_copies(held_out, real, trained, flat_ones)
+    assert new.own_hu.value is not None
+    assert new.own_hu.value > 100
+    assert "of training parts" in list(new.lines())[1]
+    assert set(new.figures()) >= {"copies_own_hu", "copies_nearest_hu"}
 
 
 def test_the_sheet_has_a_panel_for_each_way(site: FillSite, tmp_path: Path) -> None:

@@ -76,9 +76,11 @@ def _spread(total: int, count: int) -> list[int]:
     return np.linspace(0, total - 1, chosen).round().astype(int).tolist()
 
 
-def tumour_parts(data: Path, count: int = 0) -> list[FillSite]:
-    """Balls inside the held-out sarcomas, to be made anew as dense as they were. FileNotFoundError."""
-    names = [name.split(" ")[0] for name in sarcoma_names(data) if name.endswith("(held out)")]
+def tumour_parts(data: Path, count: int = 0, *, trained: bool = False) -> list[FillSite]:
+    """Balls inside the held-out sarcomas, or those of training, to be made anew as dense as they were.
+    FileNotFoundError."""
+    listed = [name for name in sarcoma_names(data) if name.endswith("(held out)") != trained]
+    names = [name.split(" ")[0] for name in listed]
     found = []
     for k, name in enumerate(names):
         ct = read_volume(data / "sarcoma_ct" / f"{name}_ct.nii.gz")

@@ -21,6 +21,7 @@ from lesionbrush.evaluation.statistics import Estimate, auc, by_patient, median
 from lesionbrush.evaluation.syntheses import Maker
 from lesionbrush.montage import SOFT, Panel, sheet
 from lesionbrush.systems import load_model
+from lesionbrush.systems.lesion_inpainting.evaluation.soft_copies import find_copies
 from lesionbrush.systems.lesion_inpainting.evaluation.soft_fillers import (
     Filler,
     FillSite,
@@ -83,6 +84,10 @@ def evaluate_soft_tissue(model: Model, data: Path, cases: int, out: Path) -> dic
     print(f"parts of held-out sarcomas made anew, N = {len(parts)}, {patients} patients:")
     figures |= report(parts, made, "remade", judged=True)
     draw_sheet(parts, made, out / "remade.png")
+    trained = tumour_parts(data, cases, trained=True)
+    copies = find_copies(parts, made["ours"], trained, fill_all(trained, ways["ours"], "training parts"))
+    print("\n".join(copies.lines()))
+    figures |= copies.figures()
     healed = fill_all(free, healing(maker), "healed")
     kept = [as_healthy(site) for site in free]
     print(f"healthy tissue under the same masks, N = {len(free)}:")
