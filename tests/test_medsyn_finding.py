@@ -38,7 +38,7 @@ from lesionbrush.systems.medsyn.finding.placing import (
     put_in,
     settle,
 )
-from lesionbrush.systems.medsyn.finding.topics import complete, fills, find_side, lowers
+from lesionbrush.systems.medsyn.finding.topics import complete, fills, find_side, lowers, read_small
 from lesionbrush.systems.medsyn.held import HeldChannels
 from lesionbrush.systems.medsyn.model import ChestJob, MedSyn
 from lesionbrush.systems.medsyn.request import FindingRequest
@@ -144,6 +144,26 @@ def test_what_a_text_does_not_speak_of_stays_as_it_is() -> None:
 )
 def test_what_a_text_may_do(text: str, said: tuple[bool, bool, str | None]) -> None:
     assert (fills(text), lowers(text), find_side(text)) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "ml"),
+    [
+        ("Small left pleural effusion.", "large left pleural effusion.", 150),
+        ("Trace of fluid on both sides. Mild emphysema.", "large fluid on both sides. Mild emphysema.", 300),
+        ("Large right effusion, mild cardiomegaly", "Large right effusion, mild cardiomegaly", None),
+        ("No effusion. Small heart.", "No effusion. Small heart.", None),
+    ],
+)
+def test_small_fluid_is_a_little_of_a_large_one(text: str, said: str, ml: float | None) -> None:
+    assert read_small(text) == (said, ml)
+
+
+def test_small_fluid_is_made_and_told(model: MedSynFinding) -> None:
+    (made,) = ask(model, text=TEXT.replace("Large", "Small"))
+    assert any("Small fluid is 150 ml" in remark for remark in made.provenance.remarks)
+    (more,) = ask(model, text=TEXT.replace("Large", "Small"), amount_ml=400)
+    assert any("Small fluid is 400 ml" in remark for remark in more.provenance.remarks)
 
 
 def test_nodules_are_left_out_and_nodules_alone_refused(model: MedSynFinding) -> None:

@@ -17,7 +17,7 @@ from lesionbrush.core.rois import RoiBatch, Sampled
 from lesionbrush.systems.medsyn.channels import CT, WINDOW
 from lesionbrush.systems.medsyn.finding.hooks import HOOKS, AskedOfLungs
 from lesionbrush.systems.medsyn.finding.placing import ChestInRoi, FindingWish, put_in
-from lesionbrush.systems.medsyn.finding.topics import complete
+from lesionbrush.systems.medsyn.finding.topics import complete, read_small
 from lesionbrush.systems.medsyn.model import ChestJob, MedSyn, show_ct
 from lesionbrush.systems.medsyn.request import FindingRequest
 from lesionbrush.systems.running import SamplingWatch
@@ -57,9 +57,15 @@ class MedSynFinding:
         chest = ChestInRoi.of(rois, asked)
         held = {side: chest.hold(side) for side in chests.sides(request.size)}
         watch = SamplingWatch(on_step, on_estimate, 2 * len(seeds), chests.count_evaluations(request))
-        pair = (complete(asked.text, request.against), request.against)
+        text, small_ml = read_small(asked.text)
+        amount_ml = request.amount_ml or small_ml
+        if small_ml is not None:
+            remarks += (
+                f"Small fluid is {amount_ml:.0f} ml where a large one would lie; amount_ml changes that.",
+            )
+        pair = (complete(text, request.against), request.against)
         texts = [chests.encoder.encode([text]).to(chests.device) for text in pair]
-        made, wish = [], FindingWish.of(asked.text, request.amount_ml)
+        made, wish = [], FindingWish.of(asked.text, amount_ml)
         for number, seed in enumerate(seeds):
             hus = []
             for which, tokens in enumerate(texts):

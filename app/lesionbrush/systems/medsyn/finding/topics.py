@@ -15,6 +15,9 @@ TOPICS = (
     r"heart|cardi",
     EMPHYSEMA,
 )
+SMALL = rf"\b(small|tiny|minimal|minor|trace( of)?|mild|slight|little|shallow)\b(?=[^,;]*({FLUID}))"
+SMALL_ML = 150.0
+"""Of fluid on one side, where a text calls it small: networks make none of such a text."""
 _SENTENCE = re.compile(r"(?:[^.;\n]|\.(?=\d))+[.;\n]*\s*")
 
 
@@ -23,6 +26,18 @@ def complete(text: str, against: str) -> str:
     open_topics = [topic for topic in TOPICS if not re.search(topic, text, re.IGNORECASE)]
     rest = [said for said in _SENTENCE.findall(against) if _speaks_of(said, open_topics)]
     return " ".join([text.strip(), *(said.strip() for said in rest)])
+
+
+def read_small(text: str) -> tuple[str, float | None]:
+    """text, with fluid that it calls small as large fluid, whose place networks know; and how much of it is
+    meant: None where none is small."""
+    meant_ml = 0.0
+    sentences = _SENTENCE.findall(text)
+    for number, said in enumerate(sentences):
+        if re.search(SMALL, said, re.IGNORECASE):
+            sentences[number] = re.sub(SMALL, "large", said, flags=re.IGNORECASE)
+            meant_ml += SMALL_ML * (1 if find_side(said) else 2)
+    return "".join(sentences), meant_ml or None
 
 
 def lowers(text: str) -> bool:
