@@ -10,9 +10,10 @@ import pytest
 import torch
 from evaluation_kit import save_chest, save_nodules
 from lesionbrush.errors import InvalidRequest
-from lesionbrush.evaluation.cases import Nodule, load_nodules
+from lesionbrush.evaluation.cases import load_nodules
 from lesionbrush.evaluation.downstream import folds
 from lesionbrush.evaluation.downstream.arms import ARMS, REAL, Material, choose_patients
+from lesionbrush.evaluation.downstream.classification import train_classifier
 from lesionbrush.evaluation.downstream.folds import FoldResult, split_patients
 from lesionbrush.evaluation.downstream.made import MadePair, paste, place_donors
 from lesionbrush.evaluation.downstream.results import DownstreamReport, HeldOutLesions, TrainedRun
@@ -32,7 +33,8 @@ from lesionbrush.evaluation.downstream.study import (
     evaluate_downstream,
 )
 from lesionbrush.evaluation.downstream.tables import lines
-from lesionbrush.evaluation.hosts import Host, load_hosts
+from lesionbrush.evaluation.hosts import load_hosts
+from lesionbrush.evaluation.network import CNN
 from lesionbrush.evaluation.patches import UNKNOWN_HU, Patch
 from lesionbrush.training.split import is_validation
 
@@ -204,22 +206,31 @@ class TestFolds:
     def test_every_patient_is_tested_once_by_networks_that_did_not_see_it(
         self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        said, placed = list[str](), list[set[str]]()
+        said, seen = list[str](), list[set[str]]()
 
-        def place(donors: list[Nodule], hosts: list[Host], *rest: object) -> list[str]:
-            placed.append({one.patient for one in donors} | {host.name for host in hosts})
-            return []
+        def pair(donor: str) -> MadePair:
+            return MadePair(
+                *(replace(sample(k), patient=who) for k, who in enumerate((donor, donor, SEEN[4])))
+            )
 
-        pair = MadePair(sample(1), sample(2), replace(sample(3), group="no lesion"))
-        monkeypatch.setattr(folds, "place_donors", place)
-        monkeypatch.setattr(folds, "make_pairs", lambda *_: [pair])
+        def train(lesions: list[LesionBox], healthy: list[LesionBox], *rest: object) -> CNN:
+            seen.append({box.patient for box in (*lesions, *healthy)})
+            return train_classifier(lesions, healthy, 1, 0)
+
+        monkeypatch.setattr(folds, "place_donors", lambda *_: [])
+        monkeypatch.setattr(folds, "make_pairs", lambda *_: [pair(SEEN[0]), pair(HELD_OUT[0])])
+        monkeypatch.setattr(folds, "train_classifier", train)
         order = DownstreamOrder("lung_lesion", data, tmp_path / "out", "here", steps=2, cases=3)
         found = classify_in_folds(order, said.append)
         lesions = {one for one, label in zip(found.patients, found.labels, strict=True) if label}
         assert sorted(lesions) == sorted({*SEEN[:3], *HELD_OUT[:2]})
         assert all(len(one) == len(found.labels) for one in found.logits.values())
-        assert set(found.patients) == set().union(*placed) | {HELD_OUT[2]}
-        assert not set.intersection(*placed), "a patient is in every fold's training"
+        everybody = {*SEEN[:3], SEEN[4], *HELD_OUT[:3]}
+        assert set(found.patients) == everybody
+        fold_of = split_patients(sorted(everybody), 0)
+        for said_of, patients in zip(said, seen, strict=True):
+            fold = int(said_of.split()[1]) - 1
+            assert not {one for one in patients if fold_of[one] == fold}
         table = list(found.lines())
         assert table[3].startswith("| real |")
         assert len(said) == 2 * len({line.split(",")[0] for line in said})

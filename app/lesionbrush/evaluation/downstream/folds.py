@@ -21,7 +21,9 @@ from lesionbrush.evaluation.downstream.samples import held_out_patches, real_sam
 from lesionbrush.evaluation.statistics import Estimate, by_patient
 from lesionbrush.evaluation.syntheses import Maker
 
-FOLDS = 5
+FOLDS, MADE = 5, 1.5
+"""MADE: lesions for each real one, of which a fold has about two thirds: neither their donor nor the CT they
+are in may be tested in it."""
 ARMS = ("real", "real + made and twins")
 
 
@@ -57,10 +59,14 @@ class FoldResult:
 def evaluate_folds(
     data: DownstreamData, maker: Maker, steps: int, seed: int, say: Say = lambda line: None
 ) -> FoldResult:
-    """All lesions of the data, and its boxes without one; as many made ones as real ones in every fold."""
+    """All lesions of the data, and its boxes without one; about as many made ones as real ones in every
+    fold."""
     nodules = [*data.training, *data.tested]
     clear = [*data.clear_training, *data.clear_tested]
-    fold_of = split_patients([*(one.patient for one in nodules), *(box.patient for box in clear)], seed)
+    known = [*(one.patient for one in nodules), *(box.patient for box in clear)]
+    fold_of = split_patients([*known, *(host.name for host in data.hosts)], seed)
+    count, rng = round(MADE * len(nodules)), np.random.default_rng(seed)
+    made = make_pairs(list(place_donors(nodules, data.hosts, count, rng)), maker)
     patients, labels = list[str](), list[int]()
     logits: dict[str, list[float]] = {arm: [] for arm in ARMS}
     for fold in range(FOLDS):
@@ -74,10 +80,10 @@ def evaluate_folds(
         patients += [box.patient for box in tested]
         labels += [1] * len(left_out) + [0] * len(boxes)
         views = tensor_of_boxes(held_out_patches(tested))
-        hosts = [host for host in data.hosts if fold_of.get(host.name) != fold]
         free = as_seen([box for box in clear if fold_of[box.patient] != fold], real)
-        rng = np.random.default_rng((seed, fold))
-        pairs = make_pairs(list(place_donors(seen, hosts, len(seen), rng)), maker)
+        pairs = [
+            pair for pair in made if fold not in (fold_of[pair.made.patient], fold_of[pair.twin.patient])
+        ]
         materials = (
             (real, free),
             ([*real, *(pair.made for pair in pairs)], [*free, *(pair.twin for pair in pairs)]),
