@@ -244,9 +244,12 @@ class TestFolds:
         assert found.gain("accuracy").value == 0.5
 
     def test_a_fold_has_as_many_patients_as_another(self) -> None:
-        of = split_patients([f"p{k % 23}" for k in range(99)], 0)
+        of = split_patients([f"p{k % 23:02d}" for k in range(99)], 0)
         assert len(of) == 23
         assert sorted(np.bincount(list(of.values()))) == [4, 4, 5, 5, 5]
+        for seed in range(5):
+            of = split_patients(["p1_chest", "p1", "p2", "p3", "p4", "p5"], seed)
+            assert of["p1_chest"] == of["p1"]
 
 
 @pytest.mark.parametrize(

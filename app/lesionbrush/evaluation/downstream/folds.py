@@ -95,9 +95,13 @@ def evaluate_folds(
 
 
 def split_patients(patients: Sequence[str], seed: int) -> dict[str, int]:
-    """The fold of each, about as many patients in every one."""
-    order = np.random.default_rng((seed, 5)).permutation(sorted(set(patients)))
-    return {str(patient): number % FOLDS for number, patient in enumerate(order)}
+    """The fold of each, about as many patients in every one. A name that begins with another one is of the
+    same patient, as P7_chest and P7."""
+    names = sorted(set(patients))
+    owner = {name: next(other for other in names if name.startswith(other)) for name in names}
+    order = np.random.default_rng((seed, 5)).permutation(sorted(set(owner.values())))
+    fold = {str(patient): number % FOLDS for number, patient in enumerate(order)}
+    return {name: fold[owner[name]] for name in names}
 
 
 def _difference(measure: str, mine: np.ndarray, others: np.ndarray, labels: np.ndarray) -> float:
