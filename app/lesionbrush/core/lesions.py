@@ -10,7 +10,18 @@ from zlib import crc32
 import numpy as np
 from scipy import ndimage
 
-from lesionbrush.core.boxes import Box, bounding_box, box_of, dilate, hull, merge, middle, round_up, shift
+from lesionbrush.core.boxes import (
+    Box,
+    bounding_box,
+    box_of,
+    dilate,
+    hull,
+    merge,
+    middle,
+    relative,
+    round_up,
+    shift,
+)
 from lesionbrush.core.hu import INT16_HU
 from lesionbrush.core.region import Region, Scope
 from lesionbrush.core.registry import ModelCard
@@ -228,13 +239,16 @@ class Lesions:
 
     def _pull(self, box: Box, grid: RoiGrid, pull_mm: np.ndarray) -> np.ndarray:
         """(Z, Y, X) of the edit box: the CT from so far away, where that is far enough to be seen."""
-        far = [from_roi(one, grid, box, self.spacing_mm) for one in pull_mm]
-        moved = np.sqrt(sum(one**2 for one in far)) > LEAST_PULL_MM
         pulled = self.view[box].astype(np.float32)
-        if moved.any():
-            at = np.argwhere(moved).T + [[part.start] for part in box]
-            at = at + np.stack([one[moved] for one in far]) / self.spacing_mm[:, None]
-            pulled[moved] = read_between(self.view, at)
+        if not pull_mm.any():
+            return pulled
+        near = grid.native_box(bounding_box(pull_mm.any(axis=0)), box, self.spacing_mm)
+        far = [from_roi(one, grid, near, self.spacing_mm) for one in pull_mm]
+        moved = np.sqrt(sum(one**2 for one in far)) > LEAST_PULL_MM
+        at = np.argwhere(moved).T + [[part.start] for part in near]
+        at = at + np.stack([one[moved] for one in far]) / self.spacing_mm[:, None]
+        if at.size:
+            pulled[relative(near, box)][moved] = read_between(self.view, at)
         return pulled
 
     @cached_property

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, map_coordinates
 from scipy.optimize import linear_sum_assignment
 
-from lesionbrush.core.boxes import Box
+from lesionbrush.core.boxes import Box, box_of
 
 Float = NDArray[np.float32]
 Kernel = Callable[[np.ndarray], np.ndarray]
-SPLINE_REACH = 8
-"""Voxels, beyond which those of a cubic spline count for nothing."""
+SPLINE_REACH, KERNEL_REACH = 8, 6
+"""Voxels, beyond which others of a cubic spline count for nothing, and of a ROI."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,17 @@ class RoiGrid:
 
     def positions_mm(self, axis: int) -> NDArray[np.float64]:
         return self.origin_mm[axis] + self.steps_mm[axis] * np.arange(self.shape[axis])
+
+    def native_box(self, part: Box, within: Box, spacing_mm: np.ndarray) -> Box:
+        """What of a box of the view a part of the ROI has an effect on when it is resampled onto it."""
+        found = []
+        for axis, (own, outer) in enumerate(zip(part, within, strict=True)):
+            mm, reach_mm = self.positions_mm(axis)[own], KERNEL_REACH * self.steps_mm[axis]
+            low = int(np.floor((mm[0] - reach_mm) / spacing_mm[axis]))
+            high = int(np.ceil((mm[-1] + reach_mm) / spacing_mm[axis])) + 1
+            start, stop = np.clip((low, high), outer.start, outer.stop)
+            found.append((int(start), int(stop)))
+        return box_of(found)
 
 
 def keys_cubic(u: np.ndarray) -> np.ndarray:
