@@ -158,6 +158,13 @@ def test_a_file_that_is_no_annotator_is_refused(tmp_path: Path) -> None:
         Annotator.load(path)
 
 
+@pytest.fixture
+def _small_hearts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of the phantom."""
+    monkeypatch.setattr(structures, "AREAS_MM2", {**structures.AREAS_MM2, "mediastinum": (500.0, 13_000.0)})
+
+
+@pytest.mark.usefixtures("_small_hearts")
 class TestAnnotate:
     @pytest.mark.parametrize("turn", [False, True])
     def test_what_is_where_on_the_grid_of_the_ct(self, turn: bool) -> None:
@@ -181,6 +188,19 @@ class TestAnnotate:
         assert not found.labels.array[:, :, :2].any()
         assert found.labels.array[:, :, 2:].any(axis=(0, 1)).all()
 
+    def test_a_slice_with_a_liver_for_a_heart_has_no_labels(self) -> None:
+        ct, _, lungs = chest_with_layout()
+        ct.array[:, :, 3][(lungs.T == 0)[:, :, 3] & (ct.array[:, :, 3] > -500)] = 60
+        found = annotate(ct, BY_DENSITY)
+        assert not found.labels.array[:, :, 3].any()
+        assert found.labels.array[:, :, 2].any()
+
+    def test_air_around_the_body_is_no_lung(self) -> None:
+        ct, _, _ = chest_with_layout()
+        ct.array[ct.array == -1000] = -850
+        found = annotate(ct, BY_DENSITY)
+        assert not found.labels.array[:20, :20].any()
+
     def test_crumbs_go_to_what_is_around(self) -> None:
         ct, _, _ = chest_with_layout()
         y, x = 120, 60  # in a lung
@@ -188,8 +208,7 @@ class TestAnnotate:
         found = annotate(ct, BY_DENSITY)
         assert not (found.mask("spine")[x - 5 : x + 5, y - 5 : y + 5, 2]).any()
 
-    def test_an_anatomy_is_fitted_to_what_was_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(structures, "MEDIASTINUM_MM2", (500.0, 13_000.0))  # that of the phantom is small
+    def test_an_anatomy_is_fitted_to_what_was_found(self) -> None:
         ct, _, _ = chest_with_layout()
         model, slices = fit([ct], [annotate(ct, BY_DENSITY)])
         assert slices >= 3
@@ -197,7 +216,6 @@ class TestAnnotate:
         assert 0.5 < model.spread_mm < 10
 
     def test_agreement_is_measured_where_thresholds_find_all(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(structures, "MEDIASTINUM_MM2", (500.0, 13_000.0))
         ct, _, lungs = chest_with_layout()
         monkeypatch.setattr(structures, "segment_lungs", lambda volume: volume.with_array(lungs.T))
         agreement = compare("phantom", ct, annotate(ct, BY_DENSITY))

@@ -47,9 +47,13 @@ NAMED = (
 )
 """What no threshold finds: outlined where a layout has them, over those above."""
 AIR_HU, BODY_HU, BONE_HU = -1000.0, -300.0, 150.0
-LEAST_LUNG_MM2, LEAST_BONE_MM2 = 4000.0, 300.0
-MEDIASTINUM_MM2 = (1500.0, 13_000.0)
-"""More than that is no heart, but liver under the dome of a lung."""
+AREAS_MM2: Mapping[str, tuple[float, float]] = {
+    "right lung": (4000.0, np.inf),
+    "left lung": (4000.0, np.inf),
+    "mediastinum": (1500.0, 13_000.0),
+    "spine": (300.0, np.inf),
+}
+"""In a slice that maps know: a larger mediastinum is no heart, but liver under the dome of a lung."""
 SPINE_BESIDE_MM, BEHIND_SHARE = 35.0, 0.5
 """The spine is no farther from the middle, and in this part of the lungs' height, from the back."""
 BONE_BLUR_MM, MARROW_MM = 0.7, 8.0
@@ -141,9 +145,8 @@ def anatomy_of(
     hu: np.ndarray, lungs: np.ndarray, spacing_mm: np.ndarray, named: Mapping[Structure, Mask] | None = None
 ) -> Anatomy | None:
     """The structures of one (Y, X) slice, its lungs labelled as by `segment_lungs`; named: more of them."""
-    pixel_mm2 = float(np.prod(spacing_mm))
     right, left = (largest(ndimage.binary_fill_holes(lungs == side)) for side in (RIGHT, LEFT))
-    if min(right.sum(), left.sum()) * pixel_mm2 < LEAST_LUNG_MM2:
+    if not are_known({"right lung": right, "left lung": left}, spacing_mm):
         return None
     body = largest(ndimage.binary_fill_holes((hu > BODY_HU) | right | left))
     spine = find_spine(hu, right | left, spacing_mm)
@@ -164,19 +167,21 @@ def _assemble(
     hu: np.ndarray, masks: tuple[Mask, ...], spacing_mm: np.ndarray, named: Mapping[Structure, Mask]
 ) -> Anatomy | None:
     """masks: of STRUCTURES. None where one is too small to be itself."""
-    _, right, left, mediastinum, spine = masks
-    pixel_mm2 = float(np.prod(spacing_mm))
-    if min(right.sum(), left.sum()) * pixel_mm2 < LEAST_LUNG_MM2:
+    if not are_known({one.name: mask for one, mask in zip(STRUCTURES, masks, strict=True)}, spacing_mm):
         return None
-    least, most = MEDIASTINUM_MM2
-    if not least <= mediastinum.sum() * pixel_mm2 <= most or spine.sum() * pixel_mm2 < LEAST_BONE_MM2:
-        return None
-    ends = np.argwhere(right | left)
+    ends = np.argwhere(masks[1] | masks[2])
     middle = (ends.min(axis=0) + ends.max(axis=0)) / 2
     grid = SliceGrid((hu.shape[0], hu.shape[1]), np.asarray(spacing_mm), -middle * spacing_mm)
     shown = (*masks, *named.values())
     curves = trace_outlines(shown, grid, (*STRUCTURES, *named))
     return None if curves is None else Anatomy(hu, grid, shown, curves)
+
+
+def are_known(masks: Mapping[str, Mask], spacing_mm: np.ndarray) -> bool:
+    """Whether structures of one slice, by name, are as large as those of maps."""
+    pixel_mm2 = float(np.prod(spacing_mm))
+    limits = ((mask.sum() * pixel_mm2, AREAS_MM2.get(name, (0.0, np.inf))) for name, mask in masks.items())
+    return all(least <= area <= most for area, (least, most) in limits)
 
 
 def trace_outlines(

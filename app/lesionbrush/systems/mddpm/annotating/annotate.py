@@ -10,16 +10,16 @@ from scipy import ndimage
 from lesionbrush.core.inputs import Layout
 from lesionbrush.core.roi import Orientation
 from lesionbrush.core.volume import Volume, require_ct
+from lesionbrush.systems.mddpm.anatomy_maps.structures import BODY_HU, are_known
 from lesionbrush.systems.mddpm.annotating.network import Annotator
 from lesionbrush.systems.mddpm.annotating.planes import leave_plane, read_plane
 
-LEAST_LUNG_MM2 = 1500.0
-"""In a slice: networks and maps know of slices through lungs alone, and a slice with less is left out."""
 TOGETHER = 8
 
 
 def annotate(ct: Volume, annotator: Annotator, on_slice: Callable[[], object] = lambda: None) -> Layout:
-    """Labels on the grid of the CT. Slices without lungs have none. Raises NotACT."""
+    """Labels on the grid of the CT; none in slices that maps know nothing of, such as those without both
+    lungs. Raises NotACT."""
     ct = require_ct(ct)
     turned = Orientation.of(ct.affine)
     view, spacing_mm = turned.view(ct.array), turned.spacing_mm(ct.spacing_mm)
@@ -29,13 +29,23 @@ def annotate(ct: Volume, annotator: Annotator, on_slice: Callable[[], object] = 
         chances = annotator.chances(np.stack([read_plane(one, spacing_mm[1:]) for one in part]))
         for z, one in enumerate(chances, start=first):
             back = leave_plane(one, (view.shape[1], view.shape[2]), spacing_mm[1:])
-            labels[z] = _drop_crumbs(back.argmax(axis=0).astype(np.uint8))
+            found = np.where(_is_outside(view[z]), 0, back.argmax(axis=0)).astype(np.uint8)
+            labels[z] = _drop_crumbs(found)
+            masks = {name: labels[z] == number for number, name in enumerate(annotator.names, start=1)}
+            if not are_known(masks, spacing_mm[1:]):
+                labels[z] = 0
             on_slice()
-    lungs = [number for number, name in enumerate(annotator.names, start=1) if "lung" in name]
-    area_mm2 = np.isin(labels, lungs).sum(axis=(1, 2)) * float(np.prod(spacing_mm[1:]))
-    labels[area_mm2 < LEAST_LUNG_MM2] = 0
     names = {number: name for number, name in enumerate(annotator.names, start=1) if (labels == number).any()}
     return Layout(ct.with_array(turned.to_stored(labels)), names)
+
+
+def _is_outside(hu: np.ndarray) -> np.ndarray:
+    """Air of a (Y, X) slice that goes on to its border."""
+    air = hu < BODY_HU
+    border = np.zeros_like(air)
+    border[[0, -1]] = border[:, [0, -1]] = True
+    outside: np.ndarray = ndimage.binary_propagation(border & air, mask=air)
+    return outside
 
 
 def _drop_crumbs(labels: np.ndarray) -> np.ndarray:
