@@ -118,7 +118,7 @@ class TestPromises:
         ("name", "content"),
         [
             ("a.nii", nifti_header((32767, 32767, 32767))),
-            ("a.nii.gz", gzip.compress(nifti_header((32767, 32767, 32767)))),
+            ("a.nii.gz", gzip.compress(nifti_header((32767, 32767, 32767)), mtime=0)),
             ("a.nrrd", NRRD % (99999, 99999, 99999)),
             ("a.mha", META % (99999, 99999, 99999)),
             ("double.nrrd", (NRRD % (4, 4, 4)).replace(b"type", b"sizes: 99999 99999 99999\ntype")),
