@@ -17,11 +17,11 @@ from lesionbrush.systems.mddpm.anatomy_maps import structures
 from lesionbrush.systems.mddpm.anatomy_maps.maps import fit
 from lesionbrush.systems.mddpm.annotating import pairs as drawing
 from lesionbrush.systems.mddpm.annotating.annotate import annotate
-from lesionbrush.systems.mddpm.annotating.measuring import compare, mean_dice
 from lesionbrush.systems.mddpm.annotating.network import Annotator, make_network, train_annotator
 from lesionbrush.systems.mddpm.annotating.pairs import Pairs, draw_pairs
 from lesionbrush.systems.mddpm.annotating.planes import AIR_HU, SIDE, SPACING_MM, leave_plane, read_plane
 from lesionbrush.systems.mddpm.annotating.variation import vary
+from lesionbrush.systems.mddpm.evaluation.annotations import compare, mean_dice
 from lesionbrush.systems.mddpm.slices import MDDPM
 from lesionbrush.systems.mddpm.whole import MDDPMWhole
 from mddpm_kit import guided_card, slice_network

@@ -1,6 +1,6 @@
 """The row without lobes, airways and vessels: chests of a network that has them beside one of a CT alone.
 
-Both are models, exported from runs of the same steps:
+Both are models, copies of models/medsyn that runs of the same steps are put into:
 
     python3 run.py train medsyn --data DATA --out A --low-share 1 --steps 2500 --export joint
     python3 run.py train medsyn --data DATA --out B --low-share 1 --steps 2500 --ct-alone --export alone

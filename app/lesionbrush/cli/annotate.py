@@ -23,9 +23,9 @@ from lesionbrush.files.layouts import tables_beside, write_layout
 from lesionbrush.montage import SOFT, Panel, badge_of, sheet, to_lps
 from lesionbrush.systems import load_model
 from lesionbrush.systems.mddpm.annotating.annotate import annotate
-from lesionbrush.systems.mddpm.annotating.measuring import compare, mean_dice
 from lesionbrush.systems.mddpm.annotating.network import Annotator, train_annotator
 from lesionbrush.systems.mddpm.annotating.pairs import Pairs, draw_pairs
+from lesionbrush.systems.mddpm.evaluation.annotations import compare, mean_dice
 from lesionbrush.systems.mddpm.whole import MDDPMWhole
 
 SHIPPED = Path("mddpm") / "annotator.safetensors"

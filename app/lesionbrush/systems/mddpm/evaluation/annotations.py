@@ -22,7 +22,7 @@ STEP_MM = 6.0
 
 
 @dataclass(frozen=True)
-class Agreement:
+class MapAgreement:
     """One CT. dice: of each structure, over the slices in which thresholds find all; slices: those that were
     looked at; by_threshold, annotated: in how many of them there is an anatomy that is possible."""
 
@@ -40,7 +40,7 @@ class Agreement:
         )
 
 
-def compare(name: str, ct: Volume, annotated: Layout) -> Agreement:
+def compare(name: str, ct: Volume, annotated: Layout) -> MapAgreement:
     """Slices `STEP_MM` apart. What thresholds find is no truth, but was made without any network."""
     view = Orientation.of(ct.affine).view(annotated.labels.array)
     numbers = {label: number for number, label in annotated.names.items()}
@@ -54,7 +54,7 @@ def compare(name: str, ct: Volume, annotated: Layout) -> Agreement:
                 both[structure.name] += 2 * np.count_nonzero(mask & found), mask.sum() + found.sum()
     dice = {label: float(part / whole) for label, (part, whole) in both.items() if whole}
     possible = (_count(one for _, one in by_threshold), _count(drawn))
-    return Agreement(name, dice, len(by_threshold), *possible)
+    return MapAgreement(name, dice, len(by_threshold), *possible)
 
 
 def visible(anatomy: Anatomy) -> list[np.ndarray]:
@@ -70,7 +70,7 @@ def _count(found: Iterator[Anatomy | None] | Sequence[Anatomy | None]) -> int:
     return sum(one is not None and not problems(one.curves) for one in found)
 
 
-def mean_dice(found: Sequence[Agreement], structure: str) -> Estimate:
+def mean_dice(found: Sequence[MapAgreement], structure: str) -> Estimate:
     """Over CTs, each a patient."""
     measured = [(one.name, one.dice[structure]) for one in found if structure in one.dice]
     names, values = zip(*measured, strict=True) if measured else ((), ())
