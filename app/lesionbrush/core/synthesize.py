@@ -119,7 +119,7 @@ def find_scope(
     require_accepted(card.name, inputs.names(), hooks.inputs)
     check_inputs(inputs, hooks.inputs, reference)
     scope = hooks.region(reference, mask, inputs, request)
-    return replace(scope, remarks=remarks_of_files(reference, mask, inputs))
+    return replace(scope, remarks=(*scope.remarks, *remarks_of_files(reference, mask, inputs)))
 
 
 def _synthetic_remark(reference: Volume) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from lesionbrush.core.boxes import bounding_box, dilate
+from lesionbrush.systems.medsyn.finding.averages import average
 
 FADES_SHARE, FADES_MM = 0.16, 1.5
 """L: this share of the fluid's thickness, and so much more."""
@@ -22,7 +23,10 @@ SMOOTH_MM, CLEAR_MM = 3.0, 0.5
 """How far thickness and way are averaged; less than the second is no way."""
 TISSUE_HU, MOST_DENSE = 60.0, 1.0
 """What lung without air is; and how much of that it becomes at most."""
-HALVINGS, LOOKS, FAR_MM = 4, 20, 40.0
+EDGE_VOXELS = 0.8
+"""How far density is averaged, which is told in steps of voxels; beyond the lung it goes on, for the wall is
+half air."""
+HALVINGS, LOOKS, FAR_MM, AROUND_VOXELS = 4, 20, 40.0, 3
 """How often a way is halved that begins outside the lung; in how many places it is looked for a wall between
 lung and fluid; and from where on it stays as it is."""
 
@@ -45,7 +49,7 @@ def give_way(fluid: np.ndarray, lung: np.ndarray, spacing_mm: np.ndarray) -> Giv
     way = GivingWay.none(lung.shape)
     if not (lung & fluid).any() or not (lung & ~fluid).any():
         return way
-    box = dilate(bounding_box(lung), float(spacing_mm.max()), spacing_mm, lung.shape)
+    box = dilate(bounding_box(lung), AROUND_VOXELS * float(spacing_mm.max()), spacing_mm, lung.shape)
     there = _give_way(fluid[box] & lung[box], lung[box], spacing_mm)
     z, y, x = box
     way.pull_mm[:, z, y, x], way.dense[box] = there.pull_mm, there.dense
@@ -57,13 +61,14 @@ def _give_way(fluid: np.ndarray, lung: np.ndarray, spacing_mm: np.ndarray) -> Gi
     deep_mm = ndimage.distance_transform_edt(lung, sampling=spacing_mm)
     seen = _seen(lung & (away_mm < FAR_MM), lung, nearest)
     rest, voxels = seen & ~fluid, SMOOTH_MM / spacing_mm
-    thick_mm = _average(deep_mm[tuple(nearest)], lung, voxels)  # at its surface: how far the wall is
+    thick_mm = average(deep_mm[tuple(nearest)], lung, voxels)  # at its surface: how far the wall is
     length_mm = FADES_SHARE * thick_mm + FADES_MM
     share = np.exp(-away_mm / length_mm)
     towards = (nearest - np.indices(fluid.shape)) * spacing_mm.reshape(3, 1, 1, 1) / np.maximum(away_mm, 1e-6)
-    pull_mm = np.stack([_average(one, rest, voxels) for one in towards * thick_mm * share])
+    pull_mm = rest * average(towards * thick_mm * share * rest, rest, voxels)
     dense = np.clip(FULL * thick_mm / (thick_mm + FULL_MM) * share, 0, MOST_DENSE)
-    return GivingWay(_stay_inside(pull_mm, lung, spacing_mm), seen * dense)
+    smooth = average(dense * seen, lung, EDGE_VOXELS) * (seen | ~lung)
+    return GivingWay(_stay_inside(pull_mm, lung, spacing_mm), smooth)
 
 
 def _seen(near: np.ndarray, lung: np.ndarray, nearest: np.ndarray) -> np.ndarray:
@@ -77,13 +82,6 @@ def _seen(near: np.ndarray, lung: np.ndarray, nearest: np.ndarray) -> np.ndarray
     seen = np.zeros_like(lung)
     seen[near] = free
     return seen
-
-
-def _average(values: np.ndarray, where: np.ndarray, voxels: np.ndarray) -> np.ndarray:
-    """Gaussian means over `where`, 0 elsewhere."""
-    share = ndimage.gaussian_filter(where.astype(np.float64), voxels)
-    smooth = ndimage.gaussian_filter(values * where, voxels) / np.maximum(share, 1e-3)
-    return np.where(where, smooth, 0)
 
 
 def _stay_inside(pull_mm: np.ndarray, lung: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from lesionbrush.core.rois import RoiBatch
 from lesionbrush.core.volume import Volume, mask_on_grid
 from lesionbrush.errors import EmptyMask, InvalidRequest, NoLungs
 from lesionbrush.systems.medsyn.finding.grain import cover, learn_grain
+from lesionbrush.systems.medsyn.finding.topics import denies_all, fills
 from lesionbrush.systems.medsyn.request import FindingRequest
 from lesionbrush.systems.medsyn.text.nodules import take_nodules
 
@@ -54,7 +55,7 @@ def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: Find
     `mask_on_grid`."""
     from lesionbrush.anatomy.lungs import segment_lungs  # and what it needs, where it is needed
 
-    _without_nodules(inputs)
+    require_finding(_without_nodules(inputs)[0], request.amount_ml)
     sent = inputs.volume("lungs")
     lungs = segment_lungs(reference) if sent is None else place_lungs(sent, reference)
     inside = with_rim(lungs.array > 0, reference)
@@ -65,7 +66,23 @@ def region(reference: Volume, mask: Volume | None, inputs: Inputs, request: Find
         raise EmptyMask(
             "the mask is not in the lungs, and a finding is put into lungs: paint there, or no mask"
         )
-    return Scope(reference.with_array(painted.astype(np.uint8)), holds="field", field=inside)
+    rim = inside & (lungs.array == 0) & with_rim(painted, reference)
+    remark = f"Half air at the wall, {RIM_MM:g} mm beside the mask at most, belongs to it."
+    changed = (painted | rim).astype(np.uint8)
+    return Scope(reference.with_array(changed), holds="field", field=inside, remarks=(remark,))
+
+
+def require_finding(text: str, amount_ml: float | None) -> None:
+    """InvalidRequest for a text that denies all it speaks of, and for an amount of what fills nothing."""
+    if denies_all(text):
+        raise InvalidRequest(
+            f"text: {text.strip()!r} says that there is nothing, so nothing would change; say what is to be "
+            "seen, such as 'large right pleural effusion'"
+        )
+    if amount_ml is not None and not fills(text):
+        raise InvalidRequest(
+            f"amount_ml {amount_ml:g}: the text speaks of nothing that takes the place of lung, such as fluid"
+        )
 
 
 def with_rim(lungs: np.ndarray, reference: Volume) -> np.ndarray:

@@ -61,7 +61,8 @@ class MedSynFinding:
         amount_ml = request.amount_ml or small_ml
         if small_ml is not None:
             remarks += (
-                f"Small fluid is {amount_ml:.0f} ml where a large one would lie; amount_ml changes that.",
+                f"Fluid that is called small is {amount_ml:.0f} ml where a large one would lie; "
+                "amount_ml changes that.",
             )
         pair = (complete(text, request.against), request.against)
         texts = [chests.encoder.encode([text]).to(chests.device) for text in pair]

@@ -17,6 +17,7 @@ from lesionbrush.core.roi import axis_weights, resample, triangle
 from lesionbrush.core.rois import RoiBatch
 from lesionbrush.systems.medsyn.channels import CHANNELS, CT, WINDOW
 from lesionbrush.systems.medsyn.field import ChestField
+from lesionbrush.systems.medsyn.finding.averages import average
 from lesionbrush.systems.medsyn.finding.giving_way import TISSUE_HU, GivingWay, give_way
 from lesionbrush.systems.medsyn.finding.hooks import AskedOfLungs
 from lesionbrush.systems.medsyn.finding.topics import Side, falls, fills, find_side, lowers
@@ -36,7 +37,7 @@ distance: the middle of a large amount is level."""
 LEAST_VOXELS, LEAST_PART, EDGE_VOXELS, POCKET_VOXELS = 40.0, 0.15, 1.5, 8
 """Of what is replaced: less is nothing, as are parts smaller than this share of the largest; how soft its
 border is; and how far pockets of air are filled that it closes off."""
-LEAST_ML, MET, ROUNDS = 3.0, 0.9, 3
+LEAST_ML, MET, ROUNDS, SMOOTH_VOXELS = 3.0, 0.9, 3, 1.5
 USUAL_LUNG_HU, SMOOTH_SHARE, AROUND_MM = -850.0, 0.02, 10.0
 """The second is of the field: how far the difference is averaged; the last how far around the lungs goes what
 is looked at."""
@@ -44,11 +45,13 @@ is looked at."""
 
 @dataclass(frozen=True, eq=False)
 class ChestInRoi:
-    """One CT in the model's field. spacing_mm: of the ROI; covered: the share of a voxel that may change."""
+    """One CT in the model's field. spacing_mm: of the ROI; covered: the share of a voxel that may change;
+    lungs: that is lung, also where it may not."""
 
     field: ChestField
     hu: np.ndarray
     covered: np.ndarray
+    lungs: np.ndarray
     inside: np.ndarray
     spacing_mm: np.ndarray
 
@@ -56,6 +59,12 @@ class ChestInRoi:
     def voxel_ml(self) -> float:
         """Of the ROI."""
         return float(np.prod(self.spacing_mm)) / 1000
+
+    @property
+    def middle_x(self) -> int:
+        """From here on x is in the right half of the field."""
+        middle_mm = self.field.first_mm[2] + self.field.size_mm[2] / 2
+        return int(np.clip(np.ceil(middle_mm / self.spacing_mm[2]), 0, self.hu.shape[2]))
 
     @property
     def lung_hu(self) -> float:
@@ -71,7 +80,8 @@ class ChestInRoi:
         field = ChestField.around(asked.lungs[there] >= 0.5, spacing_mm)
         z, y, x = (mm + part.start * rois.spacing_mm for mm, part in zip(field.first_mm, there, strict=True))
         laid = ChestField((z, y, x), field.size_mm)
-        return cls(laid, rois.reference_hu[0], rois.mask[0] * inside, inside, spacing_mm)
+        covered, lungs = (one * inside for one in (rois.mask[0], asked.lungs))
+        return cls(laid, rois.reference_hu[0], covered, lungs, inside, spacing_mm)
 
     def hold(self, side: int) -> HeldChannels:
         """The CT outside the lungs, as far as there is one; see `HeldChannels`."""
@@ -100,28 +110,21 @@ class ChestInRoi:
 
 @dataclass(frozen=True)
 class FindingWish:
-    """fills, lowers: whether lung may be replaced, and shifted; falls: by fluid; side: of the lung, None for
-    both; amount_ml: of what is replaced, None for as much as the chests say."""
+    """fills, lowers: whether lung may be replaced, and shifted; falls: by fluid; side, low_side: where, None
+    for both lungs; amount_ml: of what is replaced, None for as much as the chests say."""
 
     fills: bool = True
     falls: bool = True
     lowers: bool = True
     side: Side | None = None
+    low_side: Side | None = None
     amount_ml: float | None = None
 
     @classmethod
     def of(cls, text: str, amount_ml: float | None) -> FindingWish:
         """What a text does not speak of is not changed, whatever the networks take it for."""
-        return cls(fills(text), falls(text), lowers(text), find_side(text), amount_ml)
-
-    def on_its_side(self, change: np.ndarray) -> np.ndarray:
-        """change, (Z, Y, X) in the field, whose middle is between the lungs and whose x runs to the right."""
-        if self.side is None:
-            return change
-        middle, kept = change.shape[2] // 2, np.zeros_like(change)
-        there = slice(middle, None) if self.side == "right" else slice(None, middle)
-        kept[:, :, there] = change[:, :, there]
-        return kept
+        sides = find_side(text), find_side(text, low=True)
+        return cls(fills(text), falls(text), lowers(text), *sides, amount_ml)
 
 
 ANY = FindingWish()
@@ -150,11 +153,15 @@ class PutIn:
         ml = chest.covered * chest.voxel_ml
         shares = (self.replaced, np.abs(self.shift) >= 1, self._pressed())
         replaced, shifted, pressed = ((ml * share).sum() for share in shares)
-        said = f"{replaced:.0f} of {ml.sum():.0f} ml of lung replaced, {shifted:.0f} ml shifted in HU"
+        right = (ml * self.replaced)[..., chest.middle_x :].sum()
+        said = (
+            f"{replaced:.0f} of {ml.sum():.0f} ml of lung replaced ({right:.0f} right, "
+            f"{replaced - right:.0f} left), {shifted:.0f} ml shifted in HU"
+        )
         if pressed:
             said += f", {pressed:.0f} ml pressed together beside it"
         if wish.fills and replaced < LEAST_ML:
-            said += ": for a small amount ask for a large one, and give amount_ml"
+            said += ": ask for large fluid, and give amount_ml"
         elif wish.amount_ml is not None and replaced < MET * wish.amount_ml:
             said += f"; {wish.amount_ml:.0f} ml were asked for, for which the text names no place"
         return said
@@ -172,28 +179,42 @@ def put_in(chest: ChestInRoi, with_it: np.ndarray, without: np.ndarray, wish: Fi
     deep = ndimage.gaussian_filter(covered, SMOOTH_SHARE * side)
     trusted = covered * np.clip(2 * deep - 1, LEAST_COVERED, 1)  # at the wall coarse voxels are half wall
     share = (with_it - without) / np.maximum(covered, 0.1)
-    change = chest.back(wish.on_its_side(average(share, trusted, SMOOTH_SHARE * side)))
-    box = dilate(bounding_box(chest.covered > 0), AROUND_MM, chest.spacing_mm, change.shape)
-    near = _put_near(replace(chest, hu=chest.hu[box], covered=chest.covered[box]), change[box], wish)
-    whole = PutIn.none(change.shape)
+    differs = average(share, trusted, SMOOTH_SHARE * side)
+    box = dilate(bounding_box(chest.lungs > 0), AROUND_MM, chest.spacing_mm, chest.hu.shape)
+    change, low = (chest.back(on_side(differs, one))[box] for one in (wish.side, wish.low_side))
+    cropped = (chest.hu, chest.covered, chest.lungs)
+    hu, covered, lungs = (one[box] for one in cropped)
+    near = _put_near(replace(chest, hu=hu, covered=covered, lungs=lungs), change, low, wish)
+    whole = PutIn.none(chest.hu.shape)
     for name, part in vars(near).items():
         getattr(whole, name)[..., box[0], box[1], box[2]] = part
     return whole
 
 
-def _put_near(chest: ChestInRoi, change: np.ndarray, wish: FindingWish) -> PutIn:
-    """Of the part of a ROI around the lungs."""
+def on_side(change: np.ndarray, side: Side | None) -> np.ndarray:
+    """change, (Z, Y, X) in the field, whose middle is between the lungs and whose x runs to the right."""
+    if side is None:
+        return change
+    middle, kept = change.shape[2] // 2, np.zeros_like(change)
+    there = slice(middle, None) if side == "right" else slice(None, middle)
+    kept[:, :, there] = change[:, :, there]
+    return kept
+
+
+def _put_near(chest: ChestInRoi, change: np.ndarray, low: np.ndarray, wish: FindingWish) -> PutIn:
+    """Of the part of a ROI around the lungs. change, low: of what fills and of what lowers, on its side."""
     replaced, shift = np.zeros_like(change), np.zeros_like(change)
     way = GivingWay.none(change.shape)
     if wish.fills:
         full_hu = DENSE_HU - chest.lung_hu
         amount_ml = expect_ml(change, chest, full_hu) if wish.amount_ml is None else wish.amount_ml
-        order = let_fall(change, chest.covered, chest.spacing_mm, full_hu) if wish.falls else change
+        order = let_fall(change, chest.lungs, chest.spacing_mm, full_hu) if wish.falls else change
         replaced = settle(order, chest.covered, amount_ml / chest.voxel_ml)
     if wish.falls:
-        way = give_way(replaced > 0.5, chest.covered >= 0.5, chest.spacing_mm)
+        fluid = (replaced > 0.5) & (chest.covered >= 0.5)
+        way = give_way(fluid, chest.lungs >= 0.5, chest.spacing_mm)
     if wish.lowers:
-        shift = np.minimum(change, 0) * _rise(-change, *SEEN_HU) * (1 - replaced)
+        shift = np.minimum(low, 0) * _rise(-low, *SEEN_HU) * (1 - replaced)
     pressed = (1 - replaced) * way.dense
     full = replaced + pressed
     hu = DENSE_HU + (TISSUE_HU - DENSE_HU) * pressed / np.maximum(full, 1e-6)
@@ -207,10 +228,10 @@ def expect_ml(change: np.ndarray, chest: ChestInRoi, full_hu: float) -> float:
     return float(likely.sum()) * chest.voxel_ml
 
 
-def let_fall(change: np.ndarray, covered: np.ndarray, spacing_mm: np.ndarray, full_hu: float) -> np.ndarray:
+def let_fall(change: np.ndarray, lungs: np.ndarray, spacing_mm: np.ndarray, full_hu: float) -> np.ndarray:
     """Where fluid goes first: where it is likely, and of such places to those at the wall and the back of a
-    supine patient, from which it tapers off along the wall."""
-    inside = covered >= 0.5
+    supine patient, from which it tapers off along the wall. lungs: shares 0..1, whose border is the wall."""
+    inside = lungs >= 0.5
     if not inside.any():
         return change
     low, back, _ = bounding_box(inside)
@@ -223,7 +244,8 @@ def let_fall(change: np.ndarray, covered: np.ndarray, spacing_mm: np.ndarray, fu
     likely = np.clip(change, 0, LIKELY * full_hu) - FALL * full_hu * away_mm / 100
     if (change > NOISE_HU).any():
         beside_mm = ndimage.distance_transform_edt(change <= NOISE_HU, sampling=spacing_mm)
-        return np.where(beside_mm <= REACH_MM, likely + full_hu, change)
+        order = np.where(beside_mm <= REACH_MM, likely + full_hu, change)
+        return average(order, inside, SMOOTH_VOXELS)  # places are told in steps of voxels
     return change
 
 
@@ -279,18 +301,6 @@ def _without_small_parts(change: np.ndarray, covered: np.ndarray, from_hu: float
     is_small[0] = False
     around = ndimage.binary_dilation(is_small[parts], iterations=2) & ((parts == 0) | is_small[parts])
     return np.where(around, np.minimum(change, 0), change)
-
-
-def average(values: np.ndarray, weights: np.ndarray, voxels: float) -> np.ndarray:
-    """Gaussian means by weight; beyond all weights the values nearest to them go on."""
-    total, weight = (ndimage.gaussian_filter(one, voxels) for one in (values * weights, weights))
-    known = weight > LEAST_COVERED * weight.max()
-    if not known.any():
-        return np.zeros_like(values)
-    mean = np.where(known, total / np.where(known, weight, 1), 0)
-    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-    spread: np.ndarray = mean[tuple(nearest)]
-    return spread
 
 
 def _rise(values: np.ndarray, low: float, high: float) -> np.ndarray:
